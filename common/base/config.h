@@ -1,0 +1,103 @@
+/* config: every setting of every program, from one table (config_table.h): names, aliases, default, bounds,
+ * help. Sources, first wins: environment, --config FILE, .env in the working directory; any NAME_FILE
+ * twin gives the value in a file. Reference contract section 6. */
+#ifndef HL_BASE_CONFIG_H
+#define HL_BASE_CONFIG_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/log.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Which programs use a setting; a program demands and checks only its own. */
+enum { CFG_PRODUCER = 1, CFG_WORKER = 2, CFG_CTL = 4, CFG_ALL = 7 };
+
+enum cfg_ack { ACK_BOTH, ACK_QUEUE };
+enum cfg_scraper { SCRAPER_FIRECRAWL, SCRAPER_DIRECT };
+enum cfg_index { INDEX_POSTGRES, INDEX_NONE };
+
+/* Strings are owned by the config; durations in ms, sizes in bytes. One field per table row. */
+struct config {
+    char *host;
+    int64_t port;
+    char *webhook_secret; /* NULL when not given */
+    char *intake_token;   /* NULL = off */
+    char *api_secret;
+    char *redis_url;
+    char *database_url; /* +asyncpg and the like already stripped */
+    int64_t log_level;  /* enum log_level */
+    int64_t log_format; /* enum log_format */
+    bool test_mode;
+    int64_t producers; /* processes; 0 = one per core */
+    int64_t workers;
+    int64_t concurrency;
+    int64_t ack;     /* enum cfg_ack */
+    int64_t scraper; /* enum cfg_scraper */
+    int64_t index;   /* enum cfg_index */
+    char *firecrawl_api_url;
+    char *firecrawl_api_key;
+    char *firecrawl_proxy; /* "" leaves the field out of the request */
+    bool direct_allow_private;
+    int64_t direct_max_bytes;
+    int64_t scrape_timeout_ms;
+    int64_t lease_ms;
+    int64_t watchdog_ms; /* 0 = off */
+    int64_t job_timeout_ms;
+    int64_t max_attempts;
+    int64_t max_starts;
+    int64_t retry_base_ms;
+    int64_t retry_max_ms;
+    int64_t drain_timeout_ms;
+    char *spool_dir;
+    int64_t spool_max_bytes;
+    int64_t db_pool_size;
+    int64_t db_max_overflow;
+    int64_t db_pool_timeout_ms;
+    int64_t db_pre_ping_after_ms;
+    int64_t db_max_age_ms;
+    int64_t db_connect_timeout_ms;
+    int64_t db_statement_timeout_ms;
+    bool db_prepared;
+    char *queue_prefix;
+    int64_t max_body_bytes;
+    int64_t max_header_bytes;
+    int64_t max_connections;
+    int64_t header_timeout_ms;
+    int64_t body_timeout_ms;
+    int64_t idle_timeout_ms;
+};
+
+/* What the command line said besides settings. */
+struct config_args {
+    bool help, version, print_config;
+    const char *config_file; /* NULL = none; borrowed from argv */
+    int rest;                /* index of the first argument that config did not take */
+};
+
+/* Parses the common options: --help/-h, --version/-V, --print-config, --config FILE/--config=FILE.
+ * Stops at the first argument it does not know (a verb, a verb's flag): args->rest. */
+enum hl_rc config_args(int argc, char **argv, struct config_args *args, struct hl_err *err);
+
+/* Fills *cfg for `program` (one CFG_ bit). On trouble returns HL_FATAL and appends one line per fault
+ * to `faults`: variable, what is wrong with its value (secrets never shown), what is allowed.
+ * Several faults are reported together. env: NULL-terminated like environ. */
+enum hl_rc config_load(
+    struct config *cfg, int program, const char *config_file, char **env, struct buf *faults);
+void config_release(struct config *cfg);
+
+/* Table of the settings of `program` for --help: name, aliases, default, range, meaning. */
+void config_help(int program, struct buf *out);
+/* NAME=value lines of `program`'s settings, secrets and passwords in URLs masked, each with where
+ * its value came from as a comment. */
+void config_print(const struct config *cfg, int program, struct buf *out);
+/* The annotated sample file: every setting commented out with its default and help. */
+void config_sample(struct buf *out);
+
+/* One duration ("250ms", "90", "15m", "1h"; a bare number is seconds) to ms; false when malformed.
+ * One size ("1048576", "512k", "1m", "2g"; binary multiples) to bytes. Exposed for flags. */
+bool config_duration(const char *s, int64_t *ms);
+bool config_size(const char *s, int64_t *bytes);
+
+#endif

@@ -1,0 +1,29 @@
+/* text: UTF-8 in the few ways Hookline needs it. Lengths in bytes unless a name says chars. */
+#ifndef HL_BASE_TEXT_H
+#define HL_BASE_TEXT_H
+
+#include "base/buf.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+bool text_utf8_valid(const char *s, size_t len); /* RFC 3629: no overlong forms, no surrogates */
+size_t text_chars(const char *s);                /* code points of valid UTF-8 */
+/* Bytes of the longest prefix with at most max_chars code points. */
+size_t text_prefix_chars(const char *s, size_t max_chars);
+/* Bytes of the longest prefix of at most max_bytes that does not cut a code point. */
+size_t text_prefix_bytes(const char *s, size_t max_bytes);
+/* Appends s, bytes that are not UTF-8 replaced by U+FFFD and NUL dropped. */
+void text_append_utf8(struct buf *out, const char *s, size_t len);
+
+/* Reference contract section 5.1 rule 1: split on any Unicode white space (Python's str.split()), join with single
+ * blanks, drop what is not printable (categories Cc, Cf, Cs, Co, Cn, Zl, Zp as str.isprintable()
+ * has them; exact for the ranges listed in text.c). Appends to out; empty result = no content. */
+void text_clean(const char *s, struct buf *out);
+
+/* A valid UTF-8 copy for display: one line, control characters as blanks, at most max_chars code
+ * points, trimmed. Appends to out. */
+void text_one_line(const char *s, size_t max_chars, struct buf *out);
+
+#endif
