@@ -1,0 +1,9 @@
+/* lua_scripts: the files of common/lua/, embedded at build time by common/embed.sh. */
+#ifndef HL_DOMAIN_LUA_SCRIPTS_H
+#define HL_DOMAIN_LUA_SCRIPTS_H
+
+#include "io/redis.h"
+
+extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_promote, lua_takeover;
+
+#endif

@@ -1,0 +1,496 @@
+/* queue: see queue.h. */
+#include "domain/queue.h"
+
+#include "base/mem.h"
+#include "domain/lua_scripts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP       "workers"
+#define DEAD_KEPT   "100000"
+#define FLUSH_ITEMS 256
+#define FLUSH_BYTES (1024 * 1024)
+#define MAX_WAITING 65536
+#define TIMEOUT_MS  5000
+
+struct op {
+    struct queue *q;
+    struct batch *batch;
+    struct list sent; /* requests of the flush in flight, in order */
+};
+
+struct queue {
+    struct redis *redis;
+    char *consumer; /* NULL = publishes only */
+    char *alive;    /* key of the lease mirror */
+    char *stream, *later, *later_jobs, *dead, *marker_prefix;
+    struct op ops[QUEUE_NOPS];
+};
+
+/* --- arguments: one flat buffer, offsets into it -------------------------------------------------- */
+
+struct args {
+    struct buf bytes;
+    struct buf lens; /* size_t each */
+    int n;
+};
+
+static void arg_add(struct args *a, const void *data, size_t len)
+{
+    buf_append(&a->bytes, data, len);
+    buf_append(&a->lens, &len, sizeof(len));
+    a->n++;
+}
+
+static void arg_str(struct args *a, const char *s)
+{
+    arg_add(a, s, strlen(s));
+}
+
+static void arg_marker(struct args *a, const struct queue *q, const struct change_event *ev)
+{
+    char id[UUID_STRLEN + 1];
+    struct buf key = {0};
+    uuid_format(&ev->id, id);
+    buf_printf(&key, "%s%s", q->marker_prefix, id);
+    arg_add(a, key.data, key.len);
+    buf_release(&key);
+}
+
+static void arg_id(struct args *a, const struct change_event *ev)
+{
+    char id[UUID_STRLEN + 1];
+    uuid_format(&ev->id, id);
+    arg_str(a, id);
+}
+
+static void arg_payload(struct args *a, const struct change_event *ev)
+{
+    struct buf job = {0};
+    event_encode(ev, &job);
+    arg_add(a, job.data, job.len);
+    buf_release(&job);
+}
+
+static void args_eval(struct args *a, struct queue *q, struct redis_script *script, int nkeys,
+    redis_cb *cb, void *ctx)
+{
+    const char **argv = mem_array((size_t)a->n, sizeof(*argv));
+    const size_t *lens = (const size_t *)(void *)a->lens.data;
+    size_t at = 0;
+    for (int i = 0; i < a->n; at += lens[i++])
+        argv[i] = a->bytes.data + at;
+    redis_eval(q->redis, script, TIMEOUT_MS, cb, ctx, nkeys, a->n, argv, lens);
+    free(argv);
+    buf_release(&a->bytes);
+    buf_release(&a->lens);
+}
+
+/* --- batched operations ----------------------------------------------------------------------------- */
+
+static void put_job(struct args *a, const struct queue_req *r)
+{
+    arg_id(a, r->ev);
+    arg_payload(a, r->ev);
+}
+
+static void put_requeue(struct args *a, const struct queue_req *r)
+{
+    char delay[24];
+    snprintf(delay, sizeof(delay), "%lld", (long long)r->delay_ms);
+    arg_id(a, r->ev);
+    arg_str(a, delay);
+    arg_payload(a, r->ev);
+}
+
+static void put_entry(struct args *a, const struct queue_req *r)
+{
+    arg_str(a, r->entry);
+}
+
+static void put_bury(struct args *a, const struct queue_req *r)
+{
+    arg_str(a, r->entry);
+    arg_id(a, r->ev);
+    arg_str(a, r->reason);
+    arg_payload(a, r->ev);
+}
+
+/* What each script takes before and for each request (see the scripts' own headers). */
+static const struct {
+    struct redis_script *script;
+    bool later_keys, dead_key;
+    const char *more; /* one further argument behind the group */
+    void (*put)(struct args *a, const struct queue_req *r);
+} specs[QUEUE_NOPS] = {
+    [QUEUE_PUBLISH] = {&lua_publish,        .later_keys = true, .put = put_job                    },
+    [QUEUE_REQUEUE] = {                                                 &lua_requeue, .later_keys = true, .put = put_requeue                                  },
+    [QUEUE_ACK] = {                                          &lua_ack,                   .put = put_entry                            },
+    [QUEUE_BURY] = { &lua_bury,                   .dead_key = true,                                .more = DEAD_KEPT, .put = put_bury},
+};
+
+static void answered(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct op *op = ctx;
+    struct list done;
+    enum hl_rc rc = err ? err->rc : HL_OK;
+    (void)reply;
+
+    list_init(&done);
+    list_splice(&done, &op->sent);
+    batch_done(op->batch);
+    for (struct list_node *n; (n = list_pop(&done));) {
+        struct queue_req *r = LIST_OF(n, struct queue_req, item.node);
+        r->done(r, rc, err);
+    }
+}
+
+static void flush(struct list *items, void *ctx)
+{
+    struct op *op = ctx;
+    struct queue *q = op->q;
+    enum queue_op kind = (enum queue_op)(op - q->ops);
+    struct args a = {0};
+
+    list_splice(&op->sent, items);
+    arg_str(&a, q->stream);
+    if (specs[kind].later_keys) {
+        arg_str(&a, q->later);
+        arg_str(&a, q->later_jobs);
+    }
+    if (specs[kind].dead_key)
+        arg_str(&a, q->dead);
+    LIST_EACH(&op->sent, n)
+    {
+        arg_marker(&a, q, LIST_OF(n, struct queue_req, item.node)->ev);
+    }
+    int nkeys = a.n;
+    arg_str(&a, GROUP);
+    if (specs[kind].more)
+        arg_str(&a, specs[kind].more);
+    LIST_EACH(&op->sent, n)
+    {
+        specs[kind].put(&a, LIST_OF(n, struct queue_req, item.node));
+    }
+    args_eval(&a, q, specs[kind].script, nkeys, answered, op);
+}
+
+void queue_do(struct queue *q, enum queue_op op, struct queue_req *req)
+{
+    req->item.bytes =
+        256 + (req->ev->metadata ? strlen(req->ev->metadata) : 0) + strlen(req->ev->watch_url);
+    batch_add(q->ops[op].batch, &req->item);
+}
+
+bool queue_undo(struct queue *q, enum queue_op op, struct queue_req *req)
+{
+    return batch_remove(q->ops[op].batch, &req->item);
+}
+
+static void refused(struct batch_item *item, void *ctx)
+{
+    struct queue_req *r = LIST_OF(item, struct queue_req, item);
+    struct hl_err err;
+    (void)ctx;
+    hl_fail_why(&err, HL_RETRY, HL_WHY_EXHAUSTED, "too many requests wait for Redis");
+    r->done(r, HL_RETRY, &err);
+}
+
+/* --- reading ----------------------------------------------------------------------------------------- */
+
+struct read_call {
+    struct queue *q;
+    queue_read_cb *cb;
+    void *ctx;
+};
+
+static bool is_text(const redisReply *r)
+{
+    return r && r->type == REDIS_REPLY_STRING;
+}
+
+static bool is_array(const redisReply *r, size_t at_least)
+{
+    return r && r->type == REDIS_REPLY_ARRAY && r->elements >= at_least;
+}
+
+/* [id, [field, value, ...]]; an entry that was deleted meanwhile has nil for the fields. */
+static bool entry_of(const redisReply *r, struct queue_entry *out)
+{
+    if (!is_array(r, 2) || !is_text(r->element[0]))
+        return false;
+    *out = (struct queue_entry){.entry = r->element[0]->str, .job = "", .len = 0};
+    const redisReply *fields = r->element[1];
+    for (size_t i = 0; is_array(fields, i + 2); i += 2) {
+        const redisReply *key = fields->element[i], *value = fields->element[i + 1];
+        if (is_text(key) && is_text(value) && strcmp(key->str, "job") == 0) {
+            out->job = value->str;
+            out->len = value->len;
+        }
+    }
+    return true;
+}
+
+static void create_group(struct queue *q)
+{
+    redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "XGROUP", "CREATE", q->stream, GROUP, "0",
+        "MKSTREAM", NULL);
+}
+
+static void read_done(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct read_call call = *(struct read_call *)ctx;
+    struct queue_entry *entries = NULL;
+    struct hl_err lost;
+    size_t n = 0;
+
+    free(ctx);
+    if (err && reply && reply->type == REDIS_REPLY_ERROR &&
+        strncmp(reply->str, "NOGROUP", 7) == 0) {
+        create_group(call.q);
+        lost = *err;
+        lost.rc = HL_RETRY;
+        err = &lost;
+    }
+    /* [[stream, [entry, ...]]] or nil when nothing came in time */
+    if (!err && is_array(reply, 1) && is_array(reply->element[0], 2)) {
+        const redisReply *list = reply->element[0]->element[1];
+        entries = mem_array(list->elements, sizeof(*entries));
+        for (size_t i = 0; is_array(list, i + 1); i++)
+            n += entry_of(list->element[i], &entries[n]);
+    }
+    call.cb(entries, n, err ? err->rc : HL_OK, err, call.ctx);
+    free(entries);
+}
+
+void queue_read(struct queue *q, struct redis *reader, bool own, int count, int64_t block_ms,
+    queue_read_cb *cb, void *ctx)
+{
+    char count_s[16], block_s[24];
+    struct read_call *call = mem_new(struct read_call);
+
+    *call = (struct read_call){.q = q, .cb = cb, .ctx = ctx};
+    snprintf(count_s, sizeof(count_s), "%d", count);
+    snprintf(block_s, sizeof(block_s), "%lld", (long long)block_ms);
+    if (own)
+        redis_call(reader, TIMEOUT_MS, read_done, call, "XREADGROUP", "GROUP", GROUP, q->consumer,
+            "COUNT", count_s, "STREAMS", q->stream, "0", NULL);
+    else
+        redis_call(reader, block_ms + TIMEOUT_MS, read_done, call, "XREADGROUP", "GROUP", GROUP,
+            q->consumer, "COUNT", count_s, "BLOCK", block_s, "STREAMS", q->stream, ">", NULL);
+}
+
+void queue_quarantine(
+    struct queue *q, const char *entry, const void *bytes, size_t len, const char *reason)
+{
+    struct args a = {0};
+    arg_str(&a, q->stream);
+    arg_str(&a, q->dead);
+    struct buf marker = {0};
+    buf_printf(&marker, "%s-", q->marker_prefix);
+    arg_add(&a, marker.data, marker.len);
+    buf_release(&marker);
+    int nkeys = a.n;
+    arg_str(&a, GROUP);
+    arg_str(&a, DEAD_KEPT);
+    arg_str(&a, entry);
+    arg_str(&a, "-");
+    arg_str(&a, reason);
+    arg_add(&a, bytes, len);
+    args_eval(&a, q, &lua_bury, nkeys, NULL, NULL);
+}
+
+/* --- the janitor's moves ------------------------------------------------------------------------------ */
+
+struct move_call {
+    queue_moved_cb *cb;
+    void *ctx;
+    int limit; /* promote: a full batch means that more wait */
+};
+
+static void promoted(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct move_call call = *(struct move_call *)ctx;
+    int64_t n = !err && reply->type == REDIS_REPLY_INTEGER ? reply->integer : 0;
+    free(ctx);
+    call.cb(err ? err->rc : HL_OK, n, n >= call.limit, call.ctx);
+}
+
+void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx)
+{
+    struct move_call *call = mem_new(struct move_call);
+    struct args a = {0};
+    char max[16];
+
+    *call = (struct move_call){.cb = cb, .ctx = ctx, .limit = limit};
+    snprintf(max, sizeof(max), "%d", limit);
+    arg_str(&a, q->stream);
+    arg_str(&a, q->later);
+    arg_str(&a, q->later_jobs);
+    arg_str(&a, max);
+    arg_str(&a, q->marker_prefix);
+    args_eval(&a, q, &lua_promote, 3, promoted, call);
+}
+
+static void taken_over(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct move_call call = *(struct move_call *)ctx;
+    int64_t moved = 0, left = 0;
+    free(ctx);
+    if (!err && is_array(reply, 2)) {
+        moved = reply->element[0]->integer;
+        left = reply->element[1]->integer;
+    }
+    call.cb(err ? err->rc : HL_OK, moved, left > 0, call.ctx);
+}
+
+void queue_takeover(struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx)
+{
+    struct move_call *call = mem_new(struct move_call);
+    struct args a = {0};
+    char max[16];
+
+    *call = (struct move_call){.cb = cb, .ctx = ctx};
+    snprintf(max, sizeof(max), "%d", limit);
+    arg_str(&a, q->stream);
+    arg_str(&a, GROUP);
+    arg_str(&a, consumer);
+    arg_str(&a, max);
+    arg_str(&a, q->marker_prefix);
+    args_eval(&a, q, &lua_takeover, 1, taken_over, call);
+}
+
+void queue_alive(struct queue *q, int64_t ttl_ms)
+{
+    char ttl[24];
+    snprintf(ttl, sizeof(ttl), "%lld", (long long)ttl_ms);
+    redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "SET", q->alive, "1", "PX", ttl, NULL);
+}
+
+/* --- statistics: five pipelined commands, the last answer ends the call ---------------------------------- */
+
+struct stats_call {
+    struct queue_stats stats;
+    struct hl_err err;
+    queue_stats_cb *cb;
+    void *ctx;
+};
+
+static void note_error(struct stats_call *c, const struct hl_err *err)
+{
+    if (err && c->err.rc == HL_OK)
+        c->err = *err;
+}
+
+static int64_t integer_of(const redisReply *r)
+{
+    return r && r->type == REDIS_REPLY_INTEGER ? r->integer : 0;
+}
+
+static void stat_length(const redisReply *r, const struct hl_err *err, void *ctx)
+{
+    struct stats_call *c = ctx;
+    note_error(c, err);
+    c->stats.length = integer_of(r);
+}
+
+static void stat_later(const redisReply *r, const struct hl_err *err, void *ctx)
+{
+    struct stats_call *c = ctx;
+    note_error(c, err);
+    c->stats.later = integer_of(r);
+}
+
+static void stat_dead(const redisReply *r, const struct hl_err *err, void *ctx)
+{
+    struct stats_call *c = ctx;
+    note_error(c, err);
+    c->stats.dead = integer_of(r);
+}
+
+/* XINFO GROUPS: [[name, value, ...], ...]; a stream that does not exist yet is an error reply. */
+static void stat_groups(const redisReply *r, const struct hl_err *err, void *ctx)
+{
+    struct stats_call *c = ctx;
+    if (err && err->rc != HL_FATAL)
+        note_error(c, err);
+    const redisReply *g = !err && is_array(r, 1) ? r->element[0] : NULL;
+    for (size_t i = 0; is_array(g, i + 2); i += 2) {
+        const redisReply *value = g->element[i + 1];
+        if (!is_text(g->element[i]))
+            continue;
+        if (strcmp(g->element[i]->str, "pending") == 0)
+            c->stats.pending = integer_of(value);
+        if (strcmp(g->element[i]->str, "lag") == 0)
+            c->stats.lag = value->type == REDIS_REPLY_INTEGER ? value->integer : -1;
+    }
+    c->cb(c->err.rc, &c->stats, c->err.rc == HL_OK ? NULL : &c->err, c->ctx);
+    free(c);
+}
+
+void queue_stats(struct queue *q, queue_stats_cb *cb, void *ctx)
+{
+    struct stats_call *c = mem_new(struct stats_call);
+    c->cb = cb;
+    c->ctx = ctx;
+    redis_call(q->redis, TIMEOUT_MS, stat_length, c, "XLEN", q->stream, NULL);
+    redis_call(q->redis, TIMEOUT_MS, stat_later, c, "ZCARD", q->later, NULL);
+    redis_call(q->redis, TIMEOUT_MS, stat_dead, c, "XLEN", q->dead, NULL);
+    redis_call(q->redis, TIMEOUT_MS, stat_groups, c, "XINFO", "GROUPS", q->stream, NULL);
+}
+
+/* --- life -------------------------------------------------------------------------------------------- */
+
+static void redis_state(struct redis *r, bool up, void *ctx)
+{
+    struct queue *q = ctx;
+    (void)r;
+    if (up && q->consumer)
+        create_group(q);
+}
+
+struct queue *queue_new(
+    struct loop *l, struct redis *redis, const char *prefix, const char *consumer)
+{
+    struct queue *q = mem_new(struct queue);
+    q->redis = redis;
+    q->consumer = mem_strdup(consumer);
+    q->stream = mem_printf("{%s}:q:change", prefix);
+    q->later = mem_printf("{%s}:later", prefix);
+    q->later_jobs = mem_printf("{%s}:later:jobs", prefix);
+    q->dead = mem_printf("{%s}:dead", prefix);
+    q->marker_prefix = mem_printf("{%s}:job:", prefix);
+    q->alive = mem_printf("{%s}:worker:%s", prefix, consumer ? consumer : "-");
+    for (int i = 0; i < QUEUE_NOPS; i++) {
+        struct op *op = &q->ops[i];
+        op->q = q;
+        list_init(&op->sent);
+        op->batch = batch_new(l, &(struct batch_conf){.max_items = FLUSH_ITEMS,
+                                     .max_bytes = FLUSH_BYTES,
+                                     .max_waiting = MAX_WAITING,
+                                     .flush = flush,
+                                     .refused = refused,
+                                     .ctx = op});
+    }
+    redis_on_state(redis, redis_state, q);
+    return q;
+}
+
+void queue_free(struct queue *q)
+{
+    if (!q)
+        return;
+    redis_on_state(q->redis, NULL, NULL);
+    for (int i = 0; i < QUEUE_NOPS; i++)
+        batch_free(q->ops[i].batch);
+    free(q->consumer);
+    free(q->stream);
+    free(q->later);
+    free(q->later_jobs);
+    free(q->dead);
+    free(q->marker_prefix);
+    free(q->alive);
+    free(q);
+}

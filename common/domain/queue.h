@@ -1,0 +1,79 @@
+/* queue: every Redis key and script of Hookline (PROTOCOL.md, "Redis"). Redis is the fast path and may lose
+ * everything: PostgreSQL decides who may work. Requests are batched naturally (io/batch.h), one script
+ * call per flush; all keys of a queue share one hash tag. */
+#ifndef HL_DOMAIN_QUEUE_H
+#define HL_DOMAIN_QUEUE_H
+
+#include "base/event.h"
+#include "io/batch.h"
+#include "io/redis.h"
+
+struct queue;
+
+/* redis is borrowed and must outlive the queue. consumer: this worker's instance id, NULL in programs that only
+ * publish. Takes the redis_on_state hook of `redis`: creates the consumer group whenever the connection
+ * comes up. */
+struct queue *queue_new(
+    struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
+void queue_free(struct queue *q); /* NULL ok; requests still waiting are forgotten */
+
+#define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */
+
+/* One request, embedded in its owner, zero-initialised; borrowed until done has run. done runs
+ * from the loop, once. rc: HL_OK; HL_RETRY nothing happened; HL_UNSURE it may have: every operation here may be
+ * repeated; HL_FATAL refused by Redis for good. */
+struct queue_req {
+    struct batch_item item;        /* private */
+    const struct change_event *ev; /* what it is about; borrowed */
+    char entry[QUEUE_ENTRY_MAX];   /* ack, bury: the stream entry; "" = none */
+    int64_t delay_ms;              /* requeue: 0 = at once */
+    const char *reason;            /* bury; borrowed */
+    void (*done)(struct queue_req *req, enum hl_rc rc, const struct hl_err *err);
+    void *ctx;
+};
+
+enum queue_op {
+    QUEUE_PUBLISH, /* put on the stream unless it is there already (ev) */
+    QUEUE_REQUEUE, /* put back, now or after delay_ms (ev, delay_ms) */
+    QUEUE_ACK,     /* done for good: leaves the stream (ev id, entry) */
+    QUEUE_BURY,    /* dead letter (ev, entry, reason) */
+    QUEUE_NOPS
+};
+void queue_do(struct queue *q, enum queue_op op, struct queue_req *req);
+/* Takes back a request that was not sent yet; false when it is under way (done will run). */
+bool queue_undo(struct queue *q, enum queue_op op, struct queue_req *req);
+
+/* Reading. `reader` is a connection of its own: the command blocks up to block_ms. */
+struct queue_entry {
+    const char *entry; /* borrowed during the callback */
+    const void *job;
+    size_t len;
+};
+typedef void queue_read_cb(const struct queue_entry *entries, size_t n, enum hl_rc rc,
+    const struct hl_err *err, void *ctx);
+/* At most count entries. own: entries delivered to this consumer before and never acknowledged (after a
+ * reconnect), instead of new ones. One read at a time. A lost group is created again and reported HL_RETRY. */
+void queue_read(struct queue *q, struct redis *reader, bool own, int count, int64_t block_ms,
+    queue_read_cb *cb, void *ctx);
+
+/* Quarantines an entry that is no job: its bytes become a dead letter. Fire and forget. */
+void queue_quarantine(
+    struct queue *q, const char *entry, const void *bytes, size_t len, const char *reason);
+
+/* cb: how many were moved; left is true when more wait (call again). */
+typedef void queue_moved_cb(enum hl_rc rc, int64_t moved, bool left, void *ctx);
+void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx);
+void queue_takeover(
+    struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx);
+
+/* Mirrors this worker's lease: a key with a TTL, a hint for people and tools. */
+void queue_alive(struct queue *q, int64_t ttl_ms);
+
+struct queue_stats {
+    int64_t length, pending, lag, later, dead; /* lag -1 = unknown to Redis */
+};
+typedef void queue_stats_cb(
+    enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx);
+void queue_stats(struct queue *q, queue_stats_cb *cb, void *ctx);
+
+#endif

@@ -1,0 +1,53 @@
+/* spool: records on disk for the time PostgreSQL cannot take them. One segment file per process in one
+ * folder, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of the payload (u32 LE),
+ * payload. Appends are grouped: all that queued while one write + fdatasync was under way go in the next, on the
+ * offload thread. A record counts only after its fdatasync. The reader walks the segments in order; a
+ * segment is emptied or removed once everything in it was committed by the reader. Segments of dead
+ * processes (their lock is free) are adopted. Reading again after a crash repeats records: they must be
+ * idempotent (events are, by id). */
+#ifndef HL_IO_SPOOL_H
+#define HL_IO_SPOOL_H
+
+#include "base/buf.h"
+#include "io/batch.h"
+#include "io/offload.h"
+
+#include <stdint.h>
+
+#define SPOOL_MAX_RECORD (1024 * 1024) /* bytes of one payload */
+
+struct spool;
+
+/* Makes the folder (mode 0700) when it is missing, creates and locks this process's segment.
+ * max_bytes: quota over all segments in the folder. Synchronous; err names folder and remedy. */
+struct spool *spool_open(
+    struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err);
+/* Closes; an empty segment is removed, others stay for whoever adopts them. No append may be waiting. */
+void spool_close(struct spool *s);
+
+struct spool_append {
+    struct batch_item item; /* private */
+    const void *data;       /* borrowed until done */
+    size_t len;
+    /* HL_OK: safe on disk. HL_RETRY: nothing was kept (err->why FULL for quota or no space). */
+    void (*done)(struct spool_append *a, enum hl_rc rc, const struct hl_err *err);
+    void *ctx;
+};
+void spool_append(struct spool *s, struct spool_append *a); /* done runs from the loop, once */
+
+/* Next records not yet committed, in order, at most max; pointers valid until spool_commit or
+ * spool_rewind. Returns how many; 0 = nothing left. Calling again before either returns 0. */
+struct spool_record {
+    const void *data;
+    size_t len;
+};
+size_t spool_read(struct spool *s, struct spool_record *out, size_t max);
+void spool_commit(struct spool *s); /* those of the last read are safe elsewhere: forget them */
+void spool_rewind(struct spool *s); /* they are not: the next read gives them again */
+
+/* Looks for segments whose process is gone and takes them over; returns how many. Cheap; call it
+ * every few seconds. A torn tail is cut; the cut bytes are kept beside in NAME.cut. */
+int spool_adopt(struct spool *s);
+int64_t spool_depth(const struct spool *s); /* bytes of uncommitted frames of this process */
+
+#endif

@@ -1,0 +1,42 @@
+-- requeue: moves jobs back to the queue (retry, hand-back, zombie), now or later.
+-- KEYS[1] stream, KEYS[2] later (zset), KEYS[3] later:jobs (hash), KEYS[4..] marker of each job
+-- ARGV[1] group, then per job: event id, delay in ms (0 = now), payload
+-- Drops the delivered entry that the marker names, adds the new one, rewrites the marker. An entry that
+-- nobody has been given yet stays: the job is in the queue already. Returns how many were moved.
+local group = ARGV[1]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local moved = 0
+
+-- True when the marked entry still waits for its first delivery.
+local function drop(marker)
+    local stream, entry = string.match(marker, '^(%S+) (%S+)$')
+    if not stream then
+        return false
+    end
+    if redis.call('XACK', stream, group, entry) == 1 then
+        redis.call('XDEL', stream, entry)
+        return false
+    end
+    return #redis.call('XRANGE', stream, entry, entry) == 1
+end
+
+for i = 4, #KEYS do
+    local at = (i - 4) * 3
+    local id, delay, payload = ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
+    local marker = redis.call('GET', KEYS[i])
+    if not (marker and drop(marker)) then
+        redis.call('ZREM', KEYS[2], id)
+        redis.call('HDEL', KEYS[3], id)
+        if delay > 0 then
+            redis.call('ZADD', KEYS[2], now + delay, id)
+            redis.call('HSET', KEYS[3], id, payload)
+            redis.call('SET', KEYS[i], 'later')
+        else
+            local entry = redis.call('XADD', KEYS[1], '*', 'id', id, 'job', payload)
+            redis.call('SET', KEYS[i], KEYS[1] .. ' ' .. entry)
+        end
+        moved = moved + 1
+    end
+end
+return moved
