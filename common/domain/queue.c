@@ -216,7 +216,7 @@ static bool is_array(const redisReply *r, size_t at_least)
     return r && r->type == REDIS_REPLY_ARRAY && r->elements >= at_least;
 }
 
-/* [id, [field, value, ...]]; an entry that was deleted meanwhile has nil for the fields. */
+/* [id, [field, value, ...]] */
 static bool entry_of(const redisReply *r, struct queue_entry *out)
 {
     if (!is_array(r, 2) || !is_text(r->element[0]))
@@ -230,6 +230,16 @@ static bool entry_of(const redisReply *r, struct queue_entry *out)
             out->len = value->len;
         }
     }
+    return true;
+}
+
+/* An own entry that was deleted meanwhile comes back with nil for its fields: let go of it. */
+static bool gone(struct queue *q, const redisReply *r)
+{
+    if (!is_array(r, 2) || !is_text(r->element[0]) || r->element[1]->type != REDIS_REPLY_NIL)
+        return false;
+    redis_call(
+        q->redis, TIMEOUT_MS, NULL, NULL, "XACK", q->stream, GROUP, r->element[0]->str, NULL);
     return true;
 }
 
@@ -259,7 +269,8 @@ static void read_done(const redisReply *reply, const struct hl_err *err, void *c
         const redisReply *list = reply->element[0]->element[1];
         entries = mem_array(list->elements, sizeof(*entries));
         for (size_t i = 0; is_array(list, i + 1); i++)
-            n += entry_of(list->element[i], &entries[n]);
+            if (!gone(call.q, list->element[i]))
+                n += entry_of(list->element[i], &entries[n]);
     }
     call.cb(entries, n, err ? err->rc : HL_OK, err, call.ctx);
     free(entries);

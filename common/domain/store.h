@@ -1,0 +1,135 @@
+/* store: every SQL statement of Hookline, by name. PostgreSQL is the sole arbiter: only a
+ * compare-and-set on the row decides who may work on an event and whose result counts
+ * (ARCHITECTURE.md, "The three transactions").
+ * T0, T1 and T3 are batched naturally (io/batch.h): one set-based statement and one commit per flush,
+ * an outcome per row. A row that PostgreSQL refuses fails alone: its flush is halved until it is found. */
+#ifndef HL_DOMAIN_STORE_H
+#define HL_DOMAIN_STORE_H
+
+#include "base/event.h"
+#include "io/batch.h"
+#include "io/dbpool.h"
+
+struct store;
+
+/* pool is borrowed. owner: this worker's instance id, copied; NULL in programs that claim nothing.
+ * timeout_ms: deadline of one flush of T0, T1, T3, waiting for a connection included; 0 = the pool's. */
+struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms);
+void store_free(struct store *s); /* NULL ok; after the pool: nothing may be in flight */
+
+/* What every batched request begins with; zero-initialised, borrowed until done has run. done runs from
+ * the loop, once. rc: HL_OK; HL_LOST the row is not (or no longer) ours; HL_RETRY nothing
+ * happened; HL_UNSURE it may have: repeat, every request here recognises its own earlier success;
+ * HL_FATAL PostgreSQL refuses this row for good. err is NULL for HL_OK and HL_LOST. */
+struct store_req {
+    struct batch_item item; /* private */
+    void (*done)(struct store_req *req, enum hl_rc rc, const struct hl_err *err);
+    void *ctx;
+};
+
+/* T0: insert the event as queued, once. */
+struct store_accept {
+    struct store_req req;
+    const struct change_event *ev; /* borrowed */
+    int64_t row_id;                /* out */
+    bool existed;                  /* out: the row was there before */
+};
+void store_accept(struct store *s, struct store_accept *a);
+
+/* T1: claim the event: in_progress, epoch + 1, owner = us. */
+enum store_claim_state {
+    CLAIM_OK,      /* ours: epoch, scrape_seq, starts, attempts are set */
+    CLAIM_MISSING, /* there is no row: T0 was lost; insert (store_accept) and claim again */
+    CLAIM_EARLY,   /* queued, but not due for wait_ms */
+    CLAIM_BUSY,    /* another event of the same URL is in progress */
+    CLAIM_HELD,    /* a living owner has it */
+    CLAIM_DONE,    /* terminal already */
+};
+struct store_claim {
+    struct store_req req;
+    const struct change_event *ev;
+    enum store_claim_state state;                     /* out */
+    int64_t row_id, epoch, starts, attempts, wait_ms; /* out */
+};
+void store_claim(struct store *s, struct store_claim *c);
+
+/* T3b: the scrape succeeded: completed, document written, older queued events of this URL superseded,
+ * all in one statement. Guarded by in_progress, epoch and owner. HL_LOST: not ours any more; nothing
+ * was written, neither row nor document; `gone` when there is no row at all. */
+struct store_document { /* borrowed; text NULL = no index wanted */
+    const char *canonical_url, *url, *title, *description, *language, *text;
+};
+struct store_complete {
+    struct store_req req;
+    const struct change_event *ev;
+    int64_t epoch;
+    const char *metadata; /* JSON object merged into the row's; borrowed */
+    struct store_document doc;
+    bool gone;          /* out */
+    int64_t superseded; /* out: in the whole flush */
+};
+void store_complete(struct store *s, struct store_complete *c);
+
+/* T3a: the attempt failed, or the work is given back. Same guard. */
+struct store_settle {
+    struct store_req req;
+    const struct change_event *ev;
+    int64_t epoch;
+    const char *status;   /* "queued" or "failed: ..." (at most 50 characters); borrowed */
+    bool charge;          /* counts as an attempt; a release without fault does not */
+    int64_t delay_ms;     /* queued: not due before; 0 = at once */
+    const char *metadata; /* JSON object merged into the row's, "{}" ok; borrowed */
+    bool gone;            /* out */
+};
+void store_settle(struct store *s, struct store_settle *f);
+
+/* --- the lease of a worker process, and the janitor: one statement each ------------------------------ */
+
+/* rows: NULL unless rc is HL_OK; borrowed during the callback. */
+typedef void store_cb(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
+
+/* Writes this owner's row of webhook.workers. No columns. */
+void store_register(struct store *s, store_cb *cb, void *ctx);
+/* beat + 1, unless declared dead: then no row comes back. At once gives back every row claimed by us that
+ * is not among `held` (a commit that arrived after its read-back): one result row each, columns of an event
+ * (store_event); otherwise one row with event_id NULL. held: text of a uuid array, borrowed. */
+void store_renew(struct store *s, const char *held, int64_t timeout_ms, store_cb *cb, void *ctx);
+/* Takes this owner's row away: it holds nothing any more. */
+void store_resign(struct store *s, store_cb *cb, void *ctx);
+
+/* id, beat of every worker not declared dead */
+void store_workers(struct store *s, store_cb *cb, void *ctx);
+/* Compare-and-set on beat (-1: known dead, whatever the beat). One row when it took effect. */
+void store_declare_dead(
+    struct store *s, const char *worker, int64_t beat, const char *cause, store_cb *cb, void *ctx);
+/* id of every worker declared dead that still has a row */
+void store_dead_workers(struct store *s, store_cb *cb, void *ctx);
+/* Forgets a dead worker once it owns no row in progress. */
+void store_forget_worker(struct store *s, const char *worker, store_cb *cb, void *ctx);
+/* Zombies: in_progress without a living owner, or longer than job_limit_ms. Back to queued (epoch raised) or,
+ * after max_starts starts, failed. Columns of an event plus rescrape_status. At most limit. */
+void store_reap(
+    struct store *s, int64_t job_limit_ms, int64_t max_starts, int limit, store_cb *cb, void *ctx);
+/* Queued and due events with id > after, accepted at least grace_ms ago, in order of id; columns of an
+ * event, then id. */
+void store_unpublished(
+    struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx);
+
+/* The newest applied migration in column 0 (0 = none); HL_FATAL with SQLSTATE 42P01 or 3F000: no schema. */
+void store_schema_version(struct store *s, store_cb *cb, void *ctx);
+/* "SELECT 1" */
+void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx);
+
+/* --- readers for people --------------------------------------------------------------------------------- */
+
+/* status word, number of events */
+void store_count_by_status(struct store *s, store_cb *cb, void *ctx);
+/* id, host, pid, state, started_at, seconds since seen, rows in progress */
+void store_list_workers(struct store *s, store_cb *cb, void *ctx);
+/* url, title, description, snippet (matches between « and »), rank, scraped_at */
+void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
+
+/* Event columns of a result row -> event; caller releases. False when the row holds no event. */
+bool store_event(const PGresult *rows, int row, struct change_event *ev);
+
+#endif
