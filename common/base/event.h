@@ -1,5 +1,20 @@
-/* event: one change event as Hookline carries it from intake to the row: what T0 inserts, what the job in the
- * stream holds, what the spool keeps. And its codec: a msgpack map with a version (PROTOCOL.md, "Job"). */
+/* event: one change event as Hookline carries it from intake to the row: what T0 inserts, what the job
+ * in the stream holds, what the spool keeps. And its codec (PROTOCOL.md, "Job"): a flat msgpack map,
+ *
+ *     key   type        what
+ *     v     uint        version of the form, EVENT_VERSION; always the first key
+ *     id    bin 16      event id (UUID)
+ *     w     str         watch_id
+ *     u     str         watch_url
+ *     t     int         detected_at, microseconds since 1970 UTC, years 1 to 9999
+ *     d     str or nil  diff_summary
+ *     s     str or nil  snapshot_url
+ *     m     str         metadata, text of a JSON object
+ *     h     bin 32      SHA-256 of the request body
+ *
+ * Every key is there exactly once; only "v" has a fixed place. Keys a reader does not know are
+ * skipped; their values are no maps or arrays either. What a reader of the same version could
+ * not skip raises the version. */
 #ifndef HL_BASE_EVENT_H
 #define HL_BASE_EVENT_H
 

@@ -1,0 +1,283 @@
+/* event: the change event and its msgpack form; see event.h.
+ *
+ * A job comes out of a queue that others can write to, so decoding trusts nothing. Items are
+ * unpacked one at a time and none may be a map or an array: nothing nests, and msgpack-c, which
+ * allocates what a container's header claims, never meets a container. */
+#include "base/event.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <msgpack.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_KEYS 64
+/* Years 1 to 9999: what timestamps can be written as. */
+#define MIN_DETECTED_AT INT64_C(-62135596800000000)
+#define MAX_DETECTED_AT INT64_C(253402300799999999)
+
+void event_release(struct change_event *ev)
+{
+    free(ev->watch_id);
+    free(ev->watch_url);
+    free(ev->diff_summary);
+    free(ev->snapshot_url);
+    free(ev->metadata);
+    *ev = (struct change_event){0};
+}
+
+/* --- encoding ------------------------------------------------------------------------------- */
+
+static int to_buf(void *out, const char *data, size_t len)
+{
+    buf_append(out, data, len);
+    return 0;
+}
+
+static void put_text(msgpack_packer *pk, const char *key, const char *value)
+{
+    msgpack_pack_str_with_body(pk, key, strlen(key));
+    if (value)
+        msgpack_pack_str_with_body(pk, value, strlen(value));
+    else
+        msgpack_pack_nil(pk);
+}
+
+static void put_bytes(msgpack_packer *pk, const char *key, const void *value, size_t len)
+{
+    msgpack_pack_str_with_body(pk, key, strlen(key));
+    msgpack_pack_bin_with_body(pk, value, len);
+}
+
+static void put_int(msgpack_packer *pk, const char *key, int64_t value)
+{
+    msgpack_pack_str_with_body(pk, key, strlen(key));
+    msgpack_pack_int64(pk, value);
+}
+
+void event_encode(const struct change_event *ev, struct buf *out)
+{
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, out, to_buf);
+    msgpack_pack_map(&pk, 9);
+    put_int(&pk, "v", EVENT_VERSION);
+    put_bytes(&pk, "id", ev->id.b, sizeof(ev->id.b));
+    put_text(&pk, "w", ev->watch_id);
+    put_text(&pk, "u", ev->watch_url);
+    put_int(&pk, "t", ev->detected_at);
+    put_text(&pk, "d", ev->diff_summary);
+    put_text(&pk, "s", ev->snapshot_url);
+    put_text(&pk, "m", ev->metadata);
+    put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
+}
+
+/* --- decoding ------------------------------------------------------------------------------- */
+
+struct field {
+    const char *key;
+    const char *name; /* for people */
+    /* NULL when taken, else what is wrong. */
+    const char *(*take)(const struct field *f, const msgpack_object *o, void *to);
+    size_t offset;
+    size_t bytes;  /* at most; of take_bytes exactly */
+    size_t chars;  /* at most; 0 = only bytes are limited */
+    bool optional; /* may be nil */
+};
+
+static const char *take_text(const struct field *f, const msgpack_object *o, void *to)
+{
+    if (o->type == MSGPACK_OBJECT_NIL && f->optional)
+        return NULL;
+    if (o->type != MSGPACK_OBJECT_STR)
+        return "is not a string";
+    size_t len = o->via.str.size;
+    const char *s = len ? o->via.str.ptr : ""; /* msgpack-c leaves NULL for an empty string */
+    if (len > f->bytes)
+        return "is too long";
+    if (memchr(s, '\0', len))
+        return "holds a NUL byte";
+    if (!text_utf8_valid(s, len))
+        return "is not valid UTF-8";
+    char *copy = mem_strndup(s, len);
+    if (f->chars && text_chars(copy) > f->chars) {
+        free(copy);
+        return "is too long";
+    }
+    *(char **)to = copy;
+    return NULL;
+}
+
+/* A row's jsonb column takes objects only, and one that is refused would fail its whole batch. */
+static const char *take_json(const struct field *f, const msgpack_object *o, void *to)
+{
+    const char *wrong = take_text(f, o, to);
+    if (wrong)
+        return wrong;
+    json_t *root = json_parse(*(char **)to, o->via.str.size, NULL);
+    wrong = json_is_object(root) ? NULL : "is not a JSON object";
+    json_decref(root);
+    return wrong;
+}
+
+static const char *take_bytes(const struct field *f, const msgpack_object *o, void *to)
+{
+    if (o->type != MSGPACK_OBJECT_BIN || o->via.bin.size != f->bytes)
+        return "is not bytes of the right length";
+    memcpy(to, o->via.bin.ptr, f->bytes);
+    return NULL;
+}
+
+static const char *take_time(const struct field *f, const msgpack_object *o, void *to)
+{
+    (void)f;
+    int64_t us;
+    if (o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 <= MAX_DETECTED_AT)
+        us = (int64_t)o->via.u64;
+    else if (o->type == MSGPACK_OBJECT_NEGATIVE_INTEGER && o->via.i64 >= MIN_DETECTED_AT)
+        us = o->via.i64;
+    else
+        return "is not a time of the years 1 to 9999";
+    *(int64_t *)to = us;
+    return NULL;
+}
+
+#define AT(member) .offset = offsetof(struct change_event, member)
+/* clang-format off */
+static const struct field fields[] = {
+    {.key = "id", .name = "event id", AT(id), .take = take_bytes, .bytes = sizeof(struct uuid)},
+    {.key = "w", .name = "watch_id", AT(watch_id), .take = take_text,
+        .bytes = EVENT_MAX_WATCH_ID * 4, .chars = EVENT_MAX_WATCH_ID},
+    {.key = "u", .name = "watch_url", AT(watch_url), .take = take_text, .bytes = EVENT_MAX_URL},
+    {.key = "t", .name = "detected_at", AT(detected_at), .take = take_time},
+    {.key = "d", .name = "diff_summary", AT(diff_summary), .take = take_text,
+        .bytes = EVENT_MAX_DIFF * 4, .chars = EVENT_MAX_DIFF, .optional = true},
+    {.key = "s", .name = "snapshot_url", AT(snapshot_url), .take = take_text,
+        .bytes = EVENT_MAX_URL, .optional = true},
+    {.key = "m", .name = "metadata", AT(metadata), .take = take_json, .bytes = EVENT_MAX_METADATA},
+    {.key = "h", .name = "body digest", AT(body_digest), .take = take_bytes, .bytes = DIGEST_LEN},
+};
+/* clang-format on */
+#define NFIELDS (sizeof(fields) / sizeof(*fields))
+
+struct reader {
+    const char *data;
+    size_t len, at;
+    msgpack_unpacked item; /* the item read last; its strings point into data */
+};
+
+/* Number of pairs of the map that data begins with; -1 when it does not begin with a map. */
+static int read_map(struct reader *r)
+{
+    const uint8_t *p = (const uint8_t *)r->data;
+    if (r->len >= 1 && (p[0] & 0xf0) == 0x80) {
+        r->at = 1;
+        return p[0] & 0x0f;
+    }
+    if (r->len >= 3 && p[0] == 0xde) {
+        r->at = 3;
+        return p[1] << 8 | p[2];
+    }
+    return -1;
+}
+
+static bool is_container(uint8_t head)
+{
+    return (head & 0xe0) == 0x80 || (head >= 0xdc && head <= 0xdf);
+}
+
+static const msgpack_object *read_item(struct reader *r)
+{
+    if (r->at >= r->len || is_container((uint8_t)r->data[r->at]))
+        return NULL;
+    int rc = msgpack_unpack_next(&r->item, r->data, r->len, &r->at);
+    return rc == MSGPACK_UNPACK_SUCCESS || rc == MSGPACK_UNPACK_EXTRA_BYTES ? &r->item.data : NULL;
+}
+
+static bool is_key(const msgpack_object *o, const char *key)
+{
+    return o->type == MSGPACK_OBJECT_STR && o->via.str.size == strlen(key) &&
+           memcmp(o->via.str.ptr, key, o->via.str.size) == 0;
+}
+
+/* The version comes first, so that a newer job is recognised before anything else is judged. */
+static enum hl_rc read_version(struct reader *r, struct hl_err *err)
+{
+    const msgpack_object *key = read_item(r);
+    if (!key || !is_key(key, "v"))
+        return hl_fail(err, HL_FATAL, "not a job: its first key is not \"v\"");
+    const msgpack_object *v = read_item(r);
+    if (!v || v->type != MSGPACK_OBJECT_POSITIVE_INTEGER || v->via.u64 == 0)
+        return hl_fail(err, HL_FATAL, "not a job: its version is not a positive number");
+    if (v->via.u64 > EVENT_VERSION)
+        return hl_fail(err, HL_LOST, "job of version %llu, newer than this program's %d",
+            (unsigned long long)v->via.u64, EVENT_VERSION);
+    return HL_OK;
+}
+
+static const struct field *field_of(const msgpack_object *key)
+{
+    for (size_t i = 0; i < NFIELDS; i++)
+        if (is_key(key, fields[i].key))
+            return &fields[i];
+    return NULL;
+}
+
+static enum hl_rc read_pair(
+    struct reader *r, struct change_event *ev, unsigned *seen, struct hl_err *err)
+{
+    const msgpack_object *key = read_item(r);
+    if (!key || key->type != MSGPACK_OBJECT_STR)
+        return hl_fail(err, HL_FATAL, "job is cut short or has a key that is no string");
+    const struct field *f = field_of(key);
+    const msgpack_object *value = read_item(r);
+    if (!value)
+        return hl_fail(err, HL_FATAL, "job is cut short or holds a nested value");
+    if (!f)
+        return HL_OK; /* from a later minor change of the same version */
+    unsigned bit = 1U << (f - fields);
+    if (*seen & bit)
+        return hl_fail(err, HL_FATAL, "job has its %s twice", f->name);
+    *seen |= bit;
+    const char *wrong = f->take(f, value, (char *)ev + f->offset);
+    if (wrong)
+        return hl_fail(err, HL_FATAL, "%s of the job %s", f->name, wrong);
+    return HL_OK;
+}
+
+static enum hl_rc read_event(struct reader *r, struct change_event *ev, struct hl_err *err)
+{
+    int pairs = read_map(r);
+    if (pairs < 0)
+        return hl_fail(err, HL_FATAL, "not a job: not a msgpack map");
+    enum hl_rc rc = read_version(r, err);
+    if (rc != HL_OK)
+        return rc;
+    if (pairs > MAX_KEYS)
+        return hl_fail(err, HL_FATAL, "job has %d keys, more than %d", pairs, MAX_KEYS);
+    unsigned seen = 0;
+    for (int i = 1; i < pairs; i++)
+        if ((rc = read_pair(r, ev, &seen, err)) != HL_OK)
+            return rc;
+    for (size_t i = 0; i < NFIELDS; i++)
+        if (!(seen & 1U << i))
+            return hl_fail(err, HL_FATAL, "job has no %s", fields[i].name);
+    if (r->at != r->len)
+        return hl_fail(err, HL_FATAL, "%zu bytes follow the job", r->len - r->at);
+    return HL_OK;
+}
+
+enum hl_rc event_decode(const void *data, size_t len, struct change_event *ev, struct hl_err *err)
+{
+    struct reader r = {.data = data, .len = len};
+    struct change_event got = {0};
+    enum hl_rc rc = read_event(&r, &got, err);
+    msgpack_unpacked_destroy(&r.item);
+    if (rc == HL_OK)
+        *ev = got;
+    else
+        event_release(&got);
+    return rc;
+}

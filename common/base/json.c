@@ -1,0 +1,116 @@
+/* json: see json.h. */
+#include "base/json.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* jansson's own texts quote what they stumbled over, and that is somebody's data: ours do not. */
+static const char *explain(enum json_error_code code)
+{
+    switch (code) {
+    case json_error_invalid_utf8: return "not valid UTF-8";
+    case json_error_premature_end_of_input: return "the text ends too early";
+    case json_error_end_of_input_expected: return "something follows the JSON text";
+    case json_error_null_character:
+    case json_error_null_byte_in_key: return "\\u0000 is not allowed";
+    case json_error_numeric_overflow: return "number too large";
+    case json_error_out_of_memory: return "out of memory";
+    default: return "not valid JSON";
+    }
+}
+
+/* Bytes before the one that opens a level too many; len when there is none. Looked for before
+ * parsing, because the parser recurses. */
+static size_t too_deep_at(const char *data, size_t len)
+{
+    int depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        char c = data[i];
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '[' || c == '{') {
+            if (++depth > JSON_MAX_DEPTH)
+                return i;
+        } else if (c == ']' || c == '}') {
+            depth--;
+        }
+    }
+    return len;
+}
+
+static void refuse_depth(const char *data, size_t at, struct hl_err *err)
+{
+    int line = 1;
+    size_t start = 0;
+    for (size_t i = 0; i < at; i++) {
+        if (data[i] == '\n') {
+            line++;
+            start = i + 1;
+        }
+    }
+    hl_fail(err, HL_FATAL, "line %d column %zu: nested deeper than %d levels", line, at - start + 1,
+        JSON_MAX_DEPTH);
+}
+
+json_t *json_parse(const char *data, size_t len, struct hl_err *err)
+{
+    size_t deep = too_deep_at(data, len);
+    if (deep < len) {
+        refuse_depth(data, deep, err);
+        return NULL;
+    }
+    json_error_t why;
+    json_t *root = json_loadb(data, len, JSON_DECODE_ANY, &why);
+    if (!root)
+        hl_fail(err, HL_FATAL, "line %d column %d: %s", why.line, why.column,
+            explain(json_error_code(&why)));
+    return root;
+}
+
+const char *json_get_string(const json_t *obj, const char *key)
+{
+    return json_string_value(json_object_get(obj, key));
+}
+
+static void put_escaped(struct buf *b, unsigned char c)
+{
+    static const char named[] = "\"\"\\\\\bb\ff\nn\rr\tt"; /* pairs: byte, letter after \ */
+    for (const char *p = named; *p; p += 2) {
+        if ((unsigned char)*p == c) {
+            buf_putc(b, '\\');
+            buf_putc(b, p[1]);
+            return;
+        }
+    }
+    buf_printf(b, "\\u%04x", c);
+}
+
+void json_put_string(struct buf *b, const char *s)
+{
+    buf_putc(b, '"');
+    for (;;) {
+        size_t plain = 0;
+        while ((unsigned char)s[plain] >= 0x20 && s[plain] != '"' && s[plain] != '\\')
+            plain++;
+        buf_append(b, s, plain);
+        s += plain;
+        if (*s == '\0')
+            break;
+        put_escaped(b, (unsigned char)*s++);
+    }
+    buf_putc(b, '"');
+}
+
+void json_put_key(struct buf *b, const char *key)
+{
+    if (b->len > 0 && b->data[b->len - 1] != '{')
+        buf_putc(b, ',');
+    json_put_string(b, key);
+    buf_putc(b, ':');
+}

@@ -1,0 +1,28 @@
+/* json: the one door to JSON. Reading is jansson's, made strict and bounded; small texts are written
+ * straight into a buffer, without a tree. */
+#ifndef HL_BASE_JSON_H
+#define HL_BASE_JSON_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stddef.h>
+
+#define JSON_MAX_DEPTH 64 /* arrays and objects inside each other */
+
+/* Parses one RFC 8259 text of any type; blanks may surround it, nothing else. Of a repeated key the
+ * last value counts. NULL when it is not JSON, nests deeper than JSON_MAX_DEPTH, is not UTF-8, has
+ * \u0000 in a string or a number beyond 64 bits or a double; err then says "line N column M: why"
+ * and never quotes the text. Caller frees with json_decref. */
+json_t *json_parse(const char *data, size_t len, struct hl_err *err);
+
+/* The string under key, borrowed from obj; NULL when obj is no object, or has no string there. */
+const char *json_get_string(const json_t *obj, const char *key);
+
+/* Appends s (valid UTF-8) as a JSON string: UTF-8 stays as it is, what must be escaped is. */
+void json_put_string(struct buf *b, const char *s);
+/* Appends `"key":`, after a comma unless it is the first member of its object. */
+void json_put_key(struct buf *b, const char *key);
+
+#endif
