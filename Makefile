@@ -3,7 +3,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 
-CC       ?= gcc
+ifeq ($(origin CC),default)
+CC       := gcc
+endif
 BUILD    ?= build
 PREFIX   ?= /usr/local
 VERSION  := 0.1.0
@@ -28,7 +30,8 @@ UNIT_SRC     := $(wildcard tests/unit/test_*.c)
 INTEG_SRC    := $(wildcard tests/integration/test_*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-GEN_SRC  := $(BUILD)/gen/lua_scripts.c $(BUILD)/gen/migrations.c
+GEN_SRC  := $(if $(wildcard common/lua/*.lua),$(BUILD)/gen/lua_scripts.c) \
+            $(if $(wildcard sql/*.sql),$(BUILD)/gen/migrations.c)
 GEN_OBJ  := $(GEN_SRC:.c=.o)
 COMMON_OBJ := $(call obj,$(COMMON_SRC)) $(GEN_OBJ)
 LIB      := $(BUILD)/libhookline.a
@@ -81,7 +84,8 @@ $(BUILD)/hooklinectl: $(call obj,$(CTL_SRC)) $(LIB)
 
 # --- test programs --------------------------------------------------------------------------------
 # tests/support/prog_NAME.c is a program of its own (a stand-in); the rest is a library for tests.
-CRITERION = $(shell pkg-config --libs criterion)
+# Criterion finds its tests in a section that nothing refers to: it must not be collected.
+CRITERION = $(shell pkg-config --libs criterion) -Wl,--no-gc-sections
 TEST_LIBS := $(LIB_SUPPORT) $(LIB_PRODUCER) $(LIB_WORKER) $(LIB)
 UNIT_BIN  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
 INTEG_BIN := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(INTEG_SRC))
@@ -92,7 +96,7 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	$(link) $(CRITERION)
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(link) $(CRITERION)
+	$(link) $(CRITERION) $(if $(wildcard common/domain/migrate.c),-u migrate_run)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/support/prog_%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(link)

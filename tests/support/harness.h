@@ -59,14 +59,16 @@ void test_redis_restart(struct test_redis *r); /* same data, same port; waits un
 void test_redis_pause(struct test_redis *r);
 void test_redis_resume(struct test_redis *r);
 void test_redis_free(struct test_redis *r);
-/* A command as one line ("XLEN {hookline}:q:change"), blanks separate words; integer or string answer as text. */
+/* A command as one line ("XLEN {hookline}:q:change"), blanks separate words; integer or string answer
+ * as text, "" for nil, an array one element a line; an error answer fails the test. */
 const char *redis_text(struct test_redis *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 long redis_int(struct test_redis *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- programs ------------------------------------------------------------------------------------------------ */
-/* A child in its own process group, killed at exit; its standard error goes to a file. The environment is PATH
- * plus HOME and TMPDIR plus `env` ("NAME=value", NULL-terminated). listen_fd >= 0 is given by LISTEN_FDS. */
+/* A child in its own process group, killed at exit; its standard error and output go to a file. The
+ * environment is PATH, HOME, TMPDIR and the sanitizers' options plus `env` ("NAME=value",
+ * NULL-terminated; NULL = nothing more). listen_fd >= 0 is given by LISTEN_FDS. */
 struct test_proc;
 struct test_proc *test_proc_start(const char *const *argv, const char *const *env, int listen_fd);
 pid_t test_proc_pid(const struct test_proc *p);
@@ -76,7 +78,8 @@ bool test_proc_running(struct test_proc *p);
 bool test_proc_logged(struct test_proc *p, const char *text); /* seen in its log so far */
 const char *test_proc_log(struct test_proc *p); /* whole log so far, kept until exit */
 void test_proc_kill(struct test_proc *p);       /* SIGKILL to its whole group, reaped */
-/* Direct children of a process whose /proc/PID/cmdline or comm contains `match` (NULL = all); returns how many were put in pids. */
+/* Living direct children of a process whose /proc/PID/cmdline or comm contains `match` (NULL = all);
+ * returns how many were put in pids. */
 int harness_children(pid_t parent, const char *match, pid_t *pids, int max);
 char harness_proc_state(pid_t pid); /* letter of /proc/PID/stat; 0 when gone */
 
