@@ -373,6 +373,38 @@ void queue_takeover(struct queue *q, const char *consumer, int limit, queue_move
     args_eval(&a, q, &lua_takeover, 1, taken_over, call);
 }
 
+struct names_call {
+    queue_names_cb *cb;
+    void *ctx;
+};
+
+/* XINFO CONSUMERS: [[name, value, ...], ...] */
+static void consumers_answered(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct names_call call = *(struct names_call *)ctx;
+    const char **names = NULL;
+    size_t n = 0;
+
+    free(ctx);
+    if (!err && is_array(reply, 1))
+        names = mem_array(reply->elements, sizeof(*names));
+    for (size_t i = 0; names && i < reply->elements; i++) {
+        const redisReply *c = reply->element[i];
+        if (is_array(c, 2) && is_text(c->element[1]))
+            names[n++] = c->element[1]->str;
+    }
+    call.cb(err ? err->rc : HL_OK, names, n, call.ctx);
+    free(names);
+}
+
+void queue_consumers(struct queue *q, queue_names_cb *cb, void *ctx)
+{
+    struct names_call *call = mem_new(struct names_call);
+    *call = (struct names_call){cb, ctx};
+    redis_call(q->redis, TIMEOUT_MS, consumers_answered, call, "XINFO", "CONSUMERS", q->stream,
+        GROUP, NULL);
+}
+
 void queue_alive(struct queue *q, int64_t ttl_ms)
 {
     char ttl[24];

@@ -66,6 +66,10 @@ void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx);
 void queue_takeover(
     struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx);
 
+/* Names of the group's consumers; borrowed during the callback. */
+typedef void queue_names_cb(enum hl_rc rc, const char *const *names, size_t n, void *ctx);
+void queue_consumers(struct queue *q, queue_names_cb *cb, void *ctx);
+
 /* Mirrors this worker's lease: a key with a TTL, a hint for people and tools. */
 void queue_alive(struct queue *q, int64_t ttl_ms);
 

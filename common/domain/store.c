@@ -14,7 +14,8 @@
 #define FLUSH_BYTES      (4 * 1024 * 1024)
 #define MAX_WAITING      65536
 #define MAX_PARAMS       12
-#define CONFLICT_RETRIES 5            /* deadlock, serialization, a row seen by neither snapshot */
+#define CONFLICT_RETRIES 5 /* deadlock, serialization, a row seen by neither snapshot */
+#define MAX_SINGLE       4
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
 /* ================================ the statements ================================================= */
@@ -224,7 +225,7 @@ static const struct db_stmt stmt_reap = {"reap",
     "  FROM webhook.change_events c LEFT JOIN webhook.workers w ON w.id = c.claimed_by"
     "  WHERE c.rescrape_status = 'in_progress' AND c.claimed_by IS NOT NULL"
     "    AND (w.id IS NULL OR w.dead_at IS NOT NULL"
-    "      OR c.claimed_at < now() - $1::bigint * interval '1 millisecond')"
+    "      OR c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond')"
     "  ORDER BY c.id LIMIT $3::integer FOR UPDATE OF c SKIP LOCKED"
     "), reaped AS ("
     "  UPDATE webhook.change_events c SET claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
@@ -238,7 +239,7 @@ static const struct db_stmt stmt_reap = {"reap",
     "  FROM zombie z WHERE c.id = z.id RETURNING c.*"
     ") "
     "SELECT " EVENT_COLUMNS("r") ", r.rescrape_status FROM reaped r ORDER BY r.id",
-    3};
+    4};
 
 /* Janitor. Queued rows that may have no job in Redis; publishing them is idempotent. */
 static const struct db_stmt stmt_unpublished = {"unpublished",
@@ -606,26 +607,27 @@ void store_settle(struct store *s, struct store_settle *f)
 struct single {
     store_cb *cb;
     void *ctx;
-    char *values[4]; /* owned copies */
+    char *values[MAX_SINGLE]; /* owned copies */
 };
 
 static void single_done(const struct db_result *res, void *ctx)
 {
     struct single *one = ctx;
     one->cb(res->rc, res->pg, res->err, one->ctx);
-    for (size_t i = 0; i < sizeof(one->values) / sizeof(*one->values); i++)
+    for (int i = 0; i < MAX_SINGLE; i++)
         free(one->values[i]);
     free(one);
 }
 
-/* Values are copied; as many as the statement has parameters. */
+/* values: as many as the statement has parameters; copied. */
 static void run(struct store *s, const struct db_stmt *stmt, int64_t timeout_ms, store_cb *cb,
-    void *ctx, const char *a, const char *b, const char *c)
+    void *ctx, const char *const *values)
 {
     struct single *one = mem_new(struct single);
-    *one = (struct single){
-        .cb = cb, .ctx = ctx, .values = {mem_strdup(a), mem_strdup(b), mem_strdup(c)}
-    };
+    one->cb = cb;
+    one->ctx = ctx;
+    for (int i = 0; i < stmt->nparams; i++)
+        one->values[i] = mem_strdup(values[i]);
     struct db_call call = {stmt, (const char *const *)one->values};
     dbpool_exec(s->pool, &call, 1, timeout_ms, single_done, one);
 }
@@ -645,77 +647,79 @@ void store_register(struct store *s, store_cb *cb, void *ctx)
 {
     char host[64] = "host";
     gethostname(host, sizeof(host) - 1);
-    run(s, &stmt_register, 0, cb, ctx, s->owner, host, number(getpid()).text);
+    run(s, &stmt_register, 0, cb, ctx, (const char *[]){s->owner, host, number(getpid()).text});
 }
 
 void store_renew(struct store *s, const char *held, int64_t timeout_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_renew, timeout_ms, cb, ctx, s->owner, held, NULL);
+    run(s, &stmt_renew, timeout_ms, cb, ctx, (const char *[]){s->owner, held});
 }
 
 void store_resign(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_resign, 0, cb, ctx, s->owner, NULL, NULL);
+    run(s, &stmt_resign, 0, cb, ctx, (const char *[]){s->owner});
 }
 
 void store_workers(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_workers, 0, cb, ctx, NULL, NULL, NULL);
+    run(s, &stmt_workers, 0, cb, ctx, NULL);
 }
 
 void store_declare_dead(
     struct store *s, const char *worker, int64_t beat, const char *cause, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_declare_dead, 0, cb, ctx, worker, number(beat).text, cause);
+    run(s, &stmt_declare_dead, 0, cb, ctx, (const char *[]){worker, number(beat).text, cause});
 }
 
 void store_dead_workers(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_dead_workers, 0, cb, ctx, NULL, NULL, NULL);
+    run(s, &stmt_dead_workers, 0, cb, ctx, NULL);
 }
 
 void store_forget_worker(struct store *s, const char *worker, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_forget_worker, 0, cb, ctx, worker, NULL, NULL);
+    run(s, &stmt_forget_worker, 0, cb, ctx, (const char *[]){worker});
 }
 
 void store_reap(
-    struct store *s, int64_t job_limit_ms, int64_t max_starts, int limit, store_cb *cb, void *ctx)
+    struct store *s, const struct store_limits *limits, int max, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_reap, 0, cb, ctx, number(job_limit_ms).text, number(max_starts).text,
-        number(limit).text);
+    const struct number values[] = {number(limits->job_timeout_ms), number(limits->max_starts),
+        number(max), number(limits->lease_ms)};
+    run(s, &stmt_reap, 0, cb, ctx,
+        (const char *[]){values[0].text, values[1].text, values[2].text, values[3].text});
 }
 
 void store_unpublished(
     struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_unpublished, 0, cb, ctx, number(after).text, number(grace_ms).text,
-        number(limit).text);
+    run(s, &stmt_unpublished, 0, cb, ctx,
+        (const char *[]){number(after).text, number(grace_ms).text, number(limit).text});
 }
 
 void store_schema_version(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_schema_version, 0, cb, ctx, NULL, NULL, NULL);
+    run(s, &stmt_schema_version, 0, cb, ctx, NULL);
 }
 
 void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_ping, timeout_ms, cb, ctx, NULL, NULL, NULL);
+    run(s, &stmt_ping, timeout_ms, cb, ctx, NULL);
 }
 
 void store_count_by_status(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_count_by_status, 0, cb, ctx, NULL, NULL, NULL);
+    run(s, &stmt_count_by_status, 0, cb, ctx, NULL);
 }
 
 void store_list_workers(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_list_workers, 0, cb, ctx, NULL, NULL, NULL);
+    run(s, &stmt_list_workers, 0, cb, ctx, NULL);
 }
 
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_search, 0, cb, ctx, words, number(limit).text, NULL);
+    run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, number(limit).text});
 }
 
 /* ================================ life, and rows read back =========================================== */

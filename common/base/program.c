@@ -1,0 +1,54 @@
+/* program: see program.h. */
+#include "base/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static int print(struct buf *text, FILE *to, int status)
+{
+    fputs(buf_str(text), to);
+    buf_release(text);
+    return status;
+}
+
+static int help(const struct program *p)
+{
+    struct buf text = {0};
+    buf_printf(&text,
+        "Usage: %s [--config FILE] [--print-config] [--help] [--version]\n\n%s\n"
+        "Settings (environment, or KEY=value lines of FILE or ./.env; NAME_FILE reads a file):\n",
+        p->name, p->about);
+    config_help(p->settings, &text);
+    return print(&text, stdout, EXIT_SUCCESS);
+}
+
+int program_settings(const struct program *p, int argc, char **argv, struct config *cfg)
+{
+    struct config_args args;
+    struct hl_err err;
+    struct buf text = {0};
+
+    if (config_args(argc, argv, &args, &err) != HL_OK) {
+        fprintf(stderr, "%s: %s; see --help\n", p->name, err.msg);
+        return EX_USAGE;
+    }
+    if (args.rest < argc) {
+        fprintf(stderr, "%s: unexpected argument '%s'; see --help\n", p->name, argv[args.rest]);
+        return EX_USAGE;
+    }
+    if (args.help)
+        return help(p);
+    if (args.version) {
+        printf("%s %s\n", p->name, HOOKLINE_VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (config_load(cfg, p->settings, args.config_file, environ, &text) != HL_OK)
+        return print(&text, stderr, EX_CONFIG);
+    if (args.print_config) {
+        config_print(cfg, p->settings, &text);
+        return print(&text, stdout, EXIT_SUCCESS);
+    }
+    return -1;
+}

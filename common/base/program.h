@@ -1,0 +1,17 @@
+/* program: the command line that Hookline's programs share: settings, --help, --version, --print-config. */
+#ifndef HL_BASE_PROGRAM_H
+#define HL_BASE_PROGRAM_H
+
+#include "base/config.h"
+
+struct program {
+    const char *name;  /* "hookline-producer" */
+    int settings;      /* its CFG_ bit */
+    const char *about; /* what --help says before the settings; several lines, newline at the end */
+};
+
+/* Loads *cfg. Returns -1 to go on, otherwise the exit status with which to leave: 0 after --help and the
+ * like, EX_USAGE or EX_CONFIG after having said on standard error what is wrong. */
+int program_settings(const struct program *p, int argc, char **argv, struct config *cfg);
+
+#endif

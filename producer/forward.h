@@ -1,0 +1,14 @@
+/* forward: brings spooled events home. Reads the spool in order, commits each event (T0) when PostgreSQL is
+ * back, publishes it, then lets the spool forget it. Also adopts segments of dead processes. */
+#ifndef HL_PRODUCER_FORWARD_H
+#define HL_PRODUCER_FORWARD_H
+
+struct forward;
+struct server;
+
+struct forward *forward_new(struct server *s);
+/* NULL ok. What is under way is dropped: it stays in the spool. Requests handed to the store must have
+ * been answered: free the pool first. */
+void forward_free(struct forward *f);
+
+#endif

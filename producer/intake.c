@@ -1,0 +1,266 @@
+/* intake: see intake.h. One struct per request, stepped by the answers of T0, the queue and the spool, each
+ * with a deadline. A step that comes late still holds the event, so the struct lives until all have
+ * answered; the client's answer goes out once, at the first point where the event is safe. */
+#include "producer/intake.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "producer/gate.h"
+#include "producer/hook.h"
+#include "producer/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Deadlines of the steps; together below the two seconds that senders wait at least. */
+enum { ACCEPT_MS = 900, SPOOL_MS = 400, PUBLISH_MS = 300 };
+
+struct intake {
+    struct server *server;
+    struct httpd_req *req; /* NULL once answered */
+    struct change_event ev;
+    struct store_accept accept;
+    struct spool_append append;
+    struct queue_req publish;
+    struct buf job; /* the spool's record */
+    struct timer deadline;
+    int pending; /* steps under way */
+    int64_t row_id;
+    bool accept_tried, spool_tried, publish_tried;
+    bool committed, spooled, published;
+};
+
+static void start_accept(struct intake *in);
+static void start_spool(struct intake *in);
+static void start_publish(struct intake *in);
+
+/* --- the end ------------------------------------------------------------------------------------------ */
+
+static void finish(struct intake *in)
+{
+    struct server *s = in->server;
+    if (in->req || in->pending)
+        return;
+    timer_stop(&in->deadline);
+    event_release(&in->ev);
+    buf_release(&in->job);
+    free(in);
+    server_intake_done(s);
+}
+
+static void reply_accepted(struct intake *in)
+{
+    char id[UUID_STRLEN + 1];
+    struct buf b = {0};
+
+    if (!in->req)
+        return;
+    uuid_format(&in->ev.id, id);
+    buf_printf(&b, "{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":", id);
+    if (in->row_id)
+        buf_printf(&b, "%lld", (long long)in->row_id);
+    else
+        buf_puts(&b, "null");
+    buf_puts(&b, ",\"url\":");
+    json_put_string(&b, in->ev.watch_url);
+    buf_putc(&b, '}');
+    timer_stop(&in->deadline);
+    httpd_reply(in->req, 202, "application/json", b.data, b.len);
+    in->req = NULL;
+    buf_release(&b);
+}
+
+static void reply_unavailable(struct intake *in, const struct hl_err *err)
+{
+    if (!in->req)
+        return;
+    log_error("intake_refused", LOG_S("why", hl_why_name(err->why)), LOG_S("error", err->msg));
+    timer_stop(&in->deadline);
+    httpd_add_header(in->req, "Retry-After", "5");
+    httpd_reply_detail(in->req, 503, "The event cannot be stored now; try again later");
+    in->req = NULL;
+}
+
+/* --- the steps ----------------------------------------------------------------------------------------- */
+
+/* Enough for a 202. */
+static bool safe(const struct intake *in)
+{
+    bool in_redis = in->published && in->server->cfg->ack == ACK_QUEUE;
+    return in->committed || in->spooled || in_redis;
+}
+
+/* The event is on disk: Redis is told, if it is there, then the client. What Redis does not take, a
+ * janitor publishes from the row. */
+static void stored(struct intake *in)
+{
+    if (!in->publish_tried && redis_up(in->server->redis))
+        start_publish(in);
+    else
+        reply_accepted(in);
+}
+
+static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct intake *in = req->ctx;
+    in->pending--;
+    in->committed = rc == HL_OK;
+    if (in->committed) {
+        in->row_id = in->accept.row_id;
+        stored(in);
+    } else {
+        log_warn("accept_failed", LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
+        if (!in->spool_tried)
+            start_spool(in);
+    }
+    finish(in);
+}
+
+static void spool_done(struct spool_append *append, enum hl_rc rc, const struct hl_err *err)
+{
+    struct intake *in = append->ctx;
+    in->pending--;
+    in->spooled = rc == HL_OK;
+    if (in->spooled)
+        stored(in);
+    else if (!in->committed)
+        reply_unavailable(in, err);
+    finish(in);
+}
+
+static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct intake *in = req->ctx;
+    (void)err;
+    in->pending--;
+    in->published = rc == HL_OK;
+    if (safe(in))
+        reply_accepted(in);
+    if (!in->accept_tried)
+        start_accept(in); /* WEBHOOK_ACK=queue: T0 follows behind, or has to do without Redis */
+    finish(in);
+}
+
+static void timed_out(void *ctx)
+{
+    struct intake *in = ctx;
+    struct hl_err err;
+
+    if (safe(in)) {
+        reply_accepted(in);
+    } else if (in->spool_tried) {
+        hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "the spool did not answer in time");
+        reply_unavailable(in, &err);
+    } else if (in->accept_tried) {
+        start_spool(in);
+    } else {
+        start_accept(in);
+    }
+    finish(in);
+}
+
+static void start_accept(struct intake *in)
+{
+    if (!server_database_ready(in->server)) {
+        in->accept_tried = true;
+        start_spool(in);
+        return;
+    }
+    in->pending++;
+    in->accept_tried = true;
+    in->accept.ev = &in->ev;
+    in->accept.req.done = accept_done;
+    in->accept.req.ctx = in;
+    timer_start(&in->deadline, ACCEPT_MS);
+    store_accept(in->server->store, &in->accept);
+}
+
+static void start_spool(struct intake *in)
+{
+    in->pending++;
+    in->spool_tried = true;
+    event_encode(&in->ev, &in->job);
+    in->append.data = in->job.data;
+    in->append.len = in->job.len;
+    in->append.done = spool_done;
+    in->append.ctx = in;
+    timer_start(&in->deadline, SPOOL_MS);
+    spool_append(in->server->spool, &in->append);
+}
+
+static void start_publish(struct intake *in)
+{
+    in->pending++;
+    in->publish_tried = true;
+    in->publish.ev = &in->ev;
+    in->publish.done = publish_done;
+    in->publish.ctx = in;
+    timer_start(&in->deadline, PUBLISH_MS);
+    queue_do(in->server->queue, QUEUE_PUBLISH, &in->publish);
+}
+
+static void begin(struct server *s, struct httpd_req *req, const struct change_event *ev)
+{
+    struct intake *in = mem_new(struct intake);
+    s->intakes++;
+    in->server = s;
+    in->req = req;
+    in->ev = *ev;
+    timer_init(s->loop, &in->deadline, timed_out, in);
+    if (s->cfg->ack == ACK_QUEUE && redis_up(s->redis))
+        start_publish(in);
+    else
+        start_accept(in);
+}
+
+/* --- the request ---------------------------------------------------------------------------------------- */
+
+static void refuse(struct httpd_req *req, enum gate_verdict verdict)
+{
+    static const char *const details[] = {
+        [GATE_MISSING] = "Missing X-Signature header",
+        [GATE_BAD_SIGNATURE] = "Invalid signature",
+        [GATE_BAD_TOKEN] = "Invalid token",
+    };
+    log_warn("webhook_refused", LOG_S("route", "changedetection"), LOG_S("peer", httpd_peer(req)),
+        LOG_S("reason", details[verdict]));
+    httpd_reply_detail(req, 401, "%s", details[verdict]);
+}
+
+static const char *or_empty(const char *s)
+{
+    return s ? s : "";
+}
+
+void intake_changedetection(struct httpd_req *req, void *server)
+{
+    struct server *s = server;
+    const struct gate gate = {.secret = s->cfg->webhook_secret, .token = s->cfg->intake_token};
+    struct gate_request creds = {.signature = httpd_header(req, "X-Signature"),
+        .authorization = httpd_header(req, "Authorization"),
+        .webhook_token = httpd_header(req, "X-Webhook-Token")};
+    struct change_event ev;
+    struct hl_err err;
+
+    creds.body = httpd_body(req, &creds.len);
+    enum gate_verdict verdict = gate_check(&gate, &creds);
+    if (verdict != GATE_SIGNED && verdict != GATE_TOKEN) {
+        refuse(req, verdict);
+        return;
+    }
+    const struct hook_input in = {.body = creds.body,
+        .len = creds.len,
+        .query = httpd_query(req),
+        .content_type = or_empty(httpd_header(req, "Content-Type")),
+        .signature = verdict == GATE_SIGNED ? creds.signature : NULL,
+        .now = clock_wall_us()};
+    if (hook_read(&in, &ev, &err) != HL_OK) {
+        log_warn("webhook_refused", LOG_S("route", "changedetection"),
+            LOG_S("peer", httpd_peer(req)), LOG_S("reason", err.msg));
+        httpd_reply_detail(req, 400, "Invalid payload: %s", err.msg);
+        return;
+    }
+    begin(s, req, &ev);
+}
