@@ -106,10 +106,14 @@ void store_declare_dead(
 void store_dead_workers(struct store *s, store_cb *cb, void *ctx);
 /* Forgets a dead worker once it owns no row in progress. */
 void store_forget_worker(struct store *s, const char *worker, store_cb *cb, void *ctx);
-/* Zombies: in_progress without a living owner, or longer than job_limit_ms. Back to queued (epoch raised) or,
- * after max_starts starts, failed. Columns of an event plus rescrape_status. At most limit. */
+/* Zombies: in_progress without a living owner, or longer than job_timeout_ms + lease_ms (the owner gives
+ * up a lease before job_timeout_ms, so that the two never overlap). Back to queued (epoch raised) or,
+ * after max_starts starts, failed. Columns of an event plus rescrape_status. At most max rows. */
+struct store_limits {
+    int64_t job_timeout_ms, lease_ms, max_starts;
+};
 void store_reap(
-    struct store *s, int64_t job_limit_ms, int64_t max_starts, int limit, store_cb *cb, void *ctx);
+    struct store *s, const struct store_limits *limits, int max, store_cb *cb, void *ctx);
 /* Queued and due events with id > after, accepted at least grace_ms ago, in order of id; columns of an
  * event, then id. */
 void store_unpublished(

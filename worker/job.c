@@ -1,0 +1,439 @@
+/* job: see job.h. job_step is the only writer of j->state. Callbacks only turn answers into events. */
+#include "worker/job.h"
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/timestamp.h"
+#include "worker/document.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    STEP_RETRY_BASE_MS = 200, /* a transaction that did not go through is tried again after ... */
+    STEP_RETRY_MAX_MS = 5000,
+    WAIT_MS = 2000,            /* a busy URL is looked at again after ... */
+    MAX_STATUS_CHARS = 50,     /* width of rescrape_status */
+    MAX_ERROR_BYTES = 4096,    /* of metadata.error */
+};
+
+/* What SETTLE tells Redis. */
+enum settle_as { AS_DONE, AS_LATER, AS_DEAD };
+
+struct job {
+    struct list_node node;
+    const struct job_env *env;
+    enum job_state state;
+    struct change_event ev;
+    char entry[QUEUE_ENTRY_MAX];
+    bool aborting;
+    bool waiting_for_answer; /* a transaction or a queue call is under way */
+    int tries;               /* of the present state */
+    struct timer retry, limit;
+    int64_t started_us;
+
+    int64_t epoch, attempts;
+    struct scrape *scrape;
+    struct document doc;
+    char *metadata;
+
+    /* the failure, for T3a */
+    bool retryable;
+    int64_t retry_after_ms;
+    char *reason, *detail;
+    char status[MAX_STATUS_CHARS * 4 + 1];
+
+    enum settle_as settle_as;
+    int64_t delay_ms;
+
+    struct store_accept accept;
+    struct store_claim claim;
+    struct store_complete complete;
+    struct store_settle settle;
+    struct queue_req queue;
+};
+
+static void job_step(struct job *j, enum job_event ev);
+
+static uint32_t dice(void)
+{
+    uint32_t r = 0;
+    if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
+        r = (uint32_t)clock_mono_us();
+    return r;
+}
+
+static void set_text(char **to, const char *s)
+{
+    free(*to);
+    *to = mem_strdup(s);
+}
+
+/* --- answers become events ------------------------------------------------------------------------------- */
+
+static const enum job_event event_of[] = {
+    [HL_OK] = EV_OK,
+    [HL_RETRY] = EV_RETRY,
+    [HL_FATAL] = EV_FATAL,
+    [HL_LOST] = EV_LOST,
+    [HL_UNSURE] = EV_UNSURE,
+};
+
+/* Transactions and queue calls are repeated until they go through, or until we have to let go. */
+static void answered(struct job *j, enum job_event ev, const struct hl_err *err)
+{
+    j->waiting_for_answer = false;
+    bool again = ev == EV_RETRY || ev == EV_UNSURE;
+    if (again && j->tries == 0)
+        log_warn("job_step_repeats", LOG_S("step", job_state_name(j->state)),
+            LOG_S("outcome", job_event_name(ev)), LOG_S("error", err ? err->msg : ""));
+    job_step(j, again && j->aborting ? EV_ABORT : ev);
+}
+
+static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    static const enum job_event by_state[] = {
+        [CLAIM_OK] = EV_OK,
+        [CLAIM_MISSING] = EV_MISSING,
+        [CLAIM_EARLY] = EV_WAIT,
+        [CLAIM_BUSY] = EV_WAIT,
+        [CLAIM_HELD] = EV_LOST,
+        [CLAIM_DONE] = EV_LOST,
+    };
+    struct job *j = req->ctx;
+    if (rc == HL_OK) {
+        j->epoch = j->claim.epoch;
+        j->attempts = j->claim.attempts;
+        j->settle_as = by_state[j->claim.state] == EV_WAIT ? AS_LATER : AS_DONE;
+        j->delay_ms = j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0 ? j->claim.wait_ms
+                                                                            : WAIT_MS;
+        answered(j, by_state[j->claim.state], NULL);
+        return;
+    }
+    if (rc == HL_FATAL) {
+        set_text(&j->reason, err->msg);
+        j->settle_as = AS_DEAD;
+    }
+    answered(j, event_of[rc], err);
+}
+
+static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct job *j = req->ctx;
+    if (rc == HL_FATAL) {
+        set_text(&j->reason, err->msg);
+        j->settle_as = AS_DEAD;
+    }
+    answered(j, event_of[rc], err);
+}
+
+static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct job *j = req->ctx;
+    if (rc == HL_FATAL) { /* the row or the document is refused: that is how the event ends */
+        set_text(&j->reason, "the database refuses the document");
+        set_text(&j->detail, err->msg);
+        j->retryable = false;
+    }
+    answered(j, rc == HL_LOST && j->complete.gone ? EV_MISSING : event_of[rc], err);
+}
+
+static void settle_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct job *j = req->ctx;
+    if (rc == HL_LOST && !j->settle.gone)
+        j->settle_as = AS_DONE; /* somebody else answers for the row: only our entry goes */
+    answered(j, rc == HL_LOST && j->settle.gone ? EV_MISSING : event_of[rc], err);
+}
+
+static void queue_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    answered(req->ctx, event_of[rc], err);
+}
+
+static void scraped(struct scrape_result *res, void *ctx)
+{
+    struct job *j = ctx;
+    j->scrape = NULL;
+    enum hl_rc rc = res->rc;
+    struct hl_err err = res->err;
+    if (rc == HL_OK)
+        rc = document_init(&j->doc, j->ev.watch_url, res->title, res->description, res->language,
+            res->text, &err);
+    if (rc != HL_OK) {
+        j->retryable = rc == HL_RETRY;
+        j->retry_after_ms = res->retry_after_ms;
+        set_text(&j->reason, err.msg);
+        set_text(&j->detail, res->detail);
+    }
+    job_step(j, event_of[rc]);
+}
+
+/* --- entering a state ------------------------------------------------------------------------------------- */
+
+static void enter_claim(struct job *j)
+{
+    j->waiting_for_answer = true;
+    j->claim = (struct store_claim){.ev = &j->ev, .req = {.done = claim_done, .ctx = j}};
+    store_claim(j->env->store, &j->claim);
+}
+
+static void enter_insert(struct job *j)
+{
+    j->waiting_for_answer = true;
+    document_release(&j->doc);
+    j->accept = (struct store_accept){.ev = &j->ev, .req = {.done = accept_done, .ctx = j}};
+    store_accept(j->env->store, &j->accept);
+}
+
+/* The lease is looked at once more before the fetch: the claim may have taken long. */
+static void enter_scrape(struct job *j)
+{
+    if (j->aborting || !j->env->may_work(j->env->ctx)) {
+        job_step(j, EV_ABORT);
+        return;
+    }
+    log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
+    j->scrape = scrape_start(j->env->scraper, j->ev.watch_url, scraped, j);
+}
+
+/* The embedded index is written by T3b itself; there is nothing to wait for. */
+static void enter_index(struct job *j)
+{
+    job_step(j, j->aborting ? EV_ABORT : EV_OK);
+}
+
+static void enter_complete(struct job *j)
+{
+    struct buf meta = {0};
+    buf_puts(&meta, "{");
+    json_put_key(&meta, "document_id");
+    json_put_string(&meta, j->ev.watch_url);
+    buf_puts(&meta, ",\"firecrawl_status\":null}");
+    free(j->metadata);
+    j->metadata = buf_detach(&meta);
+    j->settle_as = AS_DONE;
+    j->waiting_for_answer = true;
+    j->complete = (struct store_complete){.ev = &j->ev,
+        .epoch = j->epoch,
+        .metadata = j->metadata,
+        .req = {.done = complete_done, .ctx = j}};
+    if (j->env->cfg->index == INDEX_POSTGRES)
+        j->complete.doc = document_view(&j->doc);
+    store_complete(j->env->store, &j->complete);
+}
+
+static char *failure_metadata(const struct job *j)
+{
+    char now[TIMESTAMP_EASTERN_LEN + 1];
+    struct buf text = {0}, meta = {0};
+
+    timestamp_eastern(clock_wall_us(), now);
+    const char *full = j->detail ? j->detail : j->reason;
+    text_append_utf8(&text, full, text_prefix_bytes(full, MAX_ERROR_BYTES));
+    buf_puts(&meta, "{");
+    json_put_key(&meta, "error");
+    json_put_string(&meta, buf_str(&text));
+    json_put_key(&meta, "failed_at");
+    json_put_string(&meta, now);
+    buf_puts(&meta, "}");
+    buf_release(&text);
+    return buf_detach(&meta);
+}
+
+static void start_settle(struct job *j, const char *status, bool charge)
+{
+    j->waiting_for_answer = true;
+    j->settle = (struct store_settle){.ev = &j->ev,
+        .epoch = j->epoch,
+        .status = status,
+        .charge = charge,
+        .delay_ms = j->delay_ms,
+        .metadata = j->metadata,
+        .req = {.done = settle_done, .ctx = j}};
+    store_settle(j->env->store, &j->settle);
+}
+
+/* Decided once: a repeat of T3a must write the same again. */
+static void decide_failure(struct job *j)
+{
+    const struct config *cfg = j->env->cfg;
+    int64_t attempt = j->attempts + 1;
+
+    free(j->metadata);
+    j->metadata = failure_metadata(j);
+    j->delay_ms = 0;
+    if (j->retryable && attempt < cfg->max_attempts) {
+        j->delay_ms = backoff_ms((int)attempt, cfg->retry_base_ms, cfg->retry_max_ms, dice());
+        if (j->delay_ms < j->retry_after_ms)
+            j->delay_ms = j->retry_after_ms < cfg->retry_max_ms ? j->retry_after_ms
+                                                                : cfg->retry_max_ms;
+        j->settle_as = AS_LATER;
+        snprintf(j->status, sizeof(j->status), "queued");
+    } else {
+        j->settle_as = AS_DEAD;
+        snprintf(j->status, sizeof(j->status), "failed: %s", j->reason);
+        j->status[text_prefix_chars(j->status, MAX_STATUS_CHARS)] = '\0';
+    }
+    log_warn("job_failed", LOG_S("url", j->ev.watch_url), LOG_I("attempt", attempt),
+        LOG_S("status", j->status), LOG_S("error", j->reason), LOG_I("retry_in_ms", j->delay_ms));
+}
+
+static void enter_fail(struct job *j)
+{
+    if (j->tries == 0)
+        decide_failure(j);
+    start_settle(j, j->status, true);
+}
+
+static void enter_release(struct job *j)
+{
+    set_text(&j->metadata, "{}");
+    j->settle_as = AS_LATER;
+    j->delay_ms = 0;
+    start_settle(j, "queued", false);
+}
+
+static void enter_settle(struct job *j)
+{
+    static const enum queue_op ops[] = {
+        [AS_DONE] = QUEUE_ACK, [AS_LATER] = QUEUE_REQUEUE, [AS_DEAD] = QUEUE_BURY};
+    if (j->settle_as == AS_DONE && !*j->entry) {
+        job_step(j, EV_OK);
+        return;
+    }
+    j->waiting_for_answer = true;
+    j->queue = (struct queue_req){.ev = &j->ev,
+        .delay_ms = j->delay_ms,
+        .reason = j->reason,
+        .done = queue_done,
+        .ctx = j};
+    memcpy(j->queue.entry, j->entry, sizeof(j->entry));
+    queue_do(j->env->queue, ops[j->settle_as], &j->queue);
+}
+
+static void job_free(struct job *j)
+{
+    timer_stop(&j->retry);
+    timer_stop(&j->limit);
+    event_release(&j->ev);
+    document_release(&j->doc);
+    free(j->metadata);
+    free(j->reason);
+    free(j->detail);
+    free(j);
+}
+
+static void enter_done(struct job *j)
+{
+    log_debug("job_ended", LOG_S("url", j->ev.watch_url),
+        LOG_I("took_ms", (clock_mono_us() - j->started_us) / 1000));
+    j->env->done(j, j->env->ctx);
+    job_free(j);
+}
+
+static void (*const on_enter[JOB_NSTATES])(struct job *) = {
+    [JOB_CLAIM] = enter_claim,
+    [JOB_INSERT] = enter_insert,
+    [JOB_SCRAPE] = enter_scrape,
+    [JOB_INDEX] = enter_index,
+    [JOB_COMPLETE] = enter_complete,
+    [JOB_FAIL] = enter_fail,
+    [JOB_RELEASE] = enter_release,
+    [JOB_SETTLE] = enter_settle,
+    [JOB_DONE] = enter_done,
+};
+
+/* --- the machine ------------------------------------------------------------------------------------------- */
+
+static void retry_now(void *ctx)
+{
+    struct job *j = ctx;
+    on_enter[j->state](j);
+}
+
+static void job_step(struct job *j, enum job_event ev)
+{
+    int next = job_next(j->state, ev);
+    if (next < 0) {
+        log_error("job_edge_forbidden", LOG_S("state", job_state_name(j->state)),
+            LOG_S("event", job_event_name(ev)));
+        abort(); /* a fault of ours; the supervisor tells what was in flight */
+    }
+    /* Letting go before T1: the entry goes back, as if it had never been read. */
+    if (j->state == JOB_CLAIM && ev == EV_ABORT) {
+        j->settle_as = AS_LATER;
+        j->delay_ms = 0;
+    }
+    if ((enum job_state)next == j->state) {
+        j->tries++;
+        timer_start(
+            &j->retry, backoff_ms(j->tries, STEP_RETRY_BASE_MS, STEP_RETRY_MAX_MS, dice()));
+        return;
+    }
+    j->state = (enum job_state)next;
+    j->tries = 0;
+    j->env->moved(j, j->env->ctx);
+    on_enter[j->state](j);
+}
+
+static void limit_reached(void *ctx)
+{
+    struct job *j = ctx;
+    log_error("job_over_limit", LOG_S("url", j->ev.watch_url),
+        LOG_S("step", job_state_name(j->state)));
+    job_abort(j);
+}
+
+struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry)
+{
+    struct job *j = mem_new(struct job);
+    j->env = env;
+    j->ev = *ev;
+    j->retry_after_ms = -1;
+    j->started_us = clock_mono_us();
+    j->state = JOB_CLAIM;
+    snprintf(j->entry, sizeof(j->entry), "%s", entry);
+    timer_init(env->loop, &j->retry, retry_now, j);
+    timer_init(env->loop, &j->limit, limit_reached, j);
+    timer_start(&j->limit, env->cfg->job_timeout_ms - env->cfg->lease_ms);
+    enter_claim(j);
+    return j;
+}
+
+void job_abort(struct job *j)
+{
+    j->aborting = true;
+    if (j->waiting_for_answer)
+        return; /* its answer decides */
+    timer_stop(&j->retry);
+    scrape_cancel(j->scrape);
+    j->scrape = NULL;
+    job_step(j, EV_ABORT);
+}
+
+const struct uuid *job_id(const struct job *j)
+{
+    return &j->ev.id;
+}
+
+enum job_state job_state(const struct job *j)
+{
+    return j->state;
+}
+
+struct list_node *job_node(struct job *j)
+{
+    return &j->node;
+}
+
+struct job *job_of_node(struct list_node *n)
+{
+    return LIST_OF(n, struct job, node);
+}

@@ -1,0 +1,39 @@
+/* job: one rescrape in flight in a worker process. Steps the table of jobstate.h: on entering a state the
+ * step is started, its answer becomes an event, the event chooses the next state. */
+#ifndef HL_WORKER_JOB_H
+#define HL_WORKER_JOB_H
+
+#include "base/config.h"
+#include "domain/queue.h"
+#include "domain/store.h"
+#include "worker/jobstate.h"
+#include "worker/scrape.h"
+
+struct job;
+
+/* What a job needs from its process; borrowed for the job's life. */
+struct job_env {
+    struct loop *loop;
+    const struct config *cfg;
+    struct store *store;
+    struct queue *queue;
+    struct scraper *scraper;
+    bool (*may_work)(void *ctx);                    /* our lease is good */
+    void (*moved)(struct job *j, void *ctx);        /* entered a new state */
+    void (*done)(struct job *j, void *ctx);         /* reached DONE; freed right after */
+    void *ctx;
+};
+
+/* Takes *ev (its strings). entry: the stream entry that brought it, "" = none; copied. Starts at once: T1. */
+struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry);
+/* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited for. */
+void job_abort(struct job *j);
+
+const struct uuid *job_id(const struct job *j);
+enum job_state job_state(const struct job *j);
+
+/* For the owner's list of jobs. */
+struct list_node *job_node(struct job *j);
+struct job *job_of_node(struct list_node *n);
+
+#endif

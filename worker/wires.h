@@ -1,0 +1,30 @@
+/* wires: the connections every process of the worker fleet builds after its fork. */
+#ifndef HL_WORKER_WIRES_H
+#define HL_WORKER_WIRES_H
+
+#include "base/config.h"
+#include "domain/queue.h"
+#include "domain/store.h"
+
+struct wires {
+    struct loop *loop;
+    struct offload *offload;
+    struct dbpool *pool;
+    struct store *store;
+    struct redis *redis;
+    struct queue *queue;
+};
+
+/* instance: name of the process, "" ok: shown to PostgreSQL and Redis, owner of claims, consumer of
+ * the group when consume is set. connections: at most so many to PostgreSQL. */
+bool wires_open(struct wires *w, const struct config *cfg, const char *instance, bool consume,
+    int connections, struct hl_err *err);
+void wires_close(struct wires *w); /* everything that was opened; half-open is fine */
+
+/* A pool of one connection for the lease, and a further Redis connection for blocking reads. */
+struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char *instance,
+    int connections, struct hl_err *err);
+struct redis *wires_redis(struct wires *w, const struct config *cfg, const char *instance,
+    struct hl_err *err);
+
+#endif
