@@ -1,7 +1,7 @@
-/* httpmsg: a strict, pure reader of HTTP/1.x requests (RFC 9112): head and chunked body. No sockets,
- * no allocation, no clock. Whatever two readers could understand differently is refused: bare LF or
- * CR, obs-fold, blanks before the colon, framing fields that are repeated, contradictory or not
- * written plainly. How the bytes are cut into pieces never changes the outcome. */
+/* httpmsg: a strict, pure reader of HTTP/1.x requests (RFC 9112): head and chunked body. No
+ * sockets, no allocation, no clock. Whatever two readers could understand differently is refused:
+ * bare LF or CR, obs-fold, blanks before the colon, framing fields that are repeated, contradictory
+ * or not written plainly. How the bytes are cut into pieces never changes the outcome. */
 #ifndef HL_IO_HTTPMSG_H
 #define HL_IO_HTTPMSG_H
 

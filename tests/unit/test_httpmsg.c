@@ -8,7 +8,7 @@
 
 enum { LIMIT = 4096 };
 
-/* Feeds the bytes in pieces of a size, each in an exact allocation so that sanitizers see overruns. */
+/* Feeds the bytes in pieces of a size, in exact allocations so that sanitizers see overruns. */
 static enum httpmsg_rc feed(struct httpmsg_head *h, const char *text, size_t len, size_t piece)
 {
     enum httpmsg_rc rc = HTTPMSG_MORE;
@@ -277,7 +277,7 @@ Test(httpmsg, a_hundred_headers_are_taken_and_one_more_is_refused)
     }
 }
 
-/* --- chunked ----------------------------------------------------------------------------------------- */
+/* --- chunked ---------------------------------------------------------------------------------- */
 
 struct decoded {
     enum httpmsg_rc rc;
