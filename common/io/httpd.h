@@ -48,7 +48,7 @@ struct httpd *httpd_new(struct loop *l, int listen_fd, const struct httpd_conf *
 void httpd_free(struct httpd *h); /* NULL ok; closes every connection; unanswered requests must have
                                      been answered (httpd_drain) or are freed here */
 /* Stops accepting, closes idle connections, answers what is under way with Connection: close.
- * done runs from the loop once no connection is left. */
+ * done runs from the loop once no connection and no unanswered request is left. */
 void httpd_drain(struct httpd *h, void (*done)(void *ctx), void *ctx);
 int httpd_connections(const struct httpd *h);
 
@@ -73,7 +73,8 @@ void httpd_reply(
 /* {"detail":"<text>"}, application/json, the text escaped as JSON. */
 void httpd_reply_detail(struct httpd_req *req, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* The client closed or broke the connection: the answer will go nowhere. */
+/* The client broke or closed the connection, or its sending half: the answer will probably go
+ * nowhere. It is still tried. */
 bool httpd_client_gone(const struct httpd_req *req);
 
 /* Answers made by httpd itself, JSON like the contract's section 1.1: 400 {"detail":"Bad Request: <fault>"},
