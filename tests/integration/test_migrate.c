@@ -346,3 +346,17 @@ Test(migrate, a_database_that_refuses_the_login_is_told_from_an_unreachable_one)
     cr_expect_eq(o.rc, HL_RETRY);
     cr_expect_eq(o.err.why, HL_WHY_REFUSED, "%s", o.err.msg);
 }
+
+/* What an interrupted CREATE INDEX CONCURRENTLY leaves behind. */
+Test(migrate, an_invalid_index_left_by_an_interrupted_run_is_built_again)
+{
+    const char *url = harness_database(false);
+    apply_ok(url);
+    sql_exec(
+        url, "DELETE FROM webhook.schema_migrations WHERE name = '003_change_event_indexes.sql'");
+    sql_exec(url, "UPDATE pg_index SET indisvalid = false WHERE indexrelid ="
+                  " 'webhook.change_events_event_id_key'::regclass");
+    apply_ok(url);
+    cr_expect_eq(sql_int(url, "SELECT count(*) FROM pg_index WHERE NOT indisvalid"), 0);
+    cr_expect_eq(sql_int(url, "SELECT count(*) FROM webhook.schema_migrations"), built_in());
+}
