@@ -16,6 +16,15 @@
 
 TestSuite(ctl, .timeout = 60);
 
+/* Strings are kept until the test ends, so that leak checkers see only real leaks. */
+static char *keep(char *s)
+{
+    static char *kept[128];
+    static size_t n;
+    cr_assert_lt(n, sizeof(kept) / sizeof(kept[0]));
+    return kept[n++] = s;
+}
+
 /* --- running it --------------------------------------------------------------------------- */
 
 /* Strings of a child's environment, on a port and a database of the test. */
@@ -23,16 +32,16 @@ static const char *const *environment(int port, const char *database)
 {
     static const char *env[5];
     env[0] = "WEBHOOK_SECRET=" SECRET;
-    env[1] = mem_printf("WEBHOOK_PORT=%d", port);
+    env[1] = keep(mem_printf("WEBHOOK_PORT=%d", port));
     env[2] = "WEBHOOK_API_SECRET=another-secret-that-is-long-enough-for-all";
-    env[3] =
-        mem_printf("WEBHOOK_DATABASE_URL=%s", database ? database : "postgresql://127.0.0.1/x");
+    env[3] = keep(
+        mem_printf("WEBHOOK_DATABASE_URL=%s", database ? database : "postgresql://127.0.0.1/x"));
     return env;
 }
 
 static struct test_proc *start(const char *const *env, const char *const *args)
 {
-    const char *argv[MAX_ARGS + 2] = {mem_printf("%s/hooklinectl", harness_build())};
+    const char *argv[MAX_ARGS + 2] = {keep(mem_printf("%s/hooklinectl", harness_build()))};
     for (int i = 0; args[i]; i++)
         argv[i + 1] = args[i];
     return test_proc_start(argv, env, -1);
@@ -87,14 +96,15 @@ static const char *peer_serve(struct peer *p, const char *answer)
     }
     cr_assert_eq(write(fd, answer, strlen(answer)), (ssize_t)strlen(answer));
     close(fd);
-    return buf_detach(&got);
+    return keep(buf_detach(&got));
 }
 
 static const char *answer(const char *status, const char *body)
 {
-    return mem_printf("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                      "Connection: close\r\n\r\n%s",
-        status, strlen(body), body);
+    return keep(
+        mem_printf("HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                   "Connection: close\r\n\r\n%s",
+            status, strlen(body), body));
 }
 
 static const char *body_of(const char *request)
@@ -108,7 +118,7 @@ static const char *body_of(const char *request)
 
 static const char *sign_line(const char *body)
 {
-    return mem_printf("X-Signature: sha256=%s\r\n", test_sign(SECRET, body, strlen(body)));
+    return keep(mem_printf("X-Signature: sha256=%s\r\n", test_sign(SECRET, body, strlen(body))));
 }
 
 /* --- send --------------------------------------------------------------------------------- */
@@ -143,7 +153,7 @@ Test(ctl, send_builds_and_signs_an_event_and_shows_the_answer)
 Test(ctl, send_posts_a_file_byte_for_byte)
 {
     static const char odd[] = " {\"watch_id\" : \"\xc3\xa9\\u00e9\",\r\n\t\"x\":1.50}  \n";
-    const char *path = mem_printf("%s/event.json", harness_dir());
+    const char *path = keep(mem_printf("%s/event.json", harness_dir()));
     FILE *f = fopen(path, "w");
     cr_assert(f && fputs(odd, f) >= 0 && fclose(f) == 0);
     struct peer peer = peer_open();
@@ -199,7 +209,7 @@ Test(ctl, send_says_when_nobody_answers)
 Test(ctl, send_to_another_address)
 {
     struct peer peer = peer_open();
-    const char *to = mem_printf("http://127.0.0.1:%d/hook?x=1", peer.port);
+    const char *to = keep(mem_printf("http://127.0.0.1:%d/hook?x=1", peer.port));
     struct test_proc *p = start(environment(harness_free_port(), NULL),
         ARGS("send", "--url", "http://page/", "--to", to, "--detected-at", "2026-01-01"));
     const char *request = peer_serve(&peer, answer("202 Accepted", ACCEPTED));
@@ -234,7 +244,8 @@ Test(ctl, migrate_that_is_refused_or_finds_nobody_says_so_by_its_exit_code)
     cr_expect_eq(ctl(environment(1, url), ARGS("migrate"), &out), 1);
     cr_expect(strstr(out, "adoption"), "%s", out);
 
-    const char *nobody = mem_printf("postgresql://u:s3cr3t@127.0.0.1:%d/x", harness_free_port());
+    const char *nobody =
+        keep(mem_printf("postgresql://u:s3cr3t@127.0.0.1:%d/x", harness_free_port()));
     cr_expect_eq(ctl(environment(1, nobody), ARGS("migrate"), &out), 69, "%s", out);
     cr_expect_not(strstr(out, "s3cr3t"), "%s", out);
 }

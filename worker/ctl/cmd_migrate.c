@@ -35,7 +35,12 @@ static int migrate(const char *url, enum migrate_mode mode, int64_t wait_ms)
     enum hl_rc rc = migrate_run(url, mode, wait_ms, &lines, &err);
     fputs(buf_str(&lines), stdout);
     buf_release(&lines);
-    return rc == HL_OK ? CTL_OK : ctl_fail_err(&err);
+    if (rc == HL_OK)
+        return CTL_OK;
+    int code = ctl_fail_err(&err);
+    if (code == CTL_UNREACHABLE)
+        fputs("Is WEBHOOK_DATABASE_URL right, and the server running?\n", stderr);
+    return code;
 }
 
 int cmd_migrate(struct ctl *ctl, int argc, char **argv)

@@ -240,6 +240,8 @@ static void on_answer(const struct http_response *res, void *ctx)
         s->exit_code = ctl_fail_err(res->err);
         if (s->exit_code == CTL_ERROR && res->rc == HL_RETRY)
             s->exit_code = CTL_UNREACHABLE; /* no answer, for whatever reason */
+        if (s->exit_code == CTL_UNREACHABLE)
+            fputs("Is a producer running there? --to gives another address.\n", stderr);
         return;
     }
     bool accepted = res->status == 202;
@@ -295,6 +297,9 @@ static int sign_and_send(struct send *s, const struct config *cfg)
 {
     if (!cfg->webhook_secret || !*cfg->webhook_secret)
         return ctl_fail(CTL_ERROR, "WEBHOOK_SECRET is not set: give the secret of the producer");
+    if (!s->given[OPT_TO] && cfg->port == 0)
+        return ctl_fail(
+            CTL_ERROR, "WEBHOOK_PORT is 0, which means any: give the address with --to");
     if (s->given[OPT_TO])
         s->to = mem_strdup(s->given[OPT_TO]);
     else

@@ -153,7 +153,7 @@ bool ctl_config(const struct ctl *ctl, struct config *cfg)
     struct buf faults = {0};
     bool fine = config_load(cfg, CFG_CTL, ctl->config_file, environ, &faults) == HL_OK;
     if (!fine)
-        ctl_fail(CTL_ERROR, "the settings are not usable:\n%s", buf_str(&faults));
+        fprintf(stderr, "hooklinectl: the settings are not usable:\n%s", buf_str(&faults));
     buf_release(&faults);
     return fine;
 }
