@@ -1,16 +1,18 @@
--- The tables of the service that Hookline replaces, under the names, types, defaults and indexes it gave them
--- (reference contract section 3.1), so that whatever reads them today goes on reading. Columns and indexes
--- of our own are in the files that follow.
+-- The tables of the service that Hookline replaces, under the names, types, defaults and indexes it
+-- gave them (reference contract section 3.1), so that whatever reads them today goes on reading.
+-- Columns and indexes of our own are in the files that follow.
 --
--- Two deliberate differences, both in the metrics tables: they are partitioned by day, so that retention is a
--- DROP TABLE and not a DELETE of millions of rows; and no foreign key leads into or out of them. Metrics
--- arrive in batches and out of order, and a key would drop a measurement whose partner is late or lost.
--- PostgreSQL wants the partition column in every unique constraint, so "timestamp" is part of them.
+-- Two deliberate differences, both in the metrics tables: they are partitioned by day, so that
+-- retention is a DROP TABLE and not a DELETE of millions of rows; and no foreign key leads into or
+-- out of them. Metrics arrive in batches and out of order, and a key would drop a measurement whose
+-- partner is late or lost. PostgreSQL wants the partition column in every unique constraint, so
+-- "timestamp" is part of them.
 --
--- Everything is IF NOT EXISTS: a table that is there already stays as it is.
--- public.alembic_version belongs to the reference and is never made here.
+-- Everything is IF NOT EXISTS: a table that is there already stays as it is. public.alembic_version
+-- belongs to the reference and is never made here.
 
--- Not CREATE SCHEMA IF NOT EXISTS: that asks for the right to make schemas even where it has nothing to do.
+-- Not CREATE SCHEMA IF NOT EXISTS: that asks for the right to make schemas even where it has
+-- nothing to do.
 DO $$
 BEGIN
     IF to_regnamespace('webhook') IS NULL THEN
@@ -19,7 +21,7 @@ BEGIN
 END
 $$;
 
--- --- one row per change notification, and the state of its rescrape --------------------------------
+-- --- one row per change notification, and the state of its rescrape ------------------------------
 
 CREATE TABLE IF NOT EXISTS webhook.change_events (
     id              serial,
@@ -40,7 +42,7 @@ CREATE INDEX IF NOT EXISTS idx_change_events_watch_id ON webhook.change_events (
 -- Latest changes over all watches, and retention by age.
 CREATE INDEX IF NOT EXISTS idx_change_events_detected_at ON webhook.change_events (detected_at);
 
--- --- one row per Firecrawl job -----------------------------------------------------------------------
+-- --- one row per Firecrawl job -------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS webhook.crawl_sessions (
     id                 uuid             NOT NULL,
@@ -53,10 +55,10 @@ CREATE TABLE IF NOT EXISTS webhook.crawl_sessions (
     total_pages        integer          NOT NULL DEFAULT 0,
     pages_indexed      integer          NOT NULL DEFAULT 0,
     pages_failed       integer          NOT NULL DEFAULT 0,
-    total_chunking_ms  double precision NOT NULL DEFAULT 0,
-    total_embedding_ms double precision NOT NULL DEFAULT 0,
-    total_qdrant_ms    double precision NOT NULL DEFAULT 0,
-    total_bm25_ms      double precision NOT NULL DEFAULT 0,
+    total_chunking_ms  double precision NOT NULL DEFAULT '0',
+    total_embedding_ms double precision NOT NULL DEFAULT '0',
+    total_qdrant_ms    double precision NOT NULL DEFAULT '0',
+    total_bm25_ms      double precision NOT NULL DEFAULT '0',
     duration_ms        double precision,
     initiated_at       timestamptz,
     e2e_duration_ms    double precision,
@@ -80,7 +82,7 @@ CREATE INDEX IF NOT EXISTS ix_webhook_crawl_sessions_started_at
 -- Sessions by state ("what is running?").
 CREATE INDEX IF NOT EXISTS ix_webhook_crawl_sessions_status ON webhook.crawl_sessions (status);
 
--- --- one row per stored version of a crawled page --------------------------------------------------------
+-- --- one row per stored version of a crawled page ------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS webhook.scraped_content (
     id               bigserial,
@@ -102,16 +104,17 @@ CREATE TABLE IF NOT EXISTS webhook.scraped_content (
     CONSTRAINT fk_scraped_content_crawl_session FOREIGN KEY (crawl_session_id)
         REFERENCES webhook.crawl_sessions (job_id) ON DELETE CASCADE
 );
--- The reference's own readers: versions of a URL, pages of a session, look-up by hash, retention by age,
--- newest version of a URL.
+-- The reference's own readers: versions of a URL, pages of a session, look-up by hash, retention by
+-- age, newest version of a URL.
 CREATE INDEX IF NOT EXISTS idx_scraped_content_url     ON webhook.scraped_content (url);
-CREATE INDEX IF NOT EXISTS idx_scraped_content_session ON webhook.scraped_content (crawl_session_id);
+CREATE INDEX IF NOT EXISTS idx_scraped_content_session
+    ON webhook.scraped_content (crawl_session_id);
 CREATE INDEX IF NOT EXISTS idx_scraped_content_hash    ON webhook.scraped_content (content_hash);
 CREATE INDEX IF NOT EXISTS idx_scraped_content_created ON webhook.scraped_content (created_at);
 CREATE INDEX IF NOT EXISTS idx_scraped_content_url_created
     ON webhook.scraped_content (url, created_at DESC);
 
--- --- one row per HTTP request ----------------------------------------------------------------------------
+-- --- one row per HTTP request --------------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS webhook.request_metrics (
     id             uuid             NOT NULL,
@@ -128,8 +131,8 @@ CREATE TABLE IF NOT EXISTS webhook.request_metrics (
     CONSTRAINT request_metrics_pkey PRIMARY KEY (id, "timestamp"),
     CONSTRAINT uq_request_metrics_request_id UNIQUE (request_id, "timestamp")
 ) PARTITION BY RANGE ("timestamp");
--- The filters of GET /api/metrics/requests and the sums of /api/metrics/summary: by time, method, path,
--- status and duration; request_id joins a request with its operations.
+-- The filters of GET /api/metrics/requests and the sums of /api/metrics/summary: by time, method,
+-- path, status and duration; request_id joins a request with its operations.
 CREATE INDEX IF NOT EXISTS ix_request_metrics_timestamp
     ON webhook.request_metrics ("timestamp");
 CREATE INDEX IF NOT EXISTS ix_request_metrics_method      ON webhook.request_metrics (method);
@@ -138,7 +141,7 @@ CREATE INDEX IF NOT EXISTS ix_request_metrics_status_code ON webhook.request_met
 CREATE INDEX IF NOT EXISTS ix_request_metrics_duration_ms ON webhook.request_metrics (duration_ms);
 CREATE INDEX IF NOT EXISTS ix_request_metrics_request_id  ON webhook.request_metrics (request_id);
 
--- --- one row per timed pipeline step -----------------------------------------------------------------------
+-- --- one row per timed pipeline step -------------------------------------------------------------
 
 CREATE TABLE IF NOT EXISTS webhook.operation_metrics (
     id             uuid             NOT NULL,
@@ -156,8 +159,8 @@ CREATE TABLE IF NOT EXISTS webhook.operation_metrics (
     crawl_id       varchar(255),
     CONSTRAINT operation_metrics_pkey PRIMARY KEY (id, "timestamp")
 ) PARTITION BY RANGE ("timestamp");
--- The filters of GET /api/metrics/operations: by time, type, name, duration, outcome, request, job and
--- document; crawl_id adds up the operations of a session when it completes.
+-- The filters of GET /api/metrics/operations: by time, type, name, duration, outcome, request, job
+-- and document; crawl_id adds up the operations of a session when it completes.
 CREATE INDEX IF NOT EXISTS ix_operation_metrics_timestamp
     ON webhook.operation_metrics ("timestamp");
 CREATE INDEX IF NOT EXISTS ix_operation_metrics_operation_type
@@ -167,21 +170,23 @@ CREATE INDEX IF NOT EXISTS ix_operation_metrics_operation_name
 CREATE INDEX IF NOT EXISTS ix_operation_metrics_duration_ms
     ON webhook.operation_metrics (duration_ms);
 CREATE INDEX IF NOT EXISTS ix_operation_metrics_success    ON webhook.operation_metrics (success);
-CREATE INDEX IF NOT EXISTS ix_operation_metrics_request_id ON webhook.operation_metrics (request_id);
+CREATE INDEX IF NOT EXISTS ix_operation_metrics_request_id
+    ON webhook.operation_metrics (request_id);
 CREATE INDEX IF NOT EXISTS ix_operation_metrics_job_id     ON webhook.operation_metrics (job_id);
 CREATE INDEX IF NOT EXISTS ix_operation_metrics_document_url
     ON webhook.operation_metrics (document_url);
 CREATE INDEX IF NOT EXISTS ix_webhook_operation_metrics_crawl_id
     ON webhook.operation_metrics (crawl_id);
 
--- The default partitions take every row whose day has no partition of its own, so that an insert never
--- fails for want of one. Skipped where the table was there before and is a plain one.
+-- The default partitions take every row whose day has no partition of its own, so that an insert
+-- never fails for want of one. Skipped where the table was there before and is a plain one.
 DO $$
 DECLARE
     parent text;
 BEGIN
     FOREACH parent IN ARRAY ARRAY['request_metrics', 'operation_metrics'] LOOP
-        IF (SELECT relkind FROM pg_class WHERE oid = format('webhook.%I', parent)::regclass) = 'p' THEN
+        IF (SELECT relkind FROM pg_class
+            WHERE oid = format('webhook.%I', parent)::regclass) = 'p' THEN
             EXECUTE format('CREATE TABLE IF NOT EXISTS webhook.%I PARTITION OF webhook.%I DEFAULT',
                 parent || '_default', parent);
         END IF;

@@ -1,0 +1,72 @@
+/* hooklinectl migrate: applies what is pending of sql/, or shows it. The work is domain/migrate. */
+#include "worker/ctl/ctl.h"
+
+#include <stdio.h>
+
+#include "domain/migrate.h"
+
+#define DEFAULT_WAIT_MS 60000
+
+enum { OPT_DRY_RUN = 1, OPT_STATUS, OPT_WAIT };
+
+/* clang-format off */
+static const struct ctl_option options[] = {
+    {OPT_DRY_RUN, "dry-run", NULL, "show what would be applied, change nothing"},
+    {OPT_STATUS, "status", NULL, "show what is applied and what is pending"},
+    {OPT_WAIT, "wait", "SECONDS", "wait for another migrator or a busy table (default 60)"},
+    {0},
+};
+/* clang-format on */
+
+static const struct ctl_usage usage = {
+    .verb = "migrate",
+    .about = "Brings the database of WEBHOOK_DATABASE_URL up to the schema of this release. Safe "
+             "to run\n"
+             "twice, and from several places at once. Connect directly, not through a transaction "
+             "pooler.\n"
+             "The role must own schema webhook, or may create it.\n",
+    .options = options,
+};
+
+static int migrate(const char *url, enum migrate_mode mode, int64_t wait_ms)
+{
+    struct buf lines = {0};
+    struct hl_err err;
+    enum hl_rc rc = migrate_run(url, mode, wait_ms, &lines, &err);
+    fputs(buf_str(&lines), stdout);
+    buf_release(&lines);
+    if (rc == HL_OK)
+        return CTL_OK;
+    int code = ctl_fail_err(&err);
+    if (code == CTL_UNREACHABLE)
+        fputs("Is WEBHOOK_DATABASE_URL right, and the server running?\n", stderr);
+    return code;
+}
+
+int cmd_migrate(struct ctl *ctl, int argc, char **argv)
+{
+    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    enum migrate_mode mode = MIGRATE_APPLY;
+    int64_t wait_ms = DEFAULT_WAIT_MS;
+    int key, modes = 0;
+
+    while ((key = ctl_next(&args)) != 0) {
+        if (key == OPT_WAIT && !ctl_duration(&args, "wait", &wait_ms))
+            break;
+        if (key == OPT_DRY_RUN || key == OPT_STATUS) {
+            mode = key == OPT_STATUS ? MIGRATE_STATUS : MIGRATE_DRY_RUN;
+            modes++;
+        }
+    }
+    if (args.done >= 0)
+        return args.done;
+    if (modes > 1)
+        return ctl_usage_error(&usage, "give --dry-run or --status, not both");
+
+    struct config cfg;
+    if (!ctl_config(ctl, &cfg))
+        return CTL_ERROR;
+    int code = migrate(cfg.database_url, mode, wait_ms);
+    config_release(&cfg);
+    return code;
+}
