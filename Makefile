@@ -1,6 +1,7 @@
-# Hookline. `make help` lists the targets.
+# Hookline. `make help` lists the targets; plain `make` builds the programs.
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
+.SECONDARY:
 .DEFAULT_GOAL := all
 
 ifeq ($(origin CC),default)
@@ -13,13 +14,15 @@ PKGS     := libevent_core hiredis libpq msgpack libcurl jansson libxml-2.0 libcr
 WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wvla -Wformat=2 -Wno-format-nonliteral
 OPT      ?= -O2 -g
-HARDEN   ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+FORTIFY  ?= -D_FORTIFY_SOURCE=2
+HARDEN   ?= -fstack-protector-strong -fPIE
 CPPFLAGS += -D_GNU_SOURCE -DHOOKLINE_VERSION='"$(VERSION)"' -Icommon -I. -I$(BUILD)/gen
-CFLAGS   += -std=gnu17 $(OPT) $(WARN) $(HARDEN) $(SAN)
+CFLAGS   += -std=gnu17 $(OPT) $(WARN) $(FORTIFY) $(HARDEN) $(SAN) -ffunction-sections -fdata-sections
 LDFLAGS  += $(SAN) -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--gc-sections -Wl,--as-needed
-CFLAGS   += -ffunction-sections -fdata-sections
-PKG_CFLAGS = $(shell pkg-config --cflags $(PKGS))
-PKG_LIBS   = $(shell pkg-config --libs $(PKGS)) -lpthread
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+JOBS     := $(shell nproc 2>/dev/null || echo 2)
+PARALLEL  = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 COMMON_SRC   := $(wildcard common/base/*.c common/io/*.c common/domain/*.c)
 PRODUCER_SRC := $(wildcard producer/*.c)
@@ -34,63 +37,106 @@ GEN_SRC  := $(if $(wildcard common/lua/*.lua),$(BUILD)/gen/lua_scripts.c) \
             $(if $(wildcard sql/*.sql),$(BUILD)/gen/migrations.c)
 GEN_OBJ  := $(GEN_SRC:.c=.o)
 COMMON_OBJ := $(call obj,$(COMMON_SRC)) $(GEN_OBJ)
-LIB      := $(BUILD)/libhookline.a
 
-PROGRAMS := $(BUILD)/hookline-producer $(BUILD)/hookline-worker $(BUILD)/hooklinectl
-
-.PHONY: all
-all: $(PROGRAMS)
-
-# --- generated sources: Lua scripts and migrations become C strings ---------------------------
-$(BUILD)/gen/lua_scripts.c: common/embed.sh $(wildcard common/lua/*.lua)
-	@mkdir -p $(@D)
-	common/embed.sh lua $(sort $(wildcard common/lua/*.lua)) >$@
-$(BUILD)/gen/migrations.c: common/embed.sh $(wildcard sql/*.sql)
-	@mkdir -p $(@D)
-	common/embed.sh sql $(sort $(wildcard sql/*.sql)) >$@
-$(BUILD)/gen/%.o: $(BUILD)/gen/%.c
-	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -c -o $@ $<
-
-# --- objects, libraries, programs --------------------------------------------------------------
-$(BUILD)/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-
-not_main = $(filter-out %/main.c,$(1))
+LIB          := $(BUILD)/libhookline.a
 LIB_PRODUCER := $(BUILD)/libproducer.a
 LIB_WORKER   := $(BUILD)/libworker.a
 LIB_SUPPORT  := $(BUILD)/libsupport.a
 
+PROGRAMS := $(if $(wildcard producer/main.c),$(BUILD)/hookline-producer) \
+            $(if $(wildcard worker/main.c),$(BUILD)/hookline-worker) \
+            $(if $(CTL_SRC),$(BUILD)/hooklinectl)
+UNIT_BIN  := $(patsubst %.c,$(BUILD)/%,$(UNIT_SRC))
+INTEG_BIN := $(patsubst %.c,$(BUILD)/%,$(INTEG_SRC))
+STANDINS  := $(patsubst tests/support/prog_%.c,$(BUILD)/tests/%,$(wildcard tests/support/prog_*.c))
+
+.PHONY: all
+all: $(PROGRAMS) ## build the programs into build/ (CC=clang BUILD=build/clang for another compiler)
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+# --- what must be installed ------------------------------------------------------------------------
+.PHONY: deps deps-test deps-dev
+deps: ## install what building and running need (Debian packages; only what is missing)
+	@deploy/local/deps.sh run
+deps-test: ## install what the tests need besides
+	@deploy/local/deps.sh test
+deps-dev: ## install what lint, format and coverage need besides
+	@deploy/local/deps.sh dev
+
+# --- stamps: a file that changes when what it holds changes -------------------------------------------
+FLAGS_NOW   = $(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(LDFLAGS) $(PKG_LIBS)
+SOURCES_NOW = $(COMMON_SRC) $(PRODUCER_SRC) $(WORKER_SRC) $(CTL_SRC) $(SUPPORT_SRC)
+LUA_SRC    := $(sort $(wildcard common/lua/*.lua))
+SQL_SRC    := $(sort $(wildcard sql/*.sql))
+
+define stamp
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(1))' | cmp -s - $@ || echo '$(subst ','\'',$(1))' >$@
+endef
+.PHONY: FORCE
+FORCE:
+$(BUILD)/stamp/flags: FORCE
+	@pkg-config --exists $(PKGS) || { \
+	    pkg-config --print-errors --exists $(PKGS); \
+	    echo "Some libraries are missing: 'make deps' installs them." >&2; exit 1; }
+	$(call stamp,$(FLAGS_NOW))
+$(BUILD)/stamp/sources: FORCE
+	$(call stamp,$(SOURCES_NOW))
+$(BUILD)/stamp/lua: FORCE
+	$(call stamp,$(LUA_SRC))
+$(BUILD)/stamp/sql: FORCE
+	$(call stamp,$(SQL_SRC))
+
+# --- generated sources: Lua scripts and migrations become C strings ---------------------------------
+$(BUILD)/gen/lua_scripts.c: common/embed.sh $(LUA_SRC) $(BUILD)/stamp/lua
+	@mkdir -p $(@D)
+	$(call say,GEN) common/embed.sh lua $(LUA_SRC) >$@
+$(BUILD)/gen/migrations.c: common/embed.sh $(SQL_SRC) $(BUILD)/stamp/sql
+	@mkdir -p $(@D)
+	$(call say,GEN) common/embed.sh sql $(SQL_SRC) >$@
+
+# --- objects, libraries, programs ---------------------------------------------------------------------
+# V=1 shows the commands.
+say = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
+compile = $(call say,CC) $(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/gen/%.o: $(BUILD)/gen/%.c $(BUILD)/stamp/flags
+	$(compile)
+$(BUILD)/obj/%.o: %.c $(BUILD)/stamp/flags
+	@mkdir -p $(@D)
+	$(compile)
+
+not_main = $(filter-out %/main.c,$(1))
 define archive
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR) $(AR) rcs $@ $(filter %.o,$^)
 endef
-$(LIB): $(COMMON_OBJ)
+$(LIB): $(COMMON_OBJ) $(BUILD)/stamp/sources
 	$(archive)
-$(LIB_PRODUCER): $(call obj,$(call not_main,$(PRODUCER_SRC)))
+$(LIB_PRODUCER): $(call obj,$(call not_main,$(PRODUCER_SRC))) $(BUILD)/stamp/sources
 	$(archive)
-$(LIB_WORKER): $(call obj,$(call not_main,$(WORKER_SRC)))
+$(LIB_WORKER): $(call obj,$(call not_main,$(WORKER_SRC))) $(BUILD)/stamp/sources
 	$(archive)
-$(LIB_SUPPORT): $(call obj,$(filter-out tests/support/prog_%,$(SUPPORT_SRC)))
+$(LIB_SUPPORT): $(call obj,$(filter-out tests/support/prog_%,$(SUPPORT_SRC))) $(BUILD)/stamp/sources
 	$(archive)
 
-link = $(CC) $(LDFLAGS) -o $@ $^ $(PKG_LIBS)
+link = $(call say,LINK) $(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS)
 $(BUILD)/hookline-producer: $(BUILD)/obj/producer/main.o $(LIB_PRODUCER) $(LIB)
 	$(link)
 $(BUILD)/hookline-worker: $(BUILD)/obj/worker/main.o $(LIB_WORKER) $(LIB)
 	$(link)
 $(BUILD)/hooklinectl: $(call obj,$(CTL_SRC)) $(LIB)
 	$(link)
+$(BUILD)/samplepage: $(BUILD)/obj/deploy/local/samplepage.o $(LIB)
+	$(link)
 
-# --- test programs --------------------------------------------------------------------------------
+# --- test programs --------------------------------------------------------------------------------------
 # tests/support/prog_NAME.c is a program of its own (a stand-in); the rest is a library for tests.
 # Criterion finds its tests in a section that nothing refers to: it must not be collected.
-CRITERION = $(shell pkg-config --libs criterion) -Wl,--no-gc-sections
+CRITERION  = $(shell pkg-config --libs criterion) -Wl,--no-gc-sections
 TEST_LIBS := $(LIB_SUPPORT) $(LIB_PRODUCER) $(LIB_WORKER) $(LIB)
-UNIT_BIN  := $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(UNIT_SRC))
-INTEG_BIN := $(patsubst tests/integration/%.c,$(BUILD)/tests/integration/%,$(INTEG_SRC))
-STANDINS  := $(patsubst tests/support/prog_%.c,$(BUILD)/tests/%,$(wildcard tests/support/prog_*.c))
-
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(link) $(CRITERION)
@@ -101,8 +147,67 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/support/prog_%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(link)
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/gen -name '*.d' 2>/dev/null)
 
-.PHONY: clean
-clean:
+# --- checks ---------------------------------------------------------------------------------------------
+# T=name runs only the test programs with that in their name, or else the tests with that in theirs.
+.PHONY: build-unit build-tests check test asan coverage
+build-unit: $(UNIT_BIN)
+build-tests: $(PROGRAMS) $(STANDINS) $(UNIT_BIN) $(INTEG_BIN)
+
+check: ## build and run the unit tests only (seconds; T=name picks some)
+	@$(MAKE) --no-print-directory $(PARALLEL) build-unit
+	@BUILD=$(BUILD) tests/run.sh unit $(T)
+
+test: ## install what is missing, build everything, run every test (T=name picks some)
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory deps-test
+	@$(MAKE) --no-print-directory $(PARALLEL) build-tests
+	@BUILD=$(BUILD) tests/run.sh all $(T)
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all
+asan: ## the whole suite under AddressSanitizer, LeakSanitizer and UBSan
+	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(BUILD)/asan SAN="$(SANITIZE)" FORTIFY= \
+	    OPT="-O1 -g -fno-omit-frame-pointer" build-tests
+	@BUILD=$(BUILD)/asan SANITIZED=1 tests/run.sh all $(T)
+
+COVERAGE := $(BUILD)/coverage
+coverage: ## line coverage of the whole suite, into build/coverage/index.html
+	@$(MAKE) --no-print-directory $(PARALLEL) BUILD=$(COVERAGE) SAN=--coverage FORTIFY= OPT="-O0 -g" \
+	    build-tests
+	@find $(COVERAGE) -name '*.gcda' -delete
+	@BUILD=$(COVERAGE) tests/run.sh all $(T)
+	@gcovr --root . --filter 'common/' --filter 'producer/' --filter 'worker/' \
+	    --html-details $(COVERAGE)/index.html --print-summary $(COVERAGE)/obj
+
+# --- form -------------------------------------------------------------------------------------------------
+C_FILES = $(shell find common producer worker tests deploy -name '*.[ch]' 2>/dev/null | sort)
+.PHONY: lint format
+lint: ## formatting, static checks, include arrows, scripts, documented settings, program sizes
+	@$(MAKE) --no-print-directory $(PARALLEL) all $(GEN_SRC)
+	@BUILD=$(BUILD) JOBS=$(JOBS) tests/lint/run.sh $(CPPFLAGS) $(PKG_CFLAGS) -std=gnu17
+format: ## rewrite the C files in the project's format
+	clang-format -i $(C_FILES)
+
+# --- use ----------------------------------------------------------------------------------------------------
+SAMPLE := $(if $(wildcard deploy/local/samplepage.c),$(BUILD)/samplepage)
+.PHONY: run demo stack install clean
+stack: $(PROGRAMS) $(SAMPLE)
+run: ## start a private stack under .run/, send one sample event, stay until Ctrl-C
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory $(PARALLEL) stack
+	@BUILD=$(BUILD) exec deploy/local/stack.sh run
+demo: ## the same, and stop everything once the sample event is completed
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory $(PARALLEL) stack
+	@BUILD=$(BUILD) exec deploy/local/stack.sh demo
+
+DOCDIR := $(DESTDIR)$(PREFIX)/share/doc/hookline
+install: all ## install the programs (PREFIX=/usr/local, DESTDIR= for packaging)
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DOCDIR)"
+	install -s -m 755 $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
+	install -m 644 LICENSE $(wildcard README.md PROTOCOL.md ARCHITECTURE.md deploy/hookline.conf) \
+	    "$(DOCDIR)"
+
+clean: ## remove build/ (data of `make run` stays in .run/)
 	rm -rf $(BUILD)

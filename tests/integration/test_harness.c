@@ -130,7 +130,7 @@ Test(harness, an_orphan_is_seen_to_end)
     WAIT_FOR(harness_children(test_proc_pid(p), "sleep", &kid, 1) == 1, 10000);
     test_proc_signal(p, SIGKILL);
     cr_assert_eq(test_proc_wait(p, 10000), 128 + SIGKILL);
-    cr_assert_eq(harness_proc_state(kid), 'S');
+    cr_assert_neq(harness_proc_state(kid), 0);
     kill(kid, SIGKILL);
     WAIT_FOR(harness_proc_state(kid) == 0, 10000);
 }

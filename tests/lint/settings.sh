@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Documents and programs agree on the settings: every WEBHOOK_ name that README.md, other documents or
+# deploy/ mention is a row of the configuration table (a NAME_FILE twin counts as its NAME).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+table=common/base/config_table.h
+
+mapfile -t documents < <(find . -maxdepth 1 -name '*.md' | sort && find deploy -type f | sort)
+bad=0
+known() { # the table names it, as a whole word
+    grep -qE "\"([^\"]* )?${1}[ \"]" "$table"
+}
+
+while read -r name; do
+    if ! known "$name" && ! known "${name%_FILE}"; then
+        echo "$name is no setting ($table), but is mentioned in:"
+        grep -lw "$name" "${documents[@]}" | sed 's/^/    /'
+        bad=1
+    fi
+done < <(grep -hoE '\bWEBHOOK_[A-Z0-9]+(_[A-Z0-9]+)*\b' "${documents[@]}" | sort -u)
+exit $bad
