@@ -9,10 +9,10 @@
 #include <stdlib.h>
 
 enum {
-    WINDOW = 64,        /* records per round */
-    ROUND_MS = 50,      /* between rounds while there is work: at most WINDOW * 20 events a second */
-    IDLE_MS = 500,      /* between looks at an empty spool */
-    RETRY_MS = 1000,    /* after a failed round */
+    WINDOW = 64,     /* records per round */
+    ROUND_MS = 50,   /* between rounds while there is work: at most WINDOW * 20 events a second */
+    IDLE_MS = 500,   /* between looks at an empty spool */
+    RETRY_MS = 1000, /* after a failed round */
     ADOPT_MS = 5000,
 };
 
@@ -53,8 +53,8 @@ static void end_round(struct forward *f)
         return;
     }
     spool_commit(f->server->spool);
-    log_info("spool_forwarded", LOG_I("events", n),
-        LOG_I("left_bytes", spool_depth(f->server->spool)));
+    log_info(
+        "spool_forwarded", LOG_I("events", n), LOG_I("left_bytes", spool_depth(f->server->spool)));
     timer_start(&f->round, ROUND_MS);
 }
 
@@ -141,8 +141,8 @@ static void adopt(void *ctx)
     struct forward *f = ctx;
     int n = spool_adopt(f->server->spool);
     if (n)
-        log_info("spool_adopted", LOG_I("segments", n),
-            LOG_I("bytes", spool_depth(f->server->spool)));
+        log_info(
+            "spool_adopted", LOG_I("segments", n), LOG_I("bytes", spool_depth(f->server->spool)));
     timer_start(&f->adopt, ADOPT_MS);
 }
 

@@ -12,17 +12,18 @@ struct gate {
 
 /* Headers as received, NULL = absent. */
 struct gate_request {
-    const char *signature;     /* X-Signature */
-    const char *authorization; /* Authorization: "Bearer <token>" or Basic with the token as password */
+    const char *signature; /* X-Signature */
+    const char
+        *authorization; /* Authorization: "Bearer <token>" or Basic with the token as password */
     const char *webhook_token; /* X-Webhook-Token */
     const void *body;
     size_t len;
 };
 
 enum gate_verdict {
-    GATE_SIGNED,    /* the body's HMAC was right */
-    GATE_TOKEN,     /* the token was right */
-    GATE_MISSING,   /* nothing that counts was given */
+    GATE_SIGNED,  /* the body's HMAC was right */
+    GATE_TOKEN,   /* the token was right */
+    GATE_MISSING, /* nothing that counts was given */
     GATE_BAD_SIGNATURE,
     GATE_BAD_TOKEN,
 };

@@ -68,8 +68,8 @@ static void redis_answered(const redisReply *reply, const struct hl_err *err, vo
     finish(p);
 }
 
-static void postgres_answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err,
-    void *ctx)
+static void postgres_answered(
+    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct probe *p = ctx;
     (void)rows;

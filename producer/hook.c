@@ -23,12 +23,12 @@ static const struct {
     size_t offset;
     bool required;
 } fields[] = {
-    {"watch_id", "watch_uuid", offsetof(struct payload, watch_id), true},
-    {"watch_url", NULL, offsetof(struct payload, watch_url), true},
+    {"watch_id",    "watch_uuid",      offsetof(struct payload, watch_id),    true },
+    {"watch_url",   NULL,              offsetof(struct payload, watch_url),   true },
     {"detected_at", "change_datetime", offsetof(struct payload, detected_at), false},
-    {"watch_title", NULL, offsetof(struct payload, title), false},
-    {"diff_url", NULL, offsetof(struct payload, diff_url), false},
-    {"snapshot", NULL, offsetof(struct payload, snapshot), false},
+    {"watch_title", NULL,              offsetof(struct payload, title),       false},
+    {"diff_url",    NULL,              offsetof(struct payload, diff_url),    false},
+    {"snapshot",    NULL,              offsetof(struct payload, snapshot),    false},
 };
 enum { NFIELDS = sizeof(fields) / sizeof(*fields) };
 
@@ -78,8 +78,8 @@ static const char *envelope_message(const json_t *obj)
 
 /* Why a body is no JSON, in words that say what to change in changedetection.io. One row per cause,
  * the first that fits speaks. */
-static enum hl_rc explain(const struct hook_input *in, const char *text, const char *fault,
-    struct hl_err *err)
+static enum hl_rc explain(
+    const struct hook_input *in, const char *text, const char *fault, struct hl_err *err)
 {
     static const char use_template[] = "use json:// or post:// with a JSON notification body";
     while (*text == ' ' || *text == '\n' || *text == '\r' || *text == '\t')
@@ -91,15 +91,16 @@ static enum hl_rc explain(const struct hook_input *in, const char *text, const c
         return hl_fail(err, HL_FATAL, "the body is XML (xml://); %s", use_template);
     if (strstr(text, "<br") || strstr(text, "&nbsp;") || strstr(text, "<span ") ||
         strncmp(text, "<p>", 3) == 0)
-        return hl_fail(err, HL_FATAL, "the JSON was broken by an HTML format: set the "
-                                      "notification format to Plain Text");
+        return hl_fail(err, HL_FATAL,
+            "the JSON was broken by an HTML format: set the "
+            "notification format to Plain Text");
     if (*text == '{')
         return hl_fail(err, HL_FATAL, "%s; in a template write values as {{ name|tojson }}", fault);
     return hl_fail(err, HL_FATAL, "%s; %s", fault, use_template);
 }
 
-static json_t *parse_object(const struct hook_input *in, const char *text, size_t len,
-    struct hl_err *err)
+static json_t *parse_object(
+    const struct hook_input *in, const char *text, size_t len, struct hl_err *err)
 {
     struct hl_err fault;
     json_t *obj = json_parse(text, len, &fault);
@@ -231,8 +232,8 @@ static void put_cut(struct buf *b, const char *key, const char *value, size_t ma
     free(cut);
 }
 
-static char *metadata(const struct hook_input *in, const struct payload *p, int64_t detected_at,
-    const char *raw_time)
+static char *metadata(
+    const struct hook_input *in, const struct payload *p, int64_t detected_at, const char *raw_time)
 {
     char received[TIMESTAMP_EASTERN_LEN + 1], detected[TIMESTAMP_EASTERN_LEN + 1];
     struct buf b = {0};
@@ -261,8 +262,8 @@ static char *take(char **from)
     return s;
 }
 
-static enum hl_rc build(const struct hook_input *in, struct payload *p, struct change_event *ev,
-    struct hl_err *err)
+static enum hl_rc build(
+    const struct hook_input *in, struct payload *p, struct change_event *ev, struct hl_err *err)
 {
     int64_t at;
     const char *raw_time;

@@ -14,8 +14,8 @@ struct hook_input {
     size_t len;
     const char *query;        /* raw query string */
     const char *content_type; /* "" when absent; only a hint for better refusals */
-    const char *signature;    /* header value when the request was signed; NULL = came with a token */
-    int64_t now;              /* microseconds since 1970 UTC */
+    const char *signature; /* header value when the request was signed; NULL = came with a token */
+    int64_t now;           /* microseconds since 1970 UTC */
 };
 
 /* HL_OK: *ev is filled (caller releases), with a fresh id. HL_FATAL: err->msg says what is wrong and what

@@ -96,7 +96,7 @@ static bool safe(const struct intake *in)
  * janitor publishes from the row. */
 static void stored(struct intake *in)
 {
-    if (!in->publish_tried && redis_up(in->server->redis))
+    if (!in->publish_tried && server_redis_ready(in->server))
         start_publish(in);
     else
         reply_accepted(in);
@@ -209,7 +209,7 @@ static void begin(struct server *s, struct httpd_req *req, const struct change_e
     in->req = req;
     in->ev = *ev;
     timer_init(s->loop, &in->deadline, timed_out, in);
-    if (s->cfg->ack == ACK_QUEUE && redis_up(s->redis))
+    if (s->cfg->ack == ACK_QUEUE && server_redis_ready(s))
         start_publish(in);
     else
         start_accept(in);

@@ -21,7 +21,8 @@ static int serve(struct prefork_slot *slot, int index, void *ctx)
 
 static const struct program program = {"hookline-producer", CFG_PRODUCER,
     "Accepts webhooks, keeps them safe, hands them to the workers.\n"
-    "SIGTERM or SIGINT: stop accepting, answer what is under way, leave; the second one hurries.\n"};
+    "SIGTERM or SIGINT: stop accepting, answer what is under way, leave; the second one "
+    "hurries.\n"};
 
 int main(int argc, char **argv)
 {
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
     log_info("listening", LOG_S("address", p.cfg.host), LOG_I("port", port));
     const struct prefork_role roles[] = {
         {"producer", p.cfg.producers ? (int)p.cfg.producers : prefork_cores(), serve},
-        {0},
+        {0    },
     };
     const struct prefork_conf fleet = {.roles = roles,
         .watchdog_ms = p.cfg.watchdog_ms,

@@ -23,10 +23,10 @@ enum {
 };
 
 static const struct httpd_route routes[] = {
-    {"GET",  "/",                            health_root,            0, 0              },
-    {"GET",  "/health",                      health_get,             0, 0              },
-    {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
-    {0},
+    {"GET",        "/", health_root, 0, 0},
+    {"GET", "/health", health_get, 0, 0},
+    {"POST",           "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
+    {0       },
 };
 
 /* Every answer carries its id and the time it took (reference contract section 1.1). */
@@ -44,13 +44,31 @@ static void on_reply(struct httpd_req *req, int status, void *ctx)
 
 /* --- readiness ---------------------------------------------------------------------------------------- */
 
+/* Redis that may evict our keys is no queue: only the row counts then. */
+static void redis_state(struct redis *r, bool up, void *ctx)
+{
+    struct server *s = ctx;
+    const struct redis_info *info = redis_info(r);
+    s->redis_evicts = info->maxmemory > 0 && strcmp(info->maxmemory_policy, "noeviction") != 0;
+    if (up && s->redis_evicts)
+        log_error("redis_evicts", LOG_S("maxmemory_policy", info->maxmemory_policy),
+            LOG_S("remedy", "set maxmemory-policy noeviction: an evicted job is a lost job"));
+    else if (up && !info->aof_enabled)
+        log_warn("redis_not_durable", LOG_S("remedy", "set appendonly yes"));
+}
+
+bool server_redis_ready(const struct server *s)
+{
+    return redis_up(s->redis) && !s->redis_evicts;
+}
+
 bool server_database_ready(const struct server *s)
 {
     return s->schema_ready && dbpool_up(s->pool);
 }
 
-static void schema_answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err,
-    void *ctx)
+static void schema_answered(
+    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct server *s = ctx;
     s->schema_ready = rc == HL_OK && db_int(rows, 0, 0) >= migrate_latest();
@@ -71,13 +89,6 @@ static void check_schema(void *ctx)
 {
     struct server *s = ctx;
     store_schema_version(s->store, schema_answered, s);
-}
-
-static void heartbeat(void *ctx)
-{
-    struct server *s = ctx;
-    atomic_store(&s->slot->beat_ms, clock_mono_ms());
-    timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------- */
@@ -114,6 +125,14 @@ static void on_term(void *ctx)
     httpd_drain(s->httpd, drained, s);
 }
 
+static void heartbeat(void *ctx)
+{
+    struct server *s = ctx;
+    if (!prefork_beat(s->slot) && !s->draining)
+        on_term(s); /* the supervisor is gone and its death signal was missed */
+    timer_start(&s->heartbeat, HEARTBEAT_MS);
+}
+
 /* --- building --------------------------------------------------------------------------------------------- */
 
 static bool open_stores(struct server *s, struct hl_err *err)
@@ -147,6 +166,7 @@ static bool open_stores(struct server *s, struct hl_err *err)
         return false;
     s->store = store_new(s->loop, s->pool, NULL, STORE_TIMEOUT_MS);
     s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, NULL);
+    redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(s->loop, s->offload, cfg->spool_dir, cfg->spool_max_bytes, err);
     return s->spool != NULL;
 }

@@ -26,7 +26,7 @@ struct server {
     struct timer heartbeat, schema_check;
     struct sigwatch term;
     bool schema_ready; /* the migrations this program needs are applied */
-    bool said_waiting, said_evicting;
+    bool said_waiting, redis_evicts;
     bool draining, drained;
     int intakes; /* requests accepted and not finished */
 };
@@ -36,6 +36,8 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
 
 /* True when T0 may be tried: PostgreSQL answers and has the schema. */
 bool server_database_ready(const struct server *s);
+/* True when Redis may be told: it answers, and does not evict. */
+bool server_redis_ready(const struct server *s);
 /* An intake ended; a draining server leaves once none is left. */
 void server_intake_done(struct server *s);
 

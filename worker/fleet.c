@@ -113,9 +113,9 @@ int fleet_run(const struct config *cfg)
 {
     struct fleet f = {.cfg = cfg};
     const struct prefork_role roles[] = {
-        {"worker", cfg->workers ? (int)cfg->workers : prefork_cores(), run_worker},
+        {"worker",    cfg->workers ? (int)cfg->workers : prefork_cores(), run_worker},
         {"janitor", 1, run_janitor},
-        {0},
+        {0  },
     };
     const struct prefork_conf conf = {.roles = roles,
         .slot_extra = (size_t)cfg->concurrency * sizeof(struct held),
@@ -125,8 +125,7 @@ int fleet_run(const struct config *cfg)
         .ctx = &f};
 
     f.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    f.dead = mmap(
-        NULL, sizeof(*f.dead), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    f.dead = mmap(NULL, sizeof(*f.dead), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (f.fd < 0 || f.dead == MAP_FAILED) {
         log_error("start_failed", LOG_S("error", strerror(errno)));
         return EXIT_FAILURE;

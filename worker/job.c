@@ -18,16 +18,16 @@
 enum {
     STEP_RETRY_BASE_MS = 200, /* a transaction that did not go through is tried again after ... */
     STEP_RETRY_MAX_MS = 5000,
-    WAIT_MS = 2000,            /* a busy URL is looked at again after ... */
-    MAX_STATUS_CHARS = 50,     /* width of rescrape_status */
-    MAX_ERROR_BYTES = 4096,    /* of metadata.error */
+    WAIT_MS = 2000,         /* a busy URL is looked at again after ... */
+    MAX_STATUS_CHARS = 50,  /* width of rescrape_status */
+    MAX_ERROR_BYTES = 4096, /* of metadata.error */
 };
 
 /* What SETTLE tells Redis. */
 enum settle_as { AS_DONE, AS_LATER, AS_DEAD };
 
 struct job {
-    struct list_node node;
+    struct job_link link;
     const struct job_env *env;
     enum job_state state;
     struct change_event ev;
@@ -111,8 +111,8 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         j->epoch = j->claim.epoch;
         j->attempts = j->claim.attempts;
         j->settle_as = by_state[j->claim.state] == EV_WAIT ? AS_LATER : AS_DONE;
-        j->delay_ms = j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0 ? j->claim.wait_ms
-                                                                            : WAIT_MS;
+        j->delay_ms =
+            j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0 ? j->claim.wait_ms : WAIT_MS;
         answered(j, by_state[j->claim.state], NULL);
         return;
     }
@@ -164,8 +164,8 @@ static void scraped(struct scrape_result *res, void *ctx)
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
     if (rc == HL_OK)
-        rc = document_init(&j->doc, j->ev.watch_url, res->title, res->description, res->language,
-            res->text, &err);
+        rc = document_init(
+            &j->doc, j->ev.watch_url, res->title, res->description, res->language, res->text, &err);
     if (rc != HL_OK) {
         j->retryable = rc == HL_RETRY;
         j->retry_after_ms = res->retry_after_ms;
@@ -180,7 +180,9 @@ static void scraped(struct scrape_result *res, void *ctx)
 static void enter_claim(struct job *j)
 {
     j->waiting_for_answer = true;
-    j->claim = (struct store_claim){.ev = &j->ev, .req = {.done = claim_done, .ctx = j}};
+    j->claim = (struct store_claim){
+        .ev = &j->ev, .req = {.done = claim_done, .ctx = j}
+    };
     store_claim(j->env->store, &j->claim);
 }
 
@@ -188,7 +190,9 @@ static void enter_insert(struct job *j)
 {
     j->waiting_for_answer = true;
     document_release(&j->doc);
-    j->accept = (struct store_accept){.ev = &j->ev, .req = {.done = accept_done, .ctx = j}};
+    j->accept = (struct store_accept){
+        .ev = &j->ev, .req = {.done = accept_done, .ctx = j}
+    };
     store_accept(j->env->store, &j->accept);
 }
 
@@ -220,10 +224,12 @@ static void enter_complete(struct job *j)
     j->metadata = buf_detach(&meta);
     j->settle_as = AS_DONE;
     j->waiting_for_answer = true;
-    j->complete = (struct store_complete){.ev = &j->ev,
+    j->complete = (struct store_complete){
+        .ev = &j->ev,
         .epoch = j->epoch,
         .metadata = j->metadata,
-        .req = {.done = complete_done, .ctx = j}};
+        .req = {.done = complete_done, .ctx = j}
+    };
     if (j->env->cfg->index == INDEX_POSTGRES)
         j->complete.doc = document_view(&j->doc);
     store_complete(j->env->store, &j->complete);
@@ -250,13 +256,15 @@ static char *failure_metadata(const struct job *j)
 static void start_settle(struct job *j, const char *status, bool charge)
 {
     j->waiting_for_answer = true;
-    j->settle = (struct store_settle){.ev = &j->ev,
+    j->settle = (struct store_settle){
+        .ev = &j->ev,
         .epoch = j->epoch,
         .status = status,
         .charge = charge,
         .delay_ms = j->delay_ms,
         .metadata = j->metadata,
-        .req = {.done = settle_done, .ctx = j}};
+        .req = {.done = settle_done, .ctx = j}
+    };
     store_settle(j->env->store, &j->settle);
 }
 
@@ -272,8 +280,8 @@ static void decide_failure(struct job *j)
     if (j->retryable && attempt < cfg->max_attempts) {
         j->delay_ms = backoff_ms((int)attempt, cfg->retry_base_ms, cfg->retry_max_ms, dice());
         if (j->delay_ms < j->retry_after_ms)
-            j->delay_ms = j->retry_after_ms < cfg->retry_max_ms ? j->retry_after_ms
-                                                                : cfg->retry_max_ms;
+            j->delay_ms =
+                j->retry_after_ms < cfg->retry_max_ms ? j->retry_after_ms : cfg->retry_max_ms;
         j->settle_as = AS_LATER;
         snprintf(j->status, sizeof(j->status), "queued");
     } else {
@@ -309,11 +317,8 @@ static void enter_settle(struct job *j)
         return;
     }
     j->waiting_for_answer = true;
-    j->queue = (struct queue_req){.ev = &j->ev,
-        .delay_ms = j->delay_ms,
-        .reason = j->reason,
-        .done = queue_done,
-        .ctx = j};
+    j->queue = (struct queue_req){
+        .ev = &j->ev, .delay_ms = j->delay_ms, .reason = j->reason, .done = queue_done, .ctx = j};
     memcpy(j->queue.entry, j->entry, sizeof(j->entry));
     queue_do(j->env->queue, ops[j->settle_as], &j->queue);
 }
@@ -373,8 +378,7 @@ static void job_step(struct job *j, enum job_event ev)
     }
     if ((enum job_state)next == j->state) {
         j->tries++;
-        timer_start(
-            &j->retry, backoff_ms(j->tries, STEP_RETRY_BASE_MS, STEP_RETRY_MAX_MS, dice()));
+        timer_start(&j->retry, backoff_ms(j->tries, STEP_RETRY_BASE_MS, STEP_RETRY_MAX_MS, dice()));
         return;
     }
     j->state = (enum job_state)next;
@@ -386,8 +390,8 @@ static void job_step(struct job *j, enum job_event ev)
 static void limit_reached(void *ctx)
 {
     struct job *j = ctx;
-    log_error("job_over_limit", LOG_S("url", j->ev.watch_url),
-        LOG_S("step", job_state_name(j->state)));
+    log_error(
+        "job_over_limit", LOG_S("url", j->ev.watch_url), LOG_S("step", job_state_name(j->state)));
     job_abort(j);
 }
 
@@ -428,12 +432,12 @@ enum job_state job_state(const struct job *j)
     return j->state;
 }
 
-struct list_node *job_node(struct job *j)
+struct job_link *job_link(struct job *j)
 {
-    return &j->node;
+    return &j->link;
 }
 
-struct job *job_of_node(struct list_node *n)
+struct job *job_of(struct job_link *link)
 {
-    return LIST_OF(n, struct job, node);
+    return LIST_OF(link, struct job, link);
 }

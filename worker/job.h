@@ -18,9 +18,9 @@ struct job_env {
     struct store *store;
     struct queue *queue;
     struct scraper *scraper;
-    bool (*may_work)(void *ctx);                    /* our lease is good */
-    void (*moved)(struct job *j, void *ctx);        /* entered a new state */
-    void (*done)(struct job *j, void *ctx);         /* reached DONE; freed right after */
+    bool (*may_work)(void *ctx);             /* our lease is good */
+    void (*moved)(struct job *j, void *ctx); /* entered a new state */
+    void (*done)(struct job *j, void *ctx);  /* reached DONE; freed right after */
     void *ctx;
 };
 
@@ -32,8 +32,12 @@ void job_abort(struct job *j);
 const struct uuid *job_id(const struct job *j);
 enum job_state job_state(const struct job *j);
 
-/* For the owner's list of jobs. */
-struct list_node *job_node(struct job *j);
-struct job *job_of_node(struct list_node *n);
+/* The owner's: its lists, and a mark of its own. */
+struct job_link {
+    struct list_node all, bucket;
+    int mark;
+};
+struct job_link *job_link(struct job *j);
+struct job *job_of(struct job_link *link);
 
 #endif

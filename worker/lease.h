@@ -13,8 +13,9 @@ struct lease_conf {
     /* uuid array text of the events this process holds or is claiming; borrowed until the next call. */
     const char *(*held)(void *ctx);
     void (*granted)(void *ctx); /* the first renewal, and the first after a fence */
-    void (*fenced)(void *ctx);  /* could not renew for two thirds of the lease: let go of everything */
-    void (*dead)(void *ctx);    /* somebody declared us dead */
+    void (*fenced)(
+        void *ctx);          /* could not renew for two thirds of the lease: let go of everything */
+    void (*dead)(void *ctx); /* somebody declared us dead */
     void (*freed)(const struct change_event *ev, void *ctx); /* a row of ours nobody knew about went
                                    back to queued; borrowed */
     void *ctx;

@@ -25,8 +25,8 @@ struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char 
     return dbpool_new(w->loop, w->offload, &conf, err);
 }
 
-struct redis *wires_redis(struct wires *w, const struct config *cfg, const char *instance,
-    struct hl_err *err)
+struct redis *wires_redis(
+    struct wires *w, const struct config *cfg, const char *instance, struct hl_err *err)
 {
     char name[128];
     snprintf(name, sizeof(name), "hookline-worker:%s", instance);

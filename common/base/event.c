@@ -29,6 +29,16 @@ void event_release(struct change_event *ev)
     *ev = (struct change_event){0};
 }
 
+void event_copy(struct change_event *to, const struct change_event *from)
+{
+    *to = *from;
+    to->watch_id = mem_strdup(from->watch_id);
+    to->watch_url = mem_strdup(from->watch_url);
+    to->diff_summary = mem_strdup(from->diff_summary);
+    to->snapshot_url = mem_strdup(from->snapshot_url);
+    to->metadata = mem_strdup(from->metadata);
+}
+
 /* --- encoding ------------------------------------------------------------------------------- */
 
 static int to_buf(void *out, const char *data, size_t len)

@@ -48,6 +48,8 @@ struct change_event {
 };
 
 void event_release(struct change_event *ev);
+/* Deep copy; *to is overwritten. */
+void event_copy(struct change_event *to, const struct change_event *from);
 
 /* Appends the encoded job to out. */
 void event_encode(const struct change_event *ev, struct buf *out);

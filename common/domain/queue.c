@@ -126,9 +126,9 @@ static const struct {
     void (*put)(struct args *a, const struct queue_req *r);
 } specs[QUEUE_NOPS] = {
     [QUEUE_PUBLISH] = {&lua_publish,        .later_keys = true, .put = put_job                    },
-    [QUEUE_REQUEUE] = {                                                 &lua_requeue, .later_keys = true, .put = put_requeue                                  },
-    [QUEUE_ACK] = {                                          &lua_ack,                   .put = put_entry                            },
-    [QUEUE_BURY] = { &lua_bury,                   .dead_key = true,                                .more = DEAD_KEPT, .put = put_bury},
+    [QUEUE_REQUEUE] = {                                 &lua_requeue, .later_keys = true, .put = put_requeue                                  },
+    [QUEUE_ACK] = {                          &lua_ack,                   .put = put_entry                            },
+    [QUEUE_BURY] = { &lua_bury,                   .dead_key = true,                .more = DEAD_KEPT, .put = put_bury},
 };
 
 static void answered(const redisReply *reply, const struct hl_err *err, void *ctx)
@@ -490,7 +490,7 @@ static void redis_state(struct redis *r, bool up, void *ctx)
 {
     struct queue *q = ctx;
     (void)r;
-    if (up && q->consumer)
+    if (up)
         create_group(q);
 }
 
@@ -517,7 +517,8 @@ struct queue *queue_new(
                                      .refused = refused,
                                      .ctx = op});
     }
-    redis_on_state(redis, redis_state, q);
+    if (consumer)
+        redis_on_state(redis, redis_state, q);
     return q;
 }
 
@@ -525,7 +526,8 @@ void queue_free(struct queue *q)
 {
     if (!q)
         return;
-    redis_on_state(q->redis, NULL, NULL);
+    if (q->consumer)
+        redis_on_state(q->redis, NULL, NULL);
     for (int i = 0; i < QUEUE_NOPS; i++)
         batch_free(q->ops[i].batch);
     free(q->consumer);

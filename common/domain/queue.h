@@ -11,8 +11,8 @@
 struct queue;
 
 /* redis is borrowed and must outlive the queue. consumer: this worker's instance id, NULL in programs that only
- * publish. Takes the redis_on_state hook of `redis`: creates the consumer group whenever the connection
- * comes up. */
+ * publish or look. With a consumer it takes the redis_on_state hook of `redis`: creates the group
+ * whenever the connection comes up. */
 struct queue *queue_new(
     struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
 void queue_free(struct queue *q); /* NULL ok; requests still waiting are forgotten */

@@ -56,6 +56,12 @@ int prefork_cores(void)
     return n > 0 ? n : 1;
 }
 
+bool prefork_beat(struct prefork_slot *slot)
+{
+    atomic_store(&slot->beat_ms, clock_mono_ms());
+    return getppid() == slot->supervisor;
+}
+
 static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
 {
     char role[32];
@@ -78,6 +84,7 @@ static void start(struct supervisor *s, struct child *c)
     memset(c->slot->instance, 0, sizeof(c->slot->instance));
     memset(c->slot->extra, 0, s->conf->slot_extra);
     atomic_store(&c->slot->beat_ms, clock_mono_ms());
+    c->slot->supervisor = parent;
     c->started_at = clock_mono_ms();
     c->kill_at = 0;
     c->hung = false;

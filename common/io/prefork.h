@@ -18,7 +18,7 @@
 struct prefork_slot {
     _Atomic int64_t beat_ms; /* clock_mono_ms() of its last sign of life; the watchdog reads it */
     char instance[96];       /* name the child gave itself; "" until it has one */
-    pid_t pid;               /* written by the supervisor */
+    pid_t pid, supervisor;   /* written by the supervisor */
     int crashes;             /* unexpected ends in this slot so far */
     _Alignas(
         16) unsigned char extra[]; /* conf.slot_extra bytes of the program's own, zeroed at fork */
@@ -61,6 +61,10 @@ struct prefork_conf {
 /* Returns the supervisor's exit status: 0 when every child left by itself after the drain, 1 when some
  * had to be killed or the fleet could not be started. Logs every start and end. */
 int prefork_run(const struct prefork_conf *conf);
+
+/* A child's sign of life, to be given several times within watchdog_ms, from its event loop. False when the
+ * supervisor is gone: drain and leave. */
+bool prefork_beat(struct prefork_slot *slot);
 
 /* Cores this process may use (sched_getaffinity), at least 1. */
 int prefork_cores(void);

@@ -1,0 +1,502 @@
+/* child: see child.h. */
+#include "worker/child.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pgarray.h"
+#include "base/uuid.h"
+#include "domain/migrate.h"
+#include "worker/job.h"
+#include "worker/lease.h"
+#include "worker/wires.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum {
+    READ_COUNT = 100, /* entries per read */
+    READ_BLOCK_MS = 2000,
+    READ_RETRY_MS = 500,
+    HEARTBEAT_MS = 500,
+    SCHEMA_CHECK_MS = 1000,
+    LEAVE_MS = 5000, /* handing back the last entries and resigning */
+    NBUCKETS = 1024,
+};
+
+struct child {
+    const struct config *cfg;
+    struct prefork_slot *slot;
+    struct held *held;
+    char instance[FLEET_NAME];
+    struct wires wires;
+    struct dbpool *lease_pool;
+    struct store *lease_store;
+    struct lease *lease;
+    struct redis *reader;
+    struct scraper *scraper;
+    struct job_env env;
+
+    struct list jobs;              /* every job in flight */
+    struct list buckets[NBUCKETS]; /* the same, by event id */
+    int *free_marks;               /* lines of `held` that are free */
+    int nfree;
+    struct buf held_ids;
+    bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
+    bool said_waiting, said_evicting;
+    bool working; /* lease granted, not fenced */
+    bool draining, leaving;
+    int exit_code;
+    struct defer kick;
+    struct timer heartbeat, read_retry, drain_limit, schema_check;
+    struct sigwatch term;
+};
+
+static void read_more(void *ctx);
+
+/* --- the jobs in flight ----------------------------------------------------------------------------------- */
+
+static struct job *job_at(struct list_node *n)
+{
+    return job_of(LIST_OF(n, struct job_link, all));
+}
+
+/* The last bytes of an event id are random (or of a digest). */
+static struct list *bucket_of(struct child *c, const struct uuid *id)
+{
+    return &c->buckets[(id->b[14] << 8 | id->b[15]) % NBUCKETS];
+}
+
+static bool in_flight(struct child *c, const struct uuid *id)
+{
+    LIST_EACH(bucket_of(c, id), n)
+    {
+        if (uuid_equal(job_id(job_of(LIST_OF(n, struct job_link, bucket))), id))
+            return true;
+    }
+    return false;
+}
+
+/* The job's line in shared memory is where the supervisor finds it should we die. */
+static void job_moved(struct job *j, void *ctx)
+{
+    struct child *c = ctx;
+    c->held[job_link(j)->mark].state = (uint8_t)(job_state(j) + 1);
+}
+
+static void job_add(struct child *c, struct job *j)
+{
+    struct job_link *link = job_link(j);
+    link->mark = c->free_marks[--c->nfree];
+    list_push(&c->jobs, &link->all);
+    list_push(bucket_of(c, job_id(j)), &link->bucket);
+    c->held[link->mark].id = *job_id(j);
+    job_moved(j, c);
+}
+
+static void job_remove(struct child *c, struct job *j)
+{
+    struct job_link *link = job_link(j);
+    list_remove(&c->jobs, &link->all);
+    list_remove(bucket_of(c, job_id(j)), &link->bucket);
+    c->held[link->mark].state = 0;
+    c->free_marks[c->nfree++] = link->mark;
+}
+
+static void leave_if_idle(struct child *c);
+
+static void job_done(struct job *j, void *ctx)
+{
+    struct child *c = ctx;
+    job_remove(c, j);
+    leave_if_idle(c);
+    loop_defer(c->wires.loop, &c->kick, read_more, c);
+}
+
+static void abort_all(struct child *c)
+{
+    LIST_EACH(&c->jobs, n)
+    {
+        job_abort(job_at(n));
+    }
+}
+
+static bool may_work(void *ctx)
+{
+    struct child *c = ctx;
+    return c->working && lease_good(c->lease);
+}
+
+/* --- reading ----------------------------------------------------------------------------------------------- */
+
+static void start_job(struct child *c, const struct queue_entry *e)
+{
+    struct change_event ev;
+    struct hl_err err;
+
+    switch (event_decode(e->job, e->len, &ev, &err)) {
+    case HL_OK: break;
+    case HL_LOST: /* stays pending; it goes back to the stream when we leave */
+        log_warn("job_of_newer_version", LOG_S("entry", e->entry), LOG_S("error", err.msg));
+        return;
+    case HL_RETRY:
+    case HL_UNSURE:
+    case HL_FATAL:
+        log_error("job_quarantined", LOG_S("entry", e->entry), LOG_S("error", err.msg));
+        queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg);
+        return;
+    }
+    if (in_flight(c, &ev.id) ||
+        !c->nfree) { /* read again after a reconnect; the rest comes later */
+        c->read_own |= !c->nfree;
+        event_release(&ev);
+        return;
+    }
+    job_add(c, job_start(&c->env, &ev, e->entry));
+}
+
+static void read_done(
+    const struct queue_entry *entries, size_t n, enum hl_rc rc, const struct hl_err *err, void *ctx)
+{
+    struct child *c = ctx;
+    c->reading = false;
+    for (size_t i = 0; i < n; i++)
+        start_job(c, &entries[i]);
+    if (rc != HL_OK) {
+        log_warn("queue_read_failed", LOG_S("error", err->msg));
+        c->read_own = true; /* an answer may have been lost on its way */
+        timer_start(&c->read_retry, READ_RETRY_MS);
+        return;
+    }
+    read_more(c);
+}
+
+/* Full processes read again when an eighth is free, not for each single job. */
+static bool room_enough(const struct child *c)
+{
+    int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
+    return room > 0 && room >= c->cfg->concurrency / 8;
+}
+
+static void read_more(void *ctx)
+{
+    struct child *c = ctx;
+    int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
+    bool own = c->read_own;
+
+    if (c->reading || c->draining || !may_work(c) || !redis_up(c->reader) || !room_enough(c))
+        return;
+    if (!own && room > READ_COUNT)
+        room = READ_COUNT;
+    c->reading = true;
+    c->read_own = false;
+    queue_read(c->wires.queue, c->reader, own, (int)(own ? c->cfg->concurrency : room),
+        READ_BLOCK_MS, read_done, c);
+}
+
+/* Redis that may evict our keys is no queue: refuse to read from it, and say what to change. */
+static bool evicts(struct child *c)
+{
+    const struct redis_info *info = redis_info(c->reader);
+    bool bad = info->maxmemory > 0 && strcmp(info->maxmemory_policy, "noeviction") != 0;
+    if (bad && !c->said_evicting)
+        log_error("redis_evicts", LOG_S("maxmemory_policy", info->maxmemory_policy),
+            LOG_S("remedy", "set maxmemory-policy noeviction: an evicted job is a lost job"));
+    if (!bad && !c->said_evicting && !info->aof_enabled)
+        log_warn("redis_not_durable", LOG_S("remedy", "set appendonly yes"));
+    c->said_evicting = true;
+    return bad;
+}
+
+static void reader_state(struct redis *r, bool up, void *ctx)
+{
+    struct child *c = ctx;
+    (void)r;
+    if (up && evicts(c)) {
+        c->exit_code = EX_CONFIG;
+        loop_stop(c->wires.loop);
+        return;
+    }
+    c->read_own |= up;
+    if (up)
+        loop_defer(c->wires.loop, &c->kick, read_more, c);
+}
+
+/* --- the lease ----------------------------------------------------------------------------------------------- */
+
+static const char *held_ids(void *ctx)
+{
+    struct child *c = ctx;
+    char id[UUID_STRLEN + 1];
+    pgarray_begin(&c->held_ids);
+    LIST_EACH(&c->jobs, n)
+    {
+        uuid_format(job_id(job_at(n)), id);
+        pgarray_text(&c->held_ids, id);
+    }
+    queue_alive(c->wires.queue, c->cfg->lease_ms);
+    return pgarray_end(&c->held_ids);
+}
+
+static void lease_granted(void *ctx)
+{
+    struct child *c = ctx;
+    c->working = true;
+    log_info("working", LOG_S("instance", c->instance), LOG_I("concurrency", c->cfg->concurrency));
+    read_more(c);
+}
+
+static void lease_fenced(void *ctx)
+{
+    struct child *c = ctx;
+    c->working = false;
+    log_warn("work_dropped", LOG_I("jobs", c->jobs.len));
+    abort_all(c);
+}
+
+/* Somebody judged us dead: everything we hold belongs to others now. The supervisor starts a process
+ * with a new name in our place. */
+static void lease_dead(void *ctx)
+{
+    struct child *c = ctx;
+    c->working = false;
+    log_error("declared_dead", LOG_S("instance", c->instance), LOG_I("jobs", c->jobs.len));
+    c->exit_code = PREFORK_AGAIN;
+    loop_stop(c->wires.loop);
+}
+
+struct freed {
+    struct queue_req req;
+    struct change_event ev;
+};
+
+static void freed_requeued(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct freed *f = req->ctx;
+    (void)rc; /* the janitor publishes queued rows without a job */
+    (void)err;
+    event_release(&f->ev);
+    free(f);
+}
+
+static void lease_freed(const struct change_event *ev, void *ctx)
+{
+    struct child *c = ctx;
+    struct freed *f = mem_new(struct freed);
+    char id[UUID_STRLEN + 1];
+
+    uuid_format(&ev->id, id);
+    log_warn("claim_returned", LOG_S("event_id", id));
+    event_copy(&f->ev, ev);
+    f->req = (struct queue_req){.ev = &f->ev, .done = freed_requeued, .ctx = f};
+    queue_do(c->wires.queue, QUEUE_REQUEUE, &f->req);
+}
+
+/* --- the end -------------------------------------------------------------------------------------------------- */
+
+static void give_up_leaving(void *ctx)
+{
+    struct child *c = ctx;
+    log_warn("left_hurriedly", LOG_I("jobs", c->jobs.len));
+    c->exit_code = EXIT_FAILURE; /* the supervisor declares us dead; nothing waits for a lease */
+    loop_stop(c->wires.loop);
+}
+
+static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct child *c = ctx;
+    (void)rows;
+    (void)err;
+    c->exit_code = rc == HL_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    loop_stop(c->wires.loop);
+}
+
+static void handed_back(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+{
+    struct child *c = ctx;
+    if (moved)
+        log_info("entries_handed_back", LOG_I("entries", moved));
+    if (rc == HL_OK && left)
+        queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
+    else
+        store_resign(c->lease_store, resigned, c);
+}
+
+/* Nothing in flight any more: entries read but never started go back, then our name. */
+static void leave_if_idle(struct child *c)
+{
+    if (!c->draining || c->leaving || c->jobs.len)
+        return;
+    c->leaving = true;
+    timer_init(c->wires.loop, &c->drain_limit, give_up_leaving, c);
+    timer_start(&c->drain_limit, LEAVE_MS);
+    redis_free(c->reader);
+    c->reader = NULL;
+    queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
+}
+
+static void idle_now(void *ctx)
+{
+    leave_if_idle(ctx);
+}
+
+static void drain_timed_out(void *ctx)
+{
+    struct child *c = ctx;
+    log_warn("drain_timed_out", LOG_I("jobs", c->jobs.len));
+    timer_init(c->wires.loop, &c->drain_limit, give_up_leaving, c);
+    timer_start(&c->drain_limit, LEAVE_MS);
+    abort_all(c);
+}
+
+/* First signal: finish what runs, until the drain deadline. Second: give it back now. */
+static void on_term(void *ctx)
+{
+    struct child *c = ctx;
+    if (c->draining) {
+        if (!c->leaving)
+            drain_timed_out(c);
+        return;
+    }
+    c->draining = true;
+    log_info("draining", LOG_I("jobs", c->jobs.len));
+    timer_init(c->wires.loop, &c->drain_limit, drain_timed_out, c);
+    timer_start(&c->drain_limit, c->cfg->drain_timeout_ms);
+    loop_defer(c->wires.loop, &c->kick, idle_now, c);
+}
+
+/* --- building --------------------------------------------------------------------------------------------------- */
+
+static void heartbeat(void *ctx)
+{
+    struct child *c = ctx;
+    if (!prefork_beat(c->slot) && !c->draining)
+        on_term(c); /* the supervisor is gone and its death signal was missed */
+    timer_start(&c->heartbeat, HEARTBEAT_MS);
+}
+
+static void start_lease(struct child *c)
+{
+    const struct lease_conf conf = {.lease_ms = c->cfg->lease_ms,
+        .held = held_ids,
+        .granted = lease_granted,
+        .fenced = lease_fenced,
+        .dead = lease_dead,
+        .freed = lease_freed,
+        .ctx = c};
+    c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
+}
+
+static void check_schema(void *ctx);
+
+static void schema_answered(
+    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct child *c = ctx;
+    if (rc == HL_OK && db_int(rows, 0, 0) >= migrate_latest()) {
+        start_lease(c);
+        return;
+    }
+    if (!c->said_waiting)
+        log_warn("waiting_for_database",
+            LOG_S("error", err ? err->msg : "the schema is older than this program"),
+            LOG_S("remedy", "run `hooklinectl migrate`"));
+    c->said_waiting = true;
+    timer_start(&c->schema_check, SCHEMA_CHECK_MS);
+}
+
+static void check_schema(void *ctx)
+{
+    struct child *c = ctx;
+    store_schema_version(c->wires.store, schema_answered, c);
+}
+
+/* host-pid-nonce: no two processes ever share a name, and people can tell where it runs. */
+static void take_name(struct child *c)
+{
+    char host[49] = "host", nonce[UUID_STRLEN + 1];
+    struct uuid u = uuid_v4();
+    gethostname(host, sizeof(host) - 1);
+    uuid_format(&u, nonce);
+    snprintf(c->instance, sizeof(c->instance), "%s-%d-%.8s", host, (int)getpid(), nonce);
+    snprintf(c->slot->instance, sizeof(c->slot->instance), "%s", c->instance);
+}
+
+static bool build(struct child *c, struct hl_err *err)
+{
+    const struct config *cfg = c->cfg;
+    int connections = (int)(cfg->db_pool_size + cfg->db_max_overflow);
+
+    if (!wires_open(&c->wires, cfg, c->instance, true, connections, err))
+        return false;
+    c->lease_pool = wires_pool(&c->wires, cfg, c->instance, 1, err);
+    c->reader = c->lease_pool ? wires_redis(&c->wires, cfg, c->instance, err) : NULL;
+    c->scraper = c->reader ? scraper_new(c->wires.loop, cfg, err) : NULL;
+    if (!c->scraper)
+        return false;
+    c->lease_store = store_new(c->wires.loop, c->lease_pool, c->instance, 0);
+    c->env = (struct job_env){.loop = c->wires.loop,
+        .cfg = cfg,
+        .store = c->wires.store,
+        .queue = c->wires.queue,
+        .scraper = c->scraper,
+        .may_work = may_work,
+        .moved = job_moved,
+        .done = job_done,
+        .ctx = c};
+    redis_on_state(c->reader, reader_state, c);
+    sigwatch_start(c->wires.loop, &c->term, SIGTERM, on_term, c);
+    timer_init(c->wires.loop, &c->heartbeat, heartbeat, c);
+    timer_init(c->wires.loop, &c->read_retry, read_more, c);
+    timer_init(c->wires.loop, &c->schema_check, check_schema, c);
+    return true;
+}
+
+/* Only on the way out with nothing in flight; otherwise the kernel takes everything back. */
+static void tear_down(struct child *c)
+{
+    timer_stop(&c->heartbeat);
+    timer_stop(&c->read_retry);
+    timer_stop(&c->drain_limit);
+    timer_stop(&c->schema_check);
+    sigwatch_stop(&c->term);
+    loop_defer_cancel(c->wires.loop, &c->kick);
+    dbpool_free(c->lease_pool);
+    lease_free(c->lease);
+    store_free(c->lease_store);
+    redis_free(c->reader);
+    scraper_free(c->scraper);
+    buf_release(&c->held_ids);
+    free(c->free_marks);
+    wires_close(&c->wires);
+}
+
+int child_run(struct prefork_slot *slot, struct fleet *fleet)
+{
+    struct child c = {.cfg = fleet_config(fleet), .slot = slot, .exit_code = EXIT_FAILURE};
+    struct hl_err err = {0};
+
+    c.held = (struct held *)(void *)slot->extra;
+    list_init(&c.jobs);
+    for (int i = 0; i < NBUCKETS; i++)
+        list_init(&c.buckets[i]);
+    c.free_marks = mem_array((size_t)c.cfg->concurrency, sizeof(*c.free_marks));
+    while (c.nfree < c.cfg->concurrency) {
+        c.free_marks[c.nfree] = c.nfree;
+        c.nfree++;
+    }
+    take_name(&c);
+    if (!build(&c, &err)) {
+        log_error("start_failed", LOG_S("error", err.msg));
+        return EX_CONFIG;
+    }
+    heartbeat(&c);
+    check_schema(&c);
+    loop_run(c.wires.loop);
+    if (!c.jobs.len)
+        tear_down(&c);
+    return c.exit_code;
+}

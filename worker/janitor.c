@@ -1,0 +1,469 @@
+/* janitor: see janitor.h. A sweep is a row of steps, one after the other; each ends in next_step(). Two
+ * connections to PostgreSQL at most. */
+#include "worker/janitor.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "domain/migrate.h"
+#include "worker/watchlist.h"
+#include "worker/wires.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+enum {
+    CONNECTIONS = 2,
+    SWEEP_MAX_MS = 5000,
+    PROMOTE_MS = 250,
+    HEARTBEAT_MS = 500,
+    SCHEMA_CHECK_MS = 1000,
+    REAP_MAX = 500,
+    PAGE = 500,               /* rows per step of the reconciler */
+    PUBLISH_GRACE_MS = 10000, /* a row this young is still being published by its producer */
+    TAKEOVER_MAX = 100,
+};
+
+struct janitor {
+    const struct config *cfg;
+    struct prefork_slot *slot;
+    struct fleet *fleet;
+    struct wires wires;
+    struct watchlist *watchlist;
+    struct sigwatch term;
+    struct watch obituaries;
+    struct timer heartbeat, sweep, promote, schema_check;
+    bool said_waiting, sweeping, again, stopping, promoting;
+    size_t step;
+
+    char **consumers; /* of the group, as read in this sweep */
+    size_t nconsumers, consumer_at;
+    bool database_failed, redis_failed; /* in this sweep */
+    int64_t published_to;               /* the reconciler's place: row id */
+    int moves;                          /* queue requests under way */
+    bool page_done;                     /* all of them were started */
+};
+
+static void next_step(struct janitor *j);
+static void start_sweep(void *ctx);
+
+static int64_t sweep_every(const struct janitor *j)
+{
+    int64_t ms = j->cfg->lease_ms / 4;
+    return ms < SWEEP_MAX_MS ? ms : SWEEP_MAX_MS;
+}
+
+static bool database_failed(struct janitor *j, enum hl_rc rc, const struct hl_err *err)
+{
+    if (rc == HL_OK)
+        return false;
+    if (!j->database_failed)
+        log_warn("sweep_failed", LOG_S("error", err->msg));
+    j->database_failed = true;
+    return true;
+}
+
+/* --- events that go back to the queue, or to the dead --------------------------------------------------- */
+
+struct move {
+    struct queue_req req;
+    struct change_event ev;
+    struct janitor *janitor;
+};
+
+static void page_end(struct janitor *j)
+{
+    if (j->page_done && j->moves == 0)
+        next_step(j);
+}
+
+static void moved(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct move *m = req->ctx;
+    struct janitor *j = m->janitor;
+    (void)err;
+    j->redis_failed |= rc != HL_OK;
+    j->moves--;
+    event_release(&m->ev);
+    free(m);
+    page_end(j);
+}
+
+/* reason: static. */
+static void move_row(
+    struct janitor *j, const PGresult *rows, int row, enum queue_op op, const char *reason)
+{
+    struct move *m = mem_new(struct move);
+    m->janitor = j;
+    if (!store_event(rows, row, &m->ev)) {
+        free(m);
+        return;
+    }
+    m->req = (struct queue_req){.ev = &m->ev, .reason = reason, .done = moved, .ctx = m};
+    j->moves++;
+    queue_do(j->wires.queue, op, &m->req);
+}
+
+/* --- step: the dead our supervisor saw die ----------------------------------------------------------------- */
+
+static void bury_next(struct janitor *j);
+
+static void obituary_written(
+    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    struct obituary o;
+    if (database_failed(j, rc, err)) {
+        next_step(j);
+        return;
+    }
+    if (PQntuples(rows) && fleet_obituary(j->fleet, &o))
+        log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause));
+    fleet_obituary_done(j->fleet);
+    bury_next(j);
+}
+
+static void bury_next(struct janitor *j)
+{
+    struct obituary o;
+    if (fleet_obituary(j->fleet, &o))
+        store_declare_dead(j->wires.store, o.instance, -1, o.cause, obituary_written, j);
+    else
+        next_step(j);
+}
+
+/* --- step: who reads the queue -------------------------------------------------------------------------------- */
+
+static void forget_consumers(struct janitor *j)
+{
+    for (size_t i = 0; i < j->nconsumers; i++)
+        free(j->consumers[i]);
+    free(j->consumers);
+    j->consumers = NULL;
+    j->nconsumers = j->consumer_at = 0;
+}
+
+static void consumers_read(enum hl_rc rc, const char *const *names, size_t n, void *ctx)
+{
+    struct janitor *j = ctx;
+    forget_consumers(j);
+    j->redis_failed |= rc == HL_RETRY || rc == HL_UNSURE;
+    j->consumers = mem_array(n, sizeof(*j->consumers));
+    for (; j->nconsumers < n; j->nconsumers++)
+        j->consumers[j->nconsumers] = mem_strdup(names[j->nconsumers]);
+    next_step(j);
+}
+
+/* Before the workers are read: whoever is a consumer now has registered before, so that a living one
+ * cannot be missing there. */
+static void read_consumers(struct janitor *j)
+{
+    queue_consumers(j->wires.queue, consumers_read, j);
+}
+
+/* --- step: who has not moved for a lease ------------------------------------------------------------------------ */
+
+static void declared(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    (void)ctx;
+    (void)err;
+    if (rc == HL_OK && PQntuples(rows))
+        log_warn("worker_declared_dead", LOG_S("worker", db_text(rows, 0, 0)),
+            LOG_S("cause", "lease ran out"));
+}
+
+static void workers_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    if (database_failed(j, rc, err)) {
+        next_step(j);
+        return;
+    }
+    watchlist_begin(j->watchlist, clock_mono_ms());
+    for (int i = 0; i < PQntuples(rows); i++) {
+        const char *name = db_text(rows, i, 0);
+        if (watchlist_seen(j->watchlist, name, db_int(rows, i, 1)))
+            store_declare_dead(
+                j->wires.store, name, db_int(rows, i, 1), "lease ran out", declared, j);
+    }
+    watchlist_end(j->watchlist);
+    next_step(j);
+}
+
+static void read_workers(struct janitor *j)
+{
+    store_workers(j->wires.store, workers_read, j);
+}
+
+/* --- step: zombies ------------------------------------------------------------------------------------------------- */
+
+static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    if (database_failed(j, rc, err)) {
+        next_step(j);
+        return;
+    }
+    j->page_done = false;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        const char *status = db_text(rows, i, 8);
+        bool again = strcmp(status, "queued") == 0;
+        log_warn("zombie_reaped", LOG_S("event_id", db_text(rows, i, 0)), LOG_S("status", status));
+        move_row(j, rows, i, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
+    }
+    j->again |= PQntuples(rows) == REAP_MAX;
+    j->page_done = true;
+    page_end(j);
+}
+
+static void reap(struct janitor *j)
+{
+    const struct store_limits limits = {.job_timeout_ms = j->cfg->job_timeout_ms,
+        .lease_ms = j->cfg->lease_ms,
+        .max_starts = j->cfg->max_starts};
+    store_reap(j->wires.store, &limits, REAP_MAX, reaped, j);
+}
+
+/* --- step: entries given to consumers that are gone ------------------------------------------------------------------ */
+
+static void take_over_next(struct janitor *j);
+
+static void taken_over(enum hl_rc rc, int64_t n, bool left, void *ctx)
+{
+    struct janitor *j = ctx;
+    if (n)
+        log_info("entries_taken_over", LOG_S("worker", j->consumers[j->consumer_at]),
+            LOG_I("entries", n));
+    j->redis_failed |= rc != HL_OK;
+    if (!left)
+        j->consumer_at++;
+    take_over_next(j);
+}
+
+static void take_over_next(struct janitor *j)
+{
+    while (
+        j->consumer_at < j->nconsumers && watchlist_has(j->watchlist, j->consumers[j->consumer_at]))
+        j->consumer_at++;
+    /* Who lives is known only when the workers could be read in this sweep. */
+    if (j->consumer_at >= j->nconsumers || j->database_failed || j->redis_failed)
+        next_step(j);
+    else
+        queue_takeover(j->wires.queue, j->consumers[j->consumer_at], TAKEOVER_MAX, taken_over, j);
+}
+
+/* --- step: dead workers that own nothing any more ----------------------------------------------------------------------- */
+
+static void forgotten(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    (void)rc;
+    (void)rows;
+    (void)err;
+    (void)ctx;
+}
+
+static void dead_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    if (!database_failed(j, rc, err))
+        for (int i = 0; i < PQntuples(rows); i++)
+            store_forget_worker(j->wires.store, db_text(rows, i, 0), forgotten, j);
+    next_step(j);
+}
+
+static void forget_dead(struct janitor *j)
+{
+    store_dead_workers(j->wires.store, dead_read, j);
+}
+
+/* --- step: queued rows without a job ---------------------------------------------------------------------------------------- */
+
+static void unpublished_read(
+    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    if (database_failed(j, rc, err)) {
+        next_step(j);
+        return;
+    }
+    int n = PQntuples(rows);
+    j->published_to =
+        n == PAGE ? db_int(rows, n - 1, 8) : 0; /* after the last page: from the start */
+    j->again |= n == PAGE;
+    j->page_done = false;
+    for (int i = 0; i < n; i++)
+        move_row(j, rows, i, QUEUE_PUBLISH, NULL);
+    j->page_done = true;
+    page_end(j);
+}
+
+static void reconcile(struct janitor *j)
+{
+    if (!redis_up(j->wires.redis))
+        next_step(j);
+    else
+        store_unpublished(
+            j->wires.store, j->published_to, PUBLISH_GRACE_MS, PAGE, unpublished_read, j);
+}
+
+/* --- a sweep ----------------------------------------------------------------------------------------------------------------- */
+
+static void (*const steps[])(struct janitor *) = {
+    bury_next,
+    read_consumers,
+    read_workers,
+    reap,
+    take_over_next,
+    forget_dead,
+    reconcile,
+};
+enum { NSTEPS = sizeof(steps) / sizeof(*steps) };
+
+static void leave(struct janitor *j)
+{
+    loop_stop(j->wires.loop);
+}
+
+static void next_step(struct janitor *j)
+{
+    if (j->stopping) {
+        leave(j);
+        return;
+    }
+    if (j->step < NSTEPS) {
+        steps[j->step++](j);
+        return;
+    }
+    j->sweeping = false;
+    timer_start(&j->sweep, j->again ? sweep_every(j) / 8 : sweep_every(j));
+}
+
+static void start_sweep(void *ctx)
+{
+    struct janitor *j = ctx;
+    if (j->sweeping)
+        return;
+    j->sweeping = true;
+    j->again = j->database_failed = j->redis_failed = false;
+    j->step = 0;
+    next_step(j);
+}
+
+static void somebody_died(int what, void *ctx)
+{
+    struct janitor *j = ctx;
+    uint64_t n;
+    (void)what;
+    if (read(fleet_obituary_fd(j->fleet), &n, sizeof(n)) < 0)
+        return;
+    if (j->sweeping)
+        j->again = true;
+    else
+        timer_start(&j->sweep, 0);
+}
+
+/* --- beside the sweeps: delayed jobs whose time has come ---------------------------------------------------------------------- */
+
+static void promoted(enum hl_rc rc, int64_t n, bool left, void *ctx)
+{
+    struct janitor *j = ctx;
+    (void)rc;
+    (void)n;
+    j->promoting = false;
+    timer_start(&j->promote, left ? 0 : PROMOTE_MS);
+}
+
+static void promote(void *ctx)
+{
+    struct janitor *j = ctx;
+    if (!redis_up(j->wires.redis)) {
+        timer_start(&j->promote, PROMOTE_MS);
+        return;
+    }
+    j->promoting = true;
+    queue_promote(j->wires.queue, PAGE, promoted, j);
+}
+
+/* --- life ----------------------------------------------------------------------------------------------------------------------- */
+
+static void heartbeat(void *ctx);
+
+static void on_term(void *ctx)
+{
+    struct janitor *j = ctx;
+    j->stopping = true;
+    if (!j->sweeping)
+        leave(j);
+}
+
+static void heartbeat(void *ctx)
+{
+    struct janitor *j = ctx;
+    if (!prefork_beat(j->slot) && !j->stopping)
+        on_term(j);
+    timer_start(&j->heartbeat, HEARTBEAT_MS);
+}
+
+static void check_schema(void *ctx);
+
+static void schema_answered(
+    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    (void)err;
+    if (rc != HL_OK || db_int(rows, 0, 0) < migrate_latest()) {
+        timer_start(&j->schema_check, SCHEMA_CHECK_MS);
+        return;
+    }
+    timer_start(&j->sweep, 0);
+    timer_start(&j->promote, 0);
+    watch_start(
+        j->wires.loop, &j->obituaries, fleet_obituary_fd(j->fleet), WATCH_READ, somebody_died, j);
+}
+
+static void check_schema(void *ctx)
+{
+    struct janitor *j = ctx;
+    store_schema_version(j->wires.store, schema_answered, j);
+}
+
+static void tear_down(struct janitor *j)
+{
+    watch_stop(&j->obituaries);
+    sigwatch_stop(&j->term);
+    timer_stop(&j->heartbeat);
+    timer_stop(&j->sweep);
+    timer_stop(&j->promote);
+    timer_stop(&j->schema_check);
+    forget_consumers(j);
+    watchlist_free(j->watchlist);
+    wires_close(&j->wires);
+}
+
+int janitor_run(struct prefork_slot *slot, struct fleet *fleet)
+{
+    struct janitor j = {.cfg = fleet_config(fleet), .slot = slot, .fleet = fleet};
+    struct hl_err err = {0};
+
+    if (!wires_open(&j.wires, j.cfg, "janitor", false, CONNECTIONS, &err)) {
+        log_error("start_failed", LOG_S("error", err.msg));
+        return EX_CONFIG;
+    }
+    j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2 + SWEEP_MAX_MS);
+    sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
+    timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
+    timer_init(j.wires.loop, &j.sweep, start_sweep, &j);
+    timer_init(j.wires.loop, &j.promote, promote, &j);
+    timer_init(j.wires.loop, &j.schema_check, check_schema, &j);
+    heartbeat(&j);
+    check_schema(&j);
+    loop_run(j.wires.loop);
+    if (j.moves || j.promoting)
+        return EXIT_SUCCESS; /* requests under way own memory; the kernel takes it back */
+    tear_down(&j);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,11 @@
+/* janitor: the process that looks after what others left behind. Every supervisor has one; any number may
+ * run side by side. */
+#ifndef HL_WORKER_JANITOR_H
+#define HL_WORKER_JANITOR_H
+
+#include "worker/fleet.h"
+
+/* The life of the janitor process; returns its exit status. */
+int janitor_run(struct prefork_slot *slot, struct fleet *fleet);
+
+#endif
