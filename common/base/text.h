@@ -14,16 +14,22 @@ size_t text_chars(const char *s);                /* code points of valid UTF-8 *
 size_t text_prefix_chars(const char *s, size_t max_chars);
 /* Bytes of the longest prefix of at most max_bytes that does not cut a code point. */
 size_t text_prefix_bytes(const char *s, size_t max_bytes);
-/* Appends s, bytes that are not UTF-8 replaced by U+FFFD and NUL dropped. */
+/* Appends s, NUL dropped, and each longest run of bytes that could have begun a code point but did
+ * not replaced by one U+FFFD (Unicode 15, section 3.9, as Python's errors='replace' does). */
 void text_append_utf8(struct buf *out, const char *s, size_t len);
 
-/* Reference contract section 5.1 rule 1: split on any Unicode white space (Python's str.split()), join with single
- * blanks, drop what is not printable (categories Cc, Cf, Cs, Co, Cn, Zl, Zp as str.isprintable()
- * has them; exact for the ranges listed in text.c). Appends to out; empty result = no content. */
+/* Narrows *s, *len to leave out Unicode white space at both ends, as Python's str.strip() does. */
+void text_trim(const char **s, size_t *len);
+
+/* Reference contract section 5.1 rule 1: split on any Unicode white space (Python's str.split()),
+ * join with single blanks, drop what is not printable: categories Cc, Cf, Co, Zl, Zp and the
+ * noncharacters of Unicode 15.1. Unassigned code points, which str.isprintable() refuses too, stay:
+ * a table of them would age with every Unicode version. Bytes that are not UTF-8 become U+FFFD.
+ * Appends to out; empty result = no content. */
 void text_clean(const char *s, struct buf *out);
 
-/* A valid UTF-8 copy for display: one line, control characters as blanks, at most max_chars code
- * points, trimmed. Appends to out. */
+/* A valid UTF-8 copy for display: one line, runs of white space and control characters as one
+ * blank, at most max_chars code points, trimmed. Appends to out. */
 void text_one_line(const char *s, size_t max_chars, struct buf *out);
 
 #endif
