@@ -1,6 +1,7 @@
-/* config: every setting of every program, from one table (config_table.h): names, aliases, default, bounds,
- * help. Sources, first wins: environment, --config FILE, .env in the working directory; any NAME_FILE
- * twin gives the value in a file. Reference contract section 6. */
+/* config: every setting of every program, from one table (config_table.h): names, aliases, default,
+ * bounds, help. Sources, first wins: environment, --config FILE, .env in the working directory (form:
+ * envfile.h). Within a source the first alias present wins, even if empty; any NAME_FILE twin gives
+ * the value in a file. Names in any case; unknown ones are ignored. Reference contract section 6. */
 #ifndef HL_BASE_CONFIG_H
 #define HL_BASE_CONFIG_H
 
@@ -67,6 +68,8 @@ struct config {
     int64_t header_timeout_ms;
     int64_t body_timeout_ms;
     int64_t idle_timeout_ms;
+
+    char **origins; /* config.c's own: where the value of each row came from */
 };
 
 /* What the command line said besides settings. */
