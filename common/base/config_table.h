@@ -1,12 +1,12 @@
 /* config_table: every setting, one row each. The only place that knows a setting's names, default,
- * bounds, kind, users and meaning; config.c turns it into parsing, --help, --print-config and the
+ * bounds, kind, users and meaning; config*.c turn it into parsing, --help, --print-config and the
  * sample file.
  *
  *     GROUP(title)
  *     ROW(field, kind, names, default, min, max, users, help)
  *
  * field    member of struct config
- * kind     how text becomes a value, and whether it may be shown (kind_... in config.c)
+ * kind     how text becomes a value, and whether it may be shown (kind_... in config_value.c)
  * names    separated by blanks: the one we use first, then the aliases; the first present wins
  * default  as one would write it; NULL = not set
  * min, max characters of a text, otherwise the value

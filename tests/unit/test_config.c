@@ -114,7 +114,7 @@ static const char *printed(const struct config *cfg, int program)
     return keep(buf_detach(&out));
 }
 
-/* --- the table -------------------------------------------------------------------------------- */
+/* --- the table ------------------------------------------------------------------------------ */
 
 Test(config, every_row_has_help_and_users_and_a_name_of_ours)
 {
@@ -227,7 +227,7 @@ Test(config, every_number_is_accepted_at_its_bounds_and_refused_beyond)
     cr_assert_gt(tried, 25);
 }
 
-/* --- values ------------------------------------------------------------------------------------ */
+/* --- values --------------------------------------------------------------------------------- */
 
 Test(config, defaults_are_the_documented_ones)
 {
@@ -335,39 +335,41 @@ Test(config, words_are_read_in_any_case)
 
 Test(config, bad_values_are_named_with_what_is_allowed)
 {
+    /* clang-format off */
     static const struct {
         char *var;
         const char *says;
     } bad[] = {
         {"WEBHOOK_PORT=70000",
          "WEBHOOK_PORT in the environment: \"70000\" is out of range; allowed: a whole number "
-            "from 0 to 65535\n"                                                                                        },
-        {"WEBHOOK_PORT=-1",                          "\"-1\" is malformed"                                             },
-        {"WEBHOOK_PORT=0x50",                        "\"0x50\" is malformed"                                           },
-        {"WEBHOOK_PORT=80 80",                       "\"80 80\" is malformed"                                          },
-        {"WEBHOOK_PORT=99999999999999999999",        "is malformed"                                                    },
-        {"WEBHOOK_PORT=",                            "WEBHOOK_PORT in the environment: is empty"                       },
-        {"SEARCH_BRIDGE_PORT=x",                     "SEARCH_BRIDGE_PORT in the environment: \"x\" is malformed"       },
-        {"WEBHOOK_ACK=never",                        "\"never\" is not one of the words; allowed: one of both, queue\n"},
-        {"WEBHOOK_TEST_MODE=maybe",                  "allowed: one of true, false\n"                                   },
-        {"WEBHOOK_DB_PREPARED=2",                    "allowed: one of on, off\n"                                       },
-        {"WEBHOOK_LOG_LEVEL=loud",                   "allowed: one of debug, info, warn, error\n"                      },
-        {"WEBHOOK_LEASE_SECONDS=1",                  "allowed: a duration (ms, s, m, h; s if bare) from 2s to 1h\n"    },
-        {"WEBHOOK_WATCHDOG_SECONDS=10ms",            "allowed: 0 (off) or a duration"                                  },
-        {"WEBHOOK_SCRAPE_TIMEOUT=16m",               "\"16m\" is out of range"                                         },
-        {"WEBHOOK_RETRY_BASE=999ms",                 "\"999ms\" is out of range"                                       },
-        {"WEBHOOK_DIRECT_MAX_BYTES=65g",             "is out of range; allowed: a size"                                },
-        {"WEBHOOK_QUEUE_PREFIX={a}",                 "\"{a}\" holds other characters"                                  },
-        {"WEBHOOK_QUEUE_PREFIX=",                    "is empty"                                                        },
-        {"WEBHOOK_HOST=a\nb",                        "holds a control character"                                       },
-        {"WEBHOOK_HOST=\xff",                        "is not valid UTF-8"                                              },
-        {"WEBHOOK_REDIS_URL=rediss://h",             "asks for TLS"                                                    },
-        {"WEBHOOK_REDIS_URL=localhost:6379",         "has another form; allowed: redis://"                             },
-        {"WEBHOOK_DATABASE_URL=mysql+x://h",         "has another form; allowed: postgresql://"                        },
-        {"WEBHOOK_DATABASE_URL=host=h dbname=d",     "has another form"                                                },
-        {"FIRECRAWL_API_URL=firecrawl:3002",         "has another form; allowed: http://"                              },
-        {"WEBHOOK_FIRECRAWL_API_KEY=a\r\nX-Evil: 1", "holds a control character"                                       },
+            "from 0 to 65535\n"},
+        {"WEBHOOK_PORT=-1", "\"-1\" is malformed"},
+        {"WEBHOOK_PORT=0x50", "\"0x50\" is malformed"},
+        {"WEBHOOK_PORT=80 80", "\"80 80\" is malformed"},
+        {"WEBHOOK_PORT=99999999999999999999", "is malformed"},
+        {"WEBHOOK_PORT=", "WEBHOOK_PORT in the environment: is empty"},
+        {"SEARCH_BRIDGE_PORT=x", "SEARCH_BRIDGE_PORT in the environment: \"x\" is malformed"},
+        {"WEBHOOK_ACK=never", "\"never\" is not one of the words; allowed: one of both, queue\n"},
+        {"WEBHOOK_TEST_MODE=maybe", "allowed: one of true, false\n"},
+        {"WEBHOOK_DB_PREPARED=2", "allowed: one of on, off\n"},
+        {"WEBHOOK_LOG_LEVEL=loud", "allowed: one of debug, info, warn, error\n"},
+        {"WEBHOOK_LEASE_SECONDS=1", "allowed: a duration (ms, s, m, h; s if bare) from 2s to 1h\n"},
+        {"WEBHOOK_WATCHDOG_SECONDS=10ms", "allowed: 0 (off) or a duration"},
+        {"WEBHOOK_SCRAPE_TIMEOUT=16m", "\"16m\" is out of range"},
+        {"WEBHOOK_RETRY_BASE=999ms", "\"999ms\" is out of range"},
+        {"WEBHOOK_DIRECT_MAX_BYTES=65g", "is out of range; allowed: a size"},
+        {"WEBHOOK_QUEUE_PREFIX={a}", "\"{a}\" holds other characters"},
+        {"WEBHOOK_QUEUE_PREFIX=", "is empty"},
+        {"WEBHOOK_HOST=a\nb", "holds a control character"},
+        {"WEBHOOK_HOST=\xff", "is not valid UTF-8"},
+        {"WEBHOOK_REDIS_URL=rediss://h", "asks for TLS"},
+        {"WEBHOOK_REDIS_URL=localhost:6379", "has another form; allowed: redis://"},
+        {"WEBHOOK_DATABASE_URL=mysql+x://h", "has another form; allowed: postgresql://"},
+        {"WEBHOOK_DATABASE_URL=host=h dbname=d", "has another form"},
+        {"FIRECRAWL_API_URL=firecrawl:3002", "has another form; allowed: http://"},
+        {"WEBHOOK_FIRECRAWL_API_KEY=a\r\nX-Evil: 1", "holds a control character"},
     };
+    /* clang-format on */
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         const char *faults = refused(CFG_ALL, NULL, ENV("WEBHOOK_SECRET=" SECRET, bad[i].var));
         cr_assert(strstr(faults, bad[i].says), "%s: %s", bad[i].var, faults);
@@ -426,7 +428,7 @@ Test(config, a_faulty_setting_is_not_also_compared)
     cr_assert_eq(lines_of(faults), 1, "%s", faults);
 }
 
-/* --- secrets ------------------------------------------------------------------------------------ */
+/* --- secrets -------------------------------------------------------------------------------- */
 
 #define LONG_256                                                                                   \
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"                             \
@@ -523,7 +525,7 @@ Test(config, printing_masks_secrets_and_names_origins)
     config_release(&cfg);
 }
 
-/* --- files ---------------------------------------------------------------------------------------- */
+/* --- files ---------------------------------------------------------------------------------- */
 
 Test(config_files, the_environment_wins_over_the_file_and_the_file_over_dotenv)
 {
@@ -711,7 +713,7 @@ Test(config_files, a_twin_that_cannot_be_used_is_a_fault)
     cr_assert(strstr(faults, "WEBHOOK_SECRET_FILE in the environment: is empty"), "%s", faults);
 }
 
-/* --- texts ---------------------------------------------------------------------------------------- */
+/* --- texts ---------------------------------------------------------------------------------- */
 
 static const char *whole_file(const char *path)
 {
@@ -770,7 +772,7 @@ Test(config, help_names_every_setting_of_the_program_and_no_other)
     }
 }
 
-/* --- durations, sizes, command line ----------------------------------------------------------------- */
+/* --- durations, sizes, command line --------------------------------------------------------- */
 
 Test(config, durations_and_sizes_are_read_exactly)
 {
