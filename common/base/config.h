@@ -1,6 +1,8 @@
-/* config: every setting of every program, from one table (config_table.h): names, aliases, default, bounds,
- * help. Sources, first wins: environment, --config FILE, .env in the working directory; any NAME_FILE
- * twin gives the value in a file. Reference contract section 6. */
+/* config: every setting of every program, from one table (config_table.h): names, aliases, default,
+ * bounds, help. Sources, first wins: environment, --config FILE, .env in the working directory
+ * (their form: envfile.h). Within a source the first alias present wins, even if empty; any
+ * NAME_FILE twin gives the value in a file. Names in any case; unknown ones are ignored.
+ * Reference contract section 6. */
 #ifndef HL_BASE_CONFIG_H
 #define HL_BASE_CONFIG_H
 
@@ -67,6 +69,8 @@ struct config {
     int64_t header_timeout_ms;
     int64_t body_timeout_ms;
     int64_t idle_timeout_ms;
+
+    char **origins; /* config.c's own: where the value of each row came from */
 };
 
 /* What the command line said besides settings. */
@@ -80,9 +84,10 @@ struct config_args {
  * Stops at the first argument it does not know (a verb, a verb's flag): args->rest. */
 enum hl_rc config_args(int argc, char **argv, struct config_args *args, struct hl_err *err);
 
-/* Fills *cfg for `program` (one CFG_ bit). On trouble returns HL_FATAL and appends one line per fault
- * to `faults`: variable, what is wrong with its value (secrets never shown), what is allowed.
- * Several faults are reported together. env: NULL-terminated like environ. */
+/* Fills *cfg for `program` (one CFG_ bit); settings of other programs get their defaults. On
+ * trouble returns HL_FATAL, leaves nothing to release and appends one line per fault to `faults`:
+ * variable and where it was given, what is wrong with its value (secrets never shown), what is
+ * allowed. Several faults are reported together. env: NULL-terminated like environ. */
 enum hl_rc config_load(
     struct config *cfg, int program, const char *config_file, char **env, struct buf *faults);
 void config_release(struct config *cfg);

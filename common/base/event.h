@@ -1,5 +1,5 @@
-/* event: one change event as Hookline carries it from intake to the row: what T0 inserts, what the job
- * in the stream holds, what the spool keeps. And its codec (PROTOCOL.md, "Job"): a flat msgpack map,
+/* event: one change event as Hookline carries it from intake to the row: what T0 inserts, what the
+ * job in the stream holds, what the spool keeps. And its codec (PROTOCOL.md, "Job"): a flat map,
  *
  *     key   type        what
  *     v     uint        version of the form, EVENT_VERSION; always the first key
@@ -53,8 +53,8 @@ void event_copy(struct change_event *to, const struct change_event *from);
 
 /* Appends the encoded job to out. */
 void event_encode(const struct change_event *ev, struct buf *out);
-/* HL_FATAL: not a job (err says what is wrong with it). HL_LOST: of a newer version: leave it to newer
- * programs. On HL_OK *ev owns its strings. Every limit above is checked again. */
+/* HL_FATAL: not a job (err says what is wrong with it). HL_LOST: of a newer version: leave it to
+ * newer programs. On HL_OK *ev owns its strings. Every limit above is checked again. */
 enum hl_rc event_decode(const void *data, size_t len, struct change_event *ev, struct hl_err *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* json: the one door to JSON. Reading is jansson's, made strict and bounded; small texts are written
- * straight into a buffer, without a tree. */
+/* json: the one door to JSON. Reading is jansson's, made strict and bounded; small texts are
+ * written straight into a buffer, without a tree. */
 #ifndef HL_BASE_JSON_H
 #define HL_BASE_JSON_H
 

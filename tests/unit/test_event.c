@@ -284,53 +284,55 @@ Test(event, every_key_is_needed)
 
 Test(event, wrong_values_are_refused_by_name)
 {
+    /* clang-format off */
     static const struct {
         const char *key;
         struct raw value;
         const char *says;
     } bad[] = {
-        {"v",      RAW("\x00"),                                 "version"                                                },
-        {"v",      RAW("\xff"),                                 "version"                                                },
-        {"v",      RAW("\xa1\x31"),                             "version"                                                },
-        {"v",      RAW("\x91\x01"),                             "version"                                                },
+        {"v", RAW("\x00"), "version"},
+        {"v", RAW("\xff"), "version"},
+        {"v", RAW("\xa1\x31"), "version"},
+        {"v", RAW("\x91\x01"), "version"},
         {"id",
          RAW("\xc4\x0f"
                 "0123456789abcde"),
-         "event id of the job is not bytes of the right length"                                                          },
+         "event id of the job is not bytes of the right length"},
         {"id",
          RAW("\xb0"
                 "0123456789abcdef"),
-         "event id of the job is not bytes"                                                                              },
-        {"id",     RAW("\xc0"),                                 "event id"                                               },
-        {"w",      RAW("\xc0"),                                 "watch_id of the job is not a string"                    },
-        {"w",      RAW("\x01"),                                 "watch_id of the job is not a string"                    },
-        {"w",      RAW("\xc4\x01w"),                            "watch_id of the job is not a string"                    },
-        {"w",      RAW("\xa3w\0w"),                             "watch_id of the job holds a NUL byte"                   },
-        {"w",      RAW("\xa1\xff"),                             "watch_id of the job is not valid UTF-8"                 },
-        {"w",      RAW("\xa3\xed\xa0\x80"),                     "watch_id of the job is not valid UTF-8"                 },
-        {"u",      RAW("\xc0"),                                 "watch_url of the job is not a string"                   },
-        {"u",      RAW("\xa2\xc0\xaf"),                         "watch_url of the job is not valid UTF-8"                },
-        {"t",      RAW("\xc0"),                                 "detected_at of the job is not a time"                   },
-        {"t",      RAW("\xcb\x3f\xf0\0\0\0\0\0\0"),             "detected_at of the job is not a time"                   },
-        {"t",      RAW("\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), "detected_at"                                            },
-        {"t",      RAW("\xd3\x80\0\0\0\0\0\0\0"),               "detected_at"                                            },
-        {"d",      RAW("\xc2"),                                 "diff_summary of the job is not a string"                },
-        {"s",      RAW("\xa1\0"),                               "snapshot_url of the job holds a NUL byte"               },
-        {"m",      RAW("\xc0"),                                 "metadata of the job is not a string"                    },
-        {"m",      RAW("\xa0"),                                 "metadata of the job is not a JSON object"               },
-        {"m",      RAW("\xa2[]"),                               "metadata of the job is not a JSON object"               },
-        {"m",      RAW("\xa3{}}"),                              "metadata of the job is not a JSON object"               },
-        {"m",      RAW("\x80"),                                 "nested"                                                 },
-        {"h",      RAW("\xc4\x01h"),                            "body digest of the job is not bytes of the right length"},
-        {"x",      RAW("\x80"),                                 "nested"                                                 },
-        {"x",      RAW("\x91\xc0"),                             "nested"                                                 },
-        {"x",      RAW("\xdd\xff\xff\xff\xff"),                 "nested"                                                 },
-        {"x",      RAW("\xdf\xff\xff\xff\xff"),                 "nested"                                                 },
-        {"x",      RAW("\xdc\xff\xff"),                         "nested"                                                 },
-        {"x",      RAW("\xdb\xff\xff\xff\xff"),                 "cut short"                                              },
-        {"x",      RAW("\xc1"),                                 "cut short"                                              },
-        {"w\xa1w", RAW(""),                                     "cut short"                                              },
+         "event id of the job is not bytes"},
+        {"id", RAW("\xc0"), "event id"},
+        {"w", RAW("\xc0"), "watch_id of the job is not a string"},
+        {"w", RAW("\x01"), "watch_id of the job is not a string"},
+        {"w", RAW("\xc4\x01w"), "watch_id of the job is not a string"},
+        {"w", RAW("\xa3w\0w"), "watch_id of the job holds a NUL byte"},
+        {"w", RAW("\xa1\xff"), "watch_id of the job is not valid UTF-8"},
+        {"w", RAW("\xa3\xed\xa0\x80"), "watch_id of the job is not valid UTF-8"},
+        {"u", RAW("\xc0"), "watch_url of the job is not a string"},
+        {"u", RAW("\xa2\xc0\xaf"), "watch_url of the job is not valid UTF-8"},
+        {"t", RAW("\xc0"), "detected_at of the job is not a time"},
+        {"t", RAW("\xcb\x3f\xf0\0\0\0\0\0\0"), "detected_at of the job is not a time"},
+        {"t", RAW("\xcf\xff\xff\xff\xff\xff\xff\xff\xff"), "detected_at"},
+        {"t", RAW("\xd3\x80\0\0\0\0\0\0\0"), "detected_at"},
+        {"d", RAW("\xc2"), "diff_summary of the job is not a string"},
+        {"s", RAW("\xa1\0"), "snapshot_url of the job holds a NUL byte"},
+        {"m", RAW("\xc0"), "metadata of the job is not a string"},
+        {"m", RAW("\xa0"), "metadata of the job is not a JSON object"},
+        {"m", RAW("\xa2[]"), "metadata of the job is not a JSON object"},
+        {"m", RAW("\xa3{}}"), "metadata of the job is not a JSON object"},
+        {"m", RAW("\x80"), "nested"},
+        {"h", RAW("\xc4\x01h"), "body digest of the job is not bytes of the right length"},
+        {"x", RAW("\x80"), "nested"},
+        {"x", RAW("\x91\xc0"), "nested"},
+        {"x", RAW("\xdd\xff\xff\xff\xff"), "nested"},
+        {"x", RAW("\xdf\xff\xff\xff\xff"), "nested"},
+        {"x", RAW("\xdc\xff\xff"), "nested"},
+        {"x", RAW("\xdb\xff\xff\xff\xff"), "cut short"},
+        {"x", RAW("\xc1"), "cut short"},
+        {"w\xa1w", RAW(""), "cut short"},
     };
+    /* clang-format on */
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
         struct hl_err err = {0};
         cr_assert_eq(decode_with(bad[i].key, bad[i].value, &err), HL_FATAL, "case %zu", i);
@@ -409,19 +411,21 @@ Test(event, a_nesting_bomb_is_refused)
 
 Test(event, one_more_than_each_limit_is_refused)
 {
+    /* clang-format off */
     static const struct {
         size_t offset;
         const char *unit;
         size_t n;
         const char *says;
     } over[] = {
-        {offsetof(struct change_event, watch_id),     "\xc3\xa9", EVENT_MAX_WATCH_ID + 1, "watch_id"    },
-        {offsetof(struct change_event, watch_id),     "w",        EVENT_MAX_WATCH_ID + 1, "watch_id"    },
-        {offsetof(struct change_event, watch_url),    "u",        EVENT_MAX_URL + 1,      "watch_url"   },
-        {offsetof(struct change_event, snapshot_url), "s",        EVENT_MAX_URL + 1,      "snapshot_url"},
-        {offsetof(struct change_event, diff_summary), "d",        EVENT_MAX_DIFF + 1,     "diff_summary"},
-        {offsetof(struct change_event, metadata),     "m",        EVENT_MAX_METADATA + 1, "metadata"    },
+        {offsetof(struct change_event, watch_id), "\xc3\xa9", EVENT_MAX_WATCH_ID + 1, "watch_id"},
+        {offsetof(struct change_event, watch_id), "w", EVENT_MAX_WATCH_ID + 1, "watch_id"},
+        {offsetof(struct change_event, watch_url), "u", EVENT_MAX_URL + 1, "watch_url"},
+        {offsetof(struct change_event, snapshot_url), "s", EVENT_MAX_URL + 1, "snapshot_url"},
+        {offsetof(struct change_event, diff_summary), "d", EVENT_MAX_DIFF + 1, "diff_summary"},
+        {offsetof(struct change_event, metadata), "m", EVENT_MAX_METADATA + 1, "metadata"},
     };
+    /* clang-format on */
     for (size_t i = 0; i < sizeof(over) / sizeof(*over); i++) {
         struct change_event ev = sample(), got;
         struct hl_err err = {0};

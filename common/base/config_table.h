@@ -1,0 +1,151 @@
+/* config_table: every setting, one row each. The only place that knows a setting's names, default,
+ * bounds, kind, users and meaning; config*.c turn it into parsing, --help, --print-config and the
+ * sample file.
+ *
+ *     GROUP(title)
+ *     ROW(field, kind, names, default, min, max, users, help)
+ *
+ * field    member of struct config
+ * kind     how text becomes a value, and whether it may be shown (kind_... in config_value.c)
+ * names    separated by blanks: the one we use first, then the aliases; the first present wins
+ * default  as one would write it; NULL = not set
+ * min, max characters of a text, otherwise the value
+ * users    the programs that read it; NEEDED_BY(p) for those that cannot start without it
+ *
+ * Rows are read in this order, and secrets are judged by test_mode: it comes before them. */
+#ifndef HL_BASE_CONFIG_TABLE_H
+#define HL_BASE_CONFIG_TABLE_H
+
+#include "base/config.h"
+
+#define NEEDED_BY(programs) ((programs) << 8)
+
+#define MS_SECOND INT64_C(1000)
+#define MS_MINUTE (60 * MS_SECOND)
+#define MS_HOUR   (60 * MS_MINUTE)
+#define KIB       INT64_C(1024)
+#define MIB       (1024 * KIB)
+#define GIB       (1024 * MIB)
+
+#define P CFG_PRODUCER
+#define W CFG_WORKER
+#define C CFG_CTL
+
+/* clang-format off */
+#define CONFIG_TABLE(GROUP, ROW)                                                                   \
+GROUP("General")                                                                                   \
+ROW(test_mode, bool, "WEBHOOK_TEST_MODE SEARCH_BRIDGE_TEST_MODE", "false", 0, 1, P | W | C,        \
+    "Accept weak secrets. For tests only.")                                                        \
+ROW(log_level, log_level, "WEBHOOK_LOG_LEVEL SEARCH_BRIDGE_LOG_LEVEL", "info", 0, 0, P | W | C,    \
+    "Log lines of this level and above.")                                                          \
+ROW(log_format, log_format, "WEBHOOK_LOG_FORMAT", "auto", 0, 0, P | W | C,                         \
+    "Form of the log; auto is text on a terminal and json otherwise.")                             \
+                                                                                                   \
+GROUP("Stores")                                                                                    \
+ROW(redis_url, redis_url, "WEBHOOK_REDIS_URL REDIS_URL SEARCH_BRIDGE_REDIS_URL",                   \
+    "redis://localhost:52101", 1, 2048, P | W | C,                                                 \
+    "Redis that carries the queues.")                                                              \
+ROW(database_url, database_url,                                                                    \
+    "WEBHOOK_DATABASE_URL DATABASE_URL SEARCH_BRIDGE_DATABASE_URL",                                \
+    "postgresql+asyncpg://fc_bridge:changeme@localhost:5432/fc_bridge", 1, 2048, P | W | C,        \
+    "PostgreSQL that owns the events; +driver after the scheme is dropped.")                       \
+ROW(queue_prefix, key_prefix, "WEBHOOK_QUEUE_PREFIX", "hookline", 1, 64, P | W | C,                \
+    "What every Redis key begins with. The same for all programs of one installation.")            \
+                                                                                                   \
+GROUP("Intake")                                                                                    \
+ROW(host, text, "WEBHOOK_HOST SEARCH_BRIDGE_HOST", "0.0.0.0", 1, 255, P | C,                       \
+    "Address the intake listens on.")                                                              \
+ROW(port, number, "WEBHOOK_PORT SEARCH_BRIDGE_PORT", "52100", 0, 65535, P | C,                     \
+    "Port the intake listens on; 0 takes any free one.")                                           \
+ROW(webhook_secret, secret, "WEBHOOK_SECRET SEARCH_BRIDGE_WEBHOOK_SECRET", NULL, 16, 256,          \
+    P | C | NEEDED_BY(P),                                                                          \
+    "Key of the signature that senders put on a webhook.")                                         \
+ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P | C,                           \
+    "Bearer token for senders that cannot sign; without it they are refused.")                     \
+ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P | C,       \
+    "Bearer token of the read API.")                                                               \
+ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                                      \
+    "What a 202 waits for: both (row and queue) or queue (the row follows).")                      \
+ROW(producers, number, "WEBHOOK_PRODUCERS", "0", 0, 256, P,                                        \
+    "Intake processes; 0 is one for each core.")                                                   \
+ROW(max_body_bytes, size, "WEBHOOK_MAX_BODY_BYTES", "1m", KIB, 32 * MIB, P | W,                    \
+    "Largest request body.")                                                                       \
+ROW(max_header_bytes, size, "WEBHOOK_MAX_HEADER_BYTES", "16k", KIB, 256 * KIB, P | W,              \
+    "Largest request head.")                                                                       \
+ROW(max_connections, number, "WEBHOOK_MAX_CONNECTIONS", "4096", 1, 65536, P | W,                   \
+    "Connections that one process keeps open to clients.")                                         \
+ROW(header_timeout_ms, time, "WEBHOOK_HEADER_TIMEOUT", "10s", MS_SECOND, 5 * MS_MINUTE, P | W,     \
+    "Time for a request head to arrive.")                                                          \
+ROW(body_timeout_ms, time, "WEBHOOK_BODY_TIMEOUT", "20s", MS_SECOND, 10 * MS_MINUTE, P | W,        \
+    "Time for a request body to arrive.")                                                          \
+ROW(idle_timeout_ms, time, "WEBHOOK_IDLE_TIMEOUT", "75s", MS_SECOND, MS_HOUR, P | W,               \
+    "How long a connection without a request stays open.")                                         \
+ROW(spool_dir, text, "WEBHOOK_SPOOL_DIR", "/var/lib/hookline/spool", 1, 4000, P | W | C,           \
+    "Folder for events taken in while PostgreSQL is away; made with mode 0700.")                   \
+ROW(spool_max_bytes, size, "WEBHOOK_SPOOL_MAX_BYTES", "1g", MIB, 1024 * GIB, P | W | C,            \
+    "Size of the spool beyond which intake answers 503.")                                          \
+                                                                                                   \
+GROUP("Work")                                                                                      \
+ROW(workers, number, "WEBHOOK_WORKERS", "0", 0, 256, W,                                            \
+    "Worker processes; 0 is one for each core.")                                                   \
+ROW(concurrency, number, "WEBHOOK_CONCURRENCY", "64", 1, 16384, W,                                 \
+    "Jobs that one worker process has in hand.")                                                   \
+ROW(scraper, scraper, "WEBHOOK_SCRAPER", "firecrawl", 0, 0, W | C,                                 \
+    "Who fetches a changed page: Firecrawl, or the worker itself.")                                \
+ROW(index, index, "WEBHOOK_INDEX", "postgres", 0, 0, P | W | C,                                    \
+    "Where fetched pages are indexed.")                                                            \
+ROW(firecrawl_api_url, web_url, "WEBHOOK_FIRECRAWL_API_URL FIRECRAWL_API_URL",                     \
+    "http://firecrawl:3002", 1, 2048, W | C,                                                       \
+    "Firecrawl's address.")                                                                        \
+ROW(firecrawl_api_key, api_key, "WEBHOOK_FIRECRAWL_API_KEY FIRECRAWL_API_KEY",                     \
+    "self-hosted-no-auth", 0, 4096, W | C,                                                         \
+    "Firecrawl's key.")                                                                            \
+ROW(firecrawl_proxy, text, "WEBHOOK_FIRECRAWL_PROXY", "basic", 0, 64, W,                           \
+    "Firecrawl's choice of proxy; empty leaves it out of the request.")                            \
+ROW(direct_allow_private, bool, "WEBHOOK_DIRECT_ALLOW_PRIVATE", "false", 0, 1, W | C,              \
+    "Let the direct scraper fetch from private and loopback addresses.")                           \
+ROW(direct_max_bytes, size, "WEBHOOK_DIRECT_MAX_BYTES", "5m", 64 * KIB, 64 * MIB, W,               \
+    "Largest page the direct scraper takes.")                                                      \
+ROW(scrape_timeout_ms, time, "WEBHOOK_SCRAPE_TIMEOUT", "2m", MS_SECOND, 15 * MS_MINUTE, W,         \
+    "Time for fetching one page.")                                                                 \
+ROW(job_timeout_ms, time, "WEBHOOK_JOB_TIMEOUT", "15m", 10 * MS_SECOND, 24 * MS_HOUR, W | C,       \
+    "Age at which a job in progress is taken from its worker.")                                    \
+ROW(max_attempts, number, "WEBHOOK_MAX_ATTEMPTS", "5", 1, 100, W | C,                              \
+    "Failed attempts after which a job is a dead letter.")                                         \
+ROW(max_starts, number, "WEBHOOK_MAX_STARTS", "5", 1, 100, W | C,                                  \
+    "Starts without a result after which a job is a dead letter.")                                 \
+ROW(retry_base_ms, time, "WEBHOOK_RETRY_BASE", "5s", MS_SECOND, MS_HOUR, W | C,                    \
+    "Pause before the first retry; it doubles with each.")                                         \
+ROW(retry_max_ms, time, "WEBHOOK_RETRY_MAX", "15m", MS_SECOND, 24 * MS_HOUR, W | C,                \
+    "Longest pause between retries.")                                                              \
+                                                                                                   \
+GROUP("Processes")                                                                                 \
+ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, P | W | C,             \
+    "A worker process silent for this long is dead.")                                              \
+ROW(watchdog_ms, time_or_off, "WEBHOOK_WATCHDOG_SECONDS", "30s", MS_SECOND, MS_HOUR, P | W,        \
+    "A process whose loop stands still for this long is killed; 0 = never.")                       \
+ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, P | W,                    \
+    "Time that work in hand gets after SIGTERM.")                                                  \
+                                                                                                   \
+GROUP("PostgreSQL connections")                                                                    \
+ROW(db_pool_size, number, "WEBHOOK_DB_POOL_SIZE", "20", 1, 1000, P | W | C,                        \
+    "Connections that one process keeps.")                                                         \
+ROW(db_max_overflow, number, "WEBHOOK_DB_MAX_OVERFLOW", "10", 0, 1000, P | W | C,                  \
+    "Connections beyond that, under load.")                                                        \
+ROW(db_pool_timeout_ms, time, "WEBHOOK_DB_POOL_TIMEOUT", "30s", 100, 10 * MS_MINUTE, P | W | C,    \
+    "How long a statement waits for a free connection.")                                           \
+ROW(db_pre_ping_after_ms, time, "WEBHOOK_DB_PRE_PING_AFTER", "5s", 0, MS_HOUR, P | W | C,          \
+    "A connection idle for longer is tested before use; 0 = always.")                              \
+ROW(db_max_age_ms, time, "WEBHOOK_DB_MAX_AGE", "1h", MS_SECOND, 168 * MS_HOUR, P | W | C,          \
+    "Age at which a connection is replaced.")                                                      \
+ROW(db_connect_timeout_ms, time, "WEBHOOK_DB_CONNECT_TIMEOUT", "5s", 100, 5 * MS_MINUTE,           \
+    P | W | C,                                                                                     \
+    "Time for connecting.")                                                                        \
+ROW(db_statement_timeout_ms, time, "WEBHOOK_DB_STATEMENT_TIMEOUT", "30s", 100, MS_HOUR,            \
+    P | W | C,                                                                                     \
+    "Time for one transaction.")                                                                   \
+ROW(db_prepared, on_off, "WEBHOOK_DB_PREPARED", "on", 0, 1, P | W | C,                             \
+    "Prepare statements; off for PgBouncer before 1.21 in transaction mode.")
+/* clang-format on */
+
+#endif
