@@ -84,11 +84,9 @@ static void ask_queue(struct record *r, enum queue_op op,
 static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct record *r = req->ctx;
-    bool refused = rc == HL_FATAL && (err->sqlstate[0] == '2');
-
     if (rc == HL_OK && !r->accept.existed) {
         ask_queue(r, QUEUE_PUBLISH, published, NULL);
-    } else if (refused) { /* class 22, 23: the data itself; anything else may pass */
+    } else if (rc == HL_FATAL) {
         log_error("event_refused", LOG_S("sqlstate", err->sqlstate), LOG_S("error", err->msg));
         ask_queue(r, QUEUE_BURY, buried, "refused by PostgreSQL");
     } else {

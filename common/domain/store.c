@@ -41,7 +41,7 @@ static const struct db_stmt stmt_accept = {"accept",
     "    'epoch'::timestamptz + detected * interval '1 microsecond', diff, snapshot,"
     "    event_id::text, 'queued', metadata::jsonb, decode(digest, 'hex'),"
     "    nextval('webhook.scrape_clock')"
-    "  FROM job ORDER BY event_id" /* the same order everywhere: two flushes cannot deadlock */
+    "  FROM job j ORDER BY j.event_id" /* the same order everywhere: two flushes cannot deadlock */
     "  ON CONFLICT (event_id) DO NOTHING RETURNING id, event_id"
     ") "
     "SELECT j.n, coalesce(new.id, old.id), new.id IS NULL FROM job j"
@@ -520,11 +520,20 @@ static void op_succeeded(struct op *op, const PGresult *rows)
         op_answer(sent[i], rcs[i], &err);
 }
 
+/* Only the data itself (classes 22 and 23) is refused for good. Anything else that PostgreSQL says no to,
+ * a missing table or right, is the installation's fault: the event waits until somebody mends it. */
+static bool data_refused(const struct hl_err *err)
+{
+    return strncmp(err->sqlstate, "22", 2) == 0 || strncmp(err->sqlstate, "23", 2) == 0;
+}
+
 static void op_failed(struct op *op, enum hl_rc rc, const struct hl_err *err)
 {
     struct store_req *sent[FLUSH_ITEMS];
     size_t n = op->nsent;
 
+    if (rc == HL_FATAL && !data_refused(err))
+        rc = HL_RETRY;
     memcpy(sent, op->sent, n * sizeof(*sent));
     op_next(op);
     for (size_t i = 0; i < n; i++)
@@ -537,7 +546,7 @@ static void op_done(const struct db_result *res, void *ctx)
     size_t n = op->nsent;
     bool conflict = res->rc == HL_RETRY && strncmp(res->err->sqlstate, "40", 2) == 0 &&
                     op->conflicts < CONFLICT_RETRIES;
-    bool refused = res->rc == HL_FATAL && n > 1;
+    bool refused = res->rc == HL_FATAL && data_refused(res->err) && n > 1;
 
     if (res->rc == HL_OK) {
         op_succeeded(op, res->pg);
