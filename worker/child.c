@@ -51,7 +51,7 @@ struct child {
     bool draining, leaving;
     int exit_code;
     struct defer kick;
-    struct timer heartbeat, read_retry, drain_limit, schema_check;
+    struct timer heartbeat, read_retry, drain_limit, leave_limit, schema_check;
     struct sigwatch term;
 };
 
@@ -165,6 +165,8 @@ static void read_done(
     c->reading = false;
     for (size_t i = 0; i < n; i++)
         start_job(c, &entries[i]);
+    if (c->leaving)
+        return;
     if (rc != HL_OK) {
         log_warn("queue_read_failed", LOG_S("error", err->msg));
         c->read_own = true; /* an answer may have been lost on its way */
@@ -331,8 +333,7 @@ static void leave_if_idle(struct child *c)
     if (!c->draining || c->leaving || c->jobs.len)
         return;
     c->leaving = true;
-    timer_init(c->wires.loop, &c->drain_limit, give_up_leaving, c);
-    timer_start(&c->drain_limit, LEAVE_MS);
+    timer_start(&c->leave_limit, LEAVE_MS);
     redis_free(c->reader);
     c->reader = NULL;
     queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
@@ -347,8 +348,7 @@ static void drain_timed_out(void *ctx)
 {
     struct child *c = ctx;
     log_warn("drain_timed_out", LOG_I("jobs", c->jobs.len));
-    timer_init(c->wires.loop, &c->drain_limit, give_up_leaving, c);
-    timer_start(&c->drain_limit, LEAVE_MS);
+    timer_start(&c->leave_limit, LEAVE_MS);
     abort_all(c);
 }
 
@@ -363,7 +363,6 @@ static void on_term(void *ctx)
     }
     c->draining = true;
     log_info("draining", LOG_I("jobs", c->jobs.len));
-    timer_init(c->wires.loop, &c->drain_limit, drain_timed_out, c);
     timer_start(&c->drain_limit, c->cfg->drain_timeout_ms);
     loop_defer(c->wires.loop, &c->kick, idle_now, c);
 }
@@ -451,6 +450,8 @@ static bool build(struct child *c, struct hl_err *err)
     sigwatch_start(c->wires.loop, &c->term, SIGTERM, on_term, c);
     timer_init(c->wires.loop, &c->heartbeat, heartbeat, c);
     timer_init(c->wires.loop, &c->read_retry, read_more, c);
+    timer_init(c->wires.loop, &c->drain_limit, drain_timed_out, c);
+    timer_init(c->wires.loop, &c->leave_limit, give_up_leaving, c);
     timer_init(c->wires.loop, &c->schema_check, check_schema, c);
     return true;
 }
@@ -461,6 +462,7 @@ static void tear_down(struct child *c)
     timer_stop(&c->heartbeat);
     timer_stop(&c->read_retry);
     timer_stop(&c->drain_limit);
+    timer_stop(&c->leave_limit);
     timer_stop(&c->schema_check);
     sigwatch_stop(&c->term);
     loop_defer_cancel(c->wires.loop, &c->kick);

@@ -56,8 +56,8 @@ void wires_close(struct wires *w)
 {
     dbpool_free(w->pool);
     store_free(w->store);
+    redis_free(w->redis); /* answers what the queue still waits for */
     queue_free(w->queue);
-    redis_free(w->redis);
     offload_free(w->offload);
     loop_free(w->loop);
     *w = (struct wires){0};

@@ -526,8 +526,6 @@ void queue_free(struct queue *q)
 {
     if (!q)
         return;
-    if (q->consumer)
-        redis_on_state(q->redis, NULL, NULL);
     for (int i = 0; i < QUEUE_NOPS; i++)
         batch_free(q->ops[i].batch);
     free(q->consumer);

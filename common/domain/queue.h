@@ -10,12 +10,12 @@
 
 struct queue;
 
-/* redis is borrowed and must outlive the queue. consumer: this worker's instance id, NULL in programs that only
+/* redis is borrowed; free it before the queue, so that it can answer. consumer: this worker's instance id, NULL in programs that only
  * publish or look. With a consumer it takes the redis_on_state hook of `redis`: creates the group
  * whenever the connection comes up. */
 struct queue *queue_new(
     struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
-void queue_free(struct queue *q); /* NULL ok; requests still waiting are forgotten */
+void queue_free(struct queue *q); /* NULL ok; after its redis: requests still waiting are forgotten */
 
 #define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */
 
