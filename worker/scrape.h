@@ -1,0 +1,34 @@
+/* scrape: fetches the text of a page, through Firecrawl or directly, as WEBHOOK_SCRAPER says. */
+#ifndef HL_WORKER_SCRAPE_H
+#define HL_WORKER_SCRAPE_H
+
+#include "base/config.h"
+#include "io/loop.h"
+
+#include <stdint.h>
+
+/* Owned by the scraper and valid during the callback; a field is taken by setting it to NULL. */
+struct scrape_result {
+    enum hl_rc
+        rc;     /* HL_OK; HL_RETRY: may work later; HL_FATAL: will not, for this page and set-up */
+    char *text; /* UTF-8, Markdown or plain; may be empty; NULL unless HL_OK */
+    char *title, *description, *language, *final_url; /* NULL = not known */
+    long target_status;     /* the page's own HTTP status; 0 = not known */
+    int64_t retry_after_ms; /* asked for by the other side; -1 = none */
+    struct hl_err err;      /* msg: a short reason that reads well behind "failed: " */
+    char *detail;           /* the longer explanation; NULL = the reason says it all */
+};
+typedef void scrape_cb(struct scrape_result *res, void *ctx);
+
+struct scraper;
+struct scrape;
+
+/* cfg: borrowed for the scraper's life. Make it after the fork. NULL and err on failure. */
+struct scraper *scraper_new(struct loop *l, const struct config *cfg, struct hl_err *err);
+void scraper_free(struct scraper *s); /* NULL ok; running scrapes are dropped without callback */
+
+/* Ends within cfg->scrape_timeout_ms, always through cb, never inside this call. url is copied. */
+struct scrape *scrape_start(struct scraper *s, const char *url, scrape_cb *cb, void *ctx);
+void scrape_cancel(struct scrape *x); /* NULL ok; cb will not run; fine inside its own cb */
+
+#endif
