@@ -34,9 +34,10 @@ void scrape_fail_call(struct scrape_result *out, const struct http_response *res
 /* The failure of a page that answered with an error status; detail may be NULL. */
 void scrape_fail_target(struct scrape_result *out, long status, const char *detail);
 
+void scrape_result_release(struct scrape_result *res);
+
 /* An answer of Firecrawl's. retry_after_ms: of its header, -1 = none. */
 void firecrawl_parse(
     long status, int64_t retry_after_ms, const char *body, size_t len, struct scrape_result *out);
-void scrape_result_release(struct scrape_result *res);
 
 #endif
