@@ -1,8 +1,8 @@
-/* http: see http.h. Owns the curl handles of a process and their descriptors and timers on the loop.
+/* http: see http.h. Owns the curl handles of a process, their descriptors and timers on the loop.
  * A call lives in one of two pools (curl multi handles). Connections are kept and shared inside a
- * pool only: a call with deny_private must never ride on a connection that a trusted call opened to a
- * private address, not even after a redirect, so guarded calls have a pool of their own in which
- * every connection has passed open_socket's check. */
+ * pool only: a call with deny_private must never ride on a connection that a trusted call opened to
+ * a private address, not even after a redirect (which CURLOPT_FRESH_CONNECT does not cover). So
+ * guarded calls have a pool of their own, in which every connection has passed open_socket. */
 #include "io/http.h"
 
 #include "base/buf.h"
@@ -65,7 +65,7 @@ struct http_call {
     char detail[CURL_ERROR_SIZE];
 };
 
-/* --- addresses ----------------------------------------------------------------------------------- */
+/* --- addresses -------------------------------------------------------------------------------- */
 
 /* RFC 6890 and the IANA registry of special-purpose addresses. */
 static const struct {
@@ -101,8 +101,8 @@ static const struct {
     {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}, 96, EMBEDS_V4, 12}, /* ::ffff:0:0/96 mapped */
     {{0x00, 0x64, 0xff, 0x9b},                   96, EMBEDS_V4, 12}, /* 64:ff9b::/96 NAT64 */
     {{0x20, 0x02},                               16, EMBEDS_V4, 2 }, /* 2002::/16 6to4 */
-    {{0x20, 0x01, 0x00, 0x00},                   23, REFUSED,   0 }, /* 2001::/23 Teredo, ORCHID, .. */
-    {{0x20, 0x01, 0x0d, 0xb8},                   32, REFUSED,   0 }, /* 2001:db8::/32 documentation */
+    {{0x20, 0x01, 0x00, 0x00},                   23, REFUSED,   0 }, /* 2001::/23 Teredo, .. */
+    {{0x20, 0x01, 0x0d, 0xb8},                   32, REFUSED,   0 }, /* 2001:db8::/32 example */
     {{0x3f, 0xff},                               20, REFUSED,   0 }, /* 3fff::/20 documentation */
     {{0x20},                                     3,  ALLOWED,   0 }, /* 2000::/3 global unicast */
 };
@@ -149,7 +149,7 @@ bool http_address_is_private(const struct sockaddr *sa)
     }
 }
 
-/* --- what curl asks of a call; none of these runs code of the call's owner ---------------------------- */
+/* --- what curl asks of a call; none runs code of the call's owner ----------------------------- */
 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -193,7 +193,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     return n;
 }
 
-/* --- results ------------------------------------------------------------------------------------------ */
+/* --- results ---------------------------------------------------------------------------------- */
 
 static const struct trouble {
     CURLcode code;
@@ -316,7 +316,7 @@ static void settle(struct http_call *c, CURLcode result)
     loop_defer(c->http->loop, &c->deliver, deliver, c);
 }
 
-/* --- curl on the loop ------------------------------------------------------------------------------------ */
+/* --- curl on the loop ------------------------------------------------------------------------- */
 
 static void collect(struct pool *p)
 {
@@ -415,8 +415,8 @@ static void pool_release(struct pool *p)
         return;
     if (p->multi)
         curl_multi_cleanup(p->multi);
-    LIST_EACH(&p->socks, n)
-    sock_free(LIST_OF(n, struct sock, node));
+    for (struct list_node *n; (n = list_first(&p->socks));)
+        sock_free(LIST_OF(n, struct sock, node));
     timer_stop(&p->timer);
 }
 
@@ -443,15 +443,15 @@ void http_free(struct http *h)
 {
     if (!h)
         return;
-    LIST_EACH(&h->calls, n)
-    http_cancel(LIST_OF(n, struct http_call, node));
+    for (struct list_node *n; (n = list_first(&h->calls));)
+        http_cancel(LIST_OF(n, struct http_call, node));
     for (int i = 0; i < NPOOLS; i++)
         pool_release(&h->pools[i]);
     free(h->user_agent);
     free(h);
 }
 
-/* --- calls -------------------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 /* Sets an option unless an earlier one failed. */
 #define SET(option, value) (rc = rc ? rc : curl_easy_setopt(c->easy, option, value))

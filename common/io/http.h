@@ -33,7 +33,7 @@ struct http_request {
  * too large, too many redirects). All pointers are borrowed, valid during the callback. */
 struct http_response {
     enum hl_rc rc;
-    const struct hl_err *err; /* NULL when HL_OK */
+    const struct hl_err *err; /* NULL when HL_OK; msg: "short reason" or "short reason: detail" */
     long status;
     const char *body; /* NUL-terminated after body_len bytes */
     size_t body_len;
@@ -47,7 +47,7 @@ typedef void http_cb(const struct http_response *res, void *ctx);
 
 struct http_call *http_start(
     struct http *h, const struct http_request *req, http_cb *cb, void *ctx);
-void http_cancel(struct http_call *c); /* cb will not run */
+void http_cancel(struct http_call *c); /* NULL ok; cb will not run; no-op inside its own cb */
 
 /* True for an address that deny_private refuses (loopback, unspecified, RFC 1918, 100.64/10,
  * link-local, unique-local, multicast, reserved, documentation, IPv4 mapped or embedded in IPv6). */

@@ -7,8 +7,10 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
-#include <fcntl.h>
+#include <dlfcn.h>
 #include <net/if.h>
+#include <netdb.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -124,7 +126,7 @@ static void close_http(void)
     canned_stop(server);
 }
 
-/* --- answers ------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static bool echo(const struct canned_request *r)
 {
@@ -241,7 +243,7 @@ Test(http, reads_retry_after_in_both_forms)
     close_http();
 }
 
-/* --- trouble --------------------------------------------------------------------------------------- */
+/* --- trouble ---------------------------------------------------------------------------------- */
 
 static bool misbehave(const struct canned_request *r)
 {
@@ -345,7 +347,7 @@ Test(http, broken_compression_may_pass)
     close_http();
 }
 
-/* --- bounds ---------------------------------------------------------------------------------------- */
+/* --- bounds ----------------------------------------------------------------------------------- */
 
 static bool too_much(const struct canned_request *r)
 {
@@ -442,7 +444,7 @@ Test(http, the_deadline_ends_an_answer_that_dribbles)
     close_http();
 }
 
-/* --- connections -------------------------------------------------------------------------------------- */
+/* --- connections ------------------------------------------------------------------------------ */
 
 static bool polite(const struct canned_request *r)
 {
@@ -504,7 +506,64 @@ Test(http, a_kept_connection_closed_between_requests_is_replaced)
     close_http();
 }
 
-/* --- cancel --------------------------------------------------------------------------------------------- */
+/* --- look-ups --------------------------------------------------------------------------------- */
+
+static pthread_mutex_t lookup_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t lookup_change = PTHREAD_COND_INITIALIZER;
+static int lookups_hanging;
+static bool lookups_released;
+
+/* Stands before libc's for libcurl too: a name server that does not answer for slow.example. */
+int getaddrinfo(
+    const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (!node || strcmp(node, "slow.example") != 0) {
+        *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+        return real(node, service, hints, result);
+    }
+    pthread_mutex_lock(&lookup_lock);
+    lookups_hanging++;
+    while (!lookups_released)
+        pthread_cond_wait(&lookup_change, &lookup_lock);
+    lookups_hanging--;
+    pthread_cond_broadcast(&lookup_change);
+    pthread_mutex_unlock(&lookup_lock);
+    return EAI_AGAIN;
+}
+
+static void must_not_run(const struct http_response *res, void *ctx);
+
+Test(http, a_look_up_that_hangs_holds_up_nobody, .timeout = 15)
+{
+    open_http(polite);
+    struct http_request req = get("http://slow.example/");
+    req.timeout_ms = 300;
+    struct outcome o = fetch(&req); /* its look-up still hangs when it has timed out */
+    cr_expect_eq(o.rc, HL_RETRY);
+    cr_expect_eq(o.why, HL_WHY_TIMEOUT, "%s", o.msg);
+
+    req.timeout_ms = 10000;
+    struct http_call *dropped = http_start(http, &req, must_not_run, NULL);
+    http_start(http, &req, must_not_run, NULL); /* dropped with the client */
+    o = fetch_path("/");
+    cr_expect_eq(o.rc, HL_OK, "others go on: %s", o.msg);
+    buf_release(&o.body);
+    http_cancel(dropped);
+    http_free(http);
+    http = NULL;
+
+    pthread_mutex_lock(&lookup_lock);
+    cr_expect_geq(lookups_hanging, 1);
+    lookups_released = true;
+    pthread_cond_broadcast(&lookup_change);
+    while (lookups_hanging > 0)
+        pthread_cond_wait(&lookup_change, &lookup_lock);
+    pthread_mutex_unlock(&lookup_lock);
+    close_http();
+}
+
+/* --- cancel ----------------------------------------------------------------------------------- */
 
 static void must_not_run(const struct http_response *res, void *ctx)
 {
@@ -596,7 +655,7 @@ Test(http, freeing_the_client_drops_running_calls)
     close_http();
 }
 
-/* --- private addresses -------------------------------------------------------------------------------------- */
+/* --- private addresses ------------------------------------------------------------------------ */
 
 Test(http, private_addresses_are_refused_however_they_are_written)
 {

@@ -56,18 +56,18 @@ Test(http_address, private_ipv4_ranges_end_where_they_should)
 Test(http_address, only_global_unicast_ipv6_is_public)
 {
     static const struct range ranges[] = {
-        {NULL,                                   "::",         "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NULL         },
-        {NULL,                                   "::1",        "::7f00:1",                                NULL         },
-        {NULL,                                   "100::",      "64:ff9b:1::808:808",                      NULL         },
-        {NULL,                                   "2001::",     "2001:1ff:ffff::1",                        "2001:200::" },
-        {"2001:db7:ffff::",                      "2001:db8::", "2001:db8:ffff:ffff::1",                   "2001:db9::" },
-        {"3ffe:ffff:ffff::",                     "3fff::",     "3fff:fff:ffff::",                         "3fff:1000::"},
-        {"3fff:ffff:ffff:ffff:ffff:ffff:ffff::", "4000::",     "fbff:ffff::",                             NULL         },
-        {NULL,                                   "fc00::",     "fdff:ffff::1",                            NULL         },
-        {NULL,                                   "fe80::",     "febf:ffff::1",                            NULL         },
-        {NULL,                                   "fec0::",     "feff:ffff::1",                            NULL         },
-        {NULL,                                   "ff00::",     "ff02::1",                                 NULL         },
-        {NULL,                                   "5f00::",     "5f00:ffff::1",                            NULL         },
+        {NULL,               "::",         "1fff:ffff:ffff::1",     NULL         },
+        {NULL,               "::1",        "::7f00:1",              NULL         },
+        {NULL,               "100::",      "64:ff9b:1::808:808",    NULL         },
+        {NULL,               "2001::",     "2001:1ff:ffff::1",      "2001:200::" },
+        {"2001:db7:ffff::",  "2001:db8::", "2001:db8:ffff:ffff::1", "2001:db9::" },
+        {"3ffe:ffff:ffff::", "3fff::",     "3fff:fff:ffff::",       "3fff:1000::"},
+        {"3fff:ffff:ffff::", "4000::",     "fbff:ffff::",           NULL         },
+        {NULL,               "fc00::",     "fdff:ffff::1",          NULL         },
+        {NULL,               "fe80::",     "febf:ffff::1",          NULL         },
+        {NULL,               "fec0::",     "feff:ffff::1",          NULL         },
+        {NULL,               "ff00::",     "ff02::1",               NULL         },
+        {NULL,               "5f00::",     "5f00:ffff::1",          NULL         },
     };
     check(ranges, sizeof(ranges) / sizeof(ranges[0]));
     cr_expect_not(is_private("2606:4700:4700::1111"));
