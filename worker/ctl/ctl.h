@@ -29,6 +29,8 @@ struct ctl {
 typedef int ctl_verb_fn(struct ctl *ctl, int argc, char **argv);
 ctl_verb_fn cmd_migrate;
 ctl_verb_fn cmd_send;
+ctl_verb_fn cmd_status;
+ctl_verb_fn cmd_search;
 
 /* --- options ------------------------------------------------------------------------------ */
 #define CTL_MAX_OPTIONS 24

@@ -16,6 +16,8 @@ static const struct {
 } verbs[] = {
     {"migrate", cmd_migrate, "bring the database schema up to date"},
     {"send", cmd_send, "sign a change event and post it to a producer"},
+    {"status", cmd_status, "show queue, events by status, workers"},
+    {"search", cmd_search, "search the documents"},
 };
 /* clang-format on */
 

@@ -1,0 +1,238 @@
+/* hooklinectl status: what is waiting, what runs, who works. */
+#include "worker/ctl/ctl.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "worker/ctl/session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { OPT_JSON = 1 };
+
+/* clang-format off */
+static const struct ctl_option options[] = {
+    {OPT_JSON, "json", NULL, "print one JSON object"},
+    {0},
+};
+/* clang-format on */
+
+static const struct ctl_usage usage = {
+    .verb = "status",
+    .about = "Shows the queue in Redis, the events by status and the workers in PostgreSQL. Exits\n"
+             "with 69 when one of the two cannot be reached, after showing what the other says.\n",
+    .options = options,
+};
+
+struct counted {
+    char *status;
+    int64_t events;
+};
+
+struct worker {
+    char *cells[7]; /* as store_list_workers has them */
+};
+
+struct status {
+    struct session session;
+    struct hl_err redis_err, db_err;
+    struct queue_stats queue;
+    struct counted *counts;
+    int ncounts;
+    struct worker *workers;
+    int nworkers;
+};
+
+/* --- answers ------------------------------------------------------------------------------------- */
+
+static void note(struct hl_err *to, const struct hl_err *err)
+{
+    if (err && to->rc == HL_OK)
+        *to = *err;
+}
+
+static void got_queue(
+    enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx)
+{
+    struct status *s = ctx;
+    note(&s->redis_err, rc == HL_OK ? NULL : err);
+    s->queue = *stats;
+    session_answered(&s->session);
+}
+
+static void got_counts(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct status *s = ctx;
+    note(&s->db_err, err);
+    s->ncounts = rc == HL_OK ? PQntuples(rows) : 0;
+    s->counts = mem_array((size_t)s->ncounts, sizeof(*s->counts));
+    for (int i = 0; i < s->ncounts; i++)
+        s->counts[i] = (struct counted){mem_strdup(db_text(rows, i, 0)), db_int(rows, i, 1)};
+    session_answered(&s->session);
+}
+
+static void got_workers(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct status *s = ctx;
+    note(&s->db_err, err);
+    s->nworkers = rc == HL_OK ? PQntuples(rows) : 0;
+    s->workers = mem_array((size_t)s->nworkers, sizeof(*s->workers));
+    for (int i = 0; i < s->nworkers; i++)
+        for (int k = 0; k < 7; k++)
+            s->workers[i].cells[k] = mem_strdup(db_text(rows, i, k));
+    session_answered(&s->session);
+}
+
+static void ask(struct status *s)
+{
+    session_asked(&s->session);
+    queue_stats(s->session.queue, got_queue, s);
+    session_asked(&s->session);
+    store_count_by_status(s->session.store, got_counts, s);
+    session_asked(&s->session);
+    store_list_workers(s->session.store, got_workers, s);
+    session_wait(&s->session);
+}
+
+/* --- output ---------------------------------------------------------------------------------------- */
+
+static void put_number(struct buf *b, const char *key, int64_t v)
+{
+    json_put_key(b, key);
+    if (v < 0)
+        buf_puts(b, "null");
+    else
+        buf_printf(b, "%lld", (long long)v);
+}
+
+static void put_error(struct buf *b, const char *key, const struct hl_err *err)
+{
+    json_put_key(b, key);
+    if (err->rc == HL_OK)
+        buf_puts(b, "null");
+    else
+        json_put_string(b, err->msg);
+}
+
+static void print_json(const struct status *s)
+{
+    static const char *const keys[] = {
+        "id", "host", "pid", "state", "started_at", "seen_seconds_ago", "in_progress"};
+    struct buf b = {0};
+
+    buf_puts(&b, "{\"schema\":1,\"queue\":{");
+    put_number(&b, "length", s->queue.length);
+    put_number(&b, "pending", s->queue.pending);
+    put_number(&b, "lag", s->queue.lag);
+    put_number(&b, "later", s->queue.later);
+    put_number(&b, "dead", s->queue.dead);
+    put_error(&b, "error", &s->redis_err);
+    buf_puts(&b, "},\"events\":{");
+    for (int i = 0; i < s->ncounts; i++)
+        put_number(&b, s->counts[i].status, s->counts[i].events);
+    buf_puts(&b, "},\"workers\":[");
+    for (int i = 0; i < s->nworkers; i++) {
+        buf_puts(&b, i ? ",{" : "{");
+        for (int k = 0; k < 7; k++) {
+            json_put_key(&b, keys[k]);
+            if (k == 2 || k >= 5)
+                buf_puts(&b, s->workers[i].cells[k]);
+            else
+                json_put_string(&b, s->workers[i].cells[k]);
+        }
+        buf_putc(&b, '}');
+    }
+    buf_putc(&b, ']');
+    put_error(&b, "database_error", &s->db_err);
+    buf_puts(&b, "}\n");
+    fputs(buf_str(&b), stdout);
+    buf_release(&b);
+}
+
+static void print_queue(const struct status *s)
+{
+    const struct queue_stats *q = &s->queue;
+    if (s->redis_err.rc != HL_OK) {
+        puts("Queue: not known");
+        return;
+    }
+    printf("Queue    %lld in the stream, %lld of them with a worker; %lld later, %lld dead\n",
+        (long long)q->length, (long long)q->pending, (long long)q->later, (long long)q->dead);
+}
+
+static void print_text(const struct status *s)
+{
+    struct ctl_table events = {.columns = 2}, workers = {.columns = 7};
+    char number[24];
+
+    print_queue(s);
+    if (s->db_err.rc != HL_OK) {
+        puts("Events and workers: not known");
+        return;
+    }
+    puts("");
+    ctl_table_row(&events, (const char *[]){"STATUS", "EVENTS"});
+    for (int i = 0; i < s->ncounts; i++) {
+        snprintf(number, sizeof(number), "%lld", (long long)s->counts[i].events);
+        ctl_table_row(&events, (const char *[]){s->counts[i].status, number});
+    }
+    ctl_table_print(&events);
+    puts("");
+    ctl_table_row(&workers,
+        (const char *[]){"WORKER", "HOST", "PID", "STATE", "STARTED", "SEEN(S)", "IN PROGRESS"});
+    for (int i = 0; i < s->nworkers; i++)
+        ctl_table_row(&workers, (const char *const *)s->workers[i].cells);
+    ctl_table_print(&workers);
+}
+
+static void release(struct status *s)
+{
+    for (int i = 0; i < s->ncounts; i++)
+        free(s->counts[i].status);
+    for (int i = 0; i < s->nworkers; i++)
+        for (int k = 0; k < 7; k++)
+            free(s->workers[i].cells[k]);
+    free(s->counts);
+    free(s->workers);
+    session_close(&s->session);
+}
+
+static int show(const struct config *cfg, bool json)
+{
+    struct status s = {0};
+    struct hl_err err;
+    int code = CTL_OK;
+
+    if (session_open(&s.session, cfg, &err) != HL_OK)
+        return ctl_fail_err(&err);
+    ask(&s);
+    if (json)
+        print_json(&s);
+    else
+        print_text(&s);
+    fflush(stdout);
+    if (s.redis_err.rc != HL_OK)
+        code = ctl_fail_err(&s.redis_err);
+    if (s.db_err.rc != HL_OK)
+        code = ctl_fail_err(&s.db_err);
+    release(&s);
+    return code;
+}
+
+int cmd_status(struct ctl *ctl, int argc, char **argv)
+{
+    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    bool json = false;
+    int key;
+
+    while ((key = ctl_next(&args)) != 0)
+        json |= key == OPT_JSON;
+    if (args.done >= 0)
+        return args.done;
+    struct config cfg;
+    if (!ctl_config(ctl, &cfg))
+        return CTL_ERROR;
+    int code = show(&cfg, json);
+    config_release(&cfg);
+    return code;
+}

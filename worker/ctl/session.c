@@ -1,0 +1,65 @@
+/* session: see session.h. */
+#include "worker/ctl/session.h"
+
+enum { TIMEOUT_MS = 10000 };
+
+enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_err *err)
+{
+    const struct db_conf db = {
+        .url = cfg->database_url,
+        .application_name = "hooklinectl",
+        .prepared = false, /* each statement runs once */
+        .pool_size = 2,
+        .max_waiters = 16,
+        .pool_timeout_ms = TIMEOUT_MS,
+        .pre_ping_after_ms = TIMEOUT_MS,
+        .max_age_ms = 3600000,
+        .connect_timeout_ms = cfg->db_connect_timeout_ms,
+        .statement_timeout_ms = cfg->db_statement_timeout_ms,
+    };
+    const struct redis_conf redis = {.url = cfg->redis_url,
+        .client_name = "hooklinectl",
+        .connect_timeout_ms = TIMEOUT_MS / 2,
+        .command_timeout_ms = TIMEOUT_MS,
+        .max_pending = 64};
+
+    *s = (struct session){.loop = loop_new(err)};
+    s->offload = s->loop ? offload_new(s->loop, err) : NULL;
+    s->pool = s->offload ? dbpool_new(s->loop, s->offload, &db, err) : NULL;
+    s->redis = s->pool ? redis_new(s->loop, s->offload, &redis, err) : NULL;
+    if (!s->redis) {
+        session_close(s);
+        return HL_FATAL;
+    }
+    s->store = store_new(s->loop, s->pool, NULL, 0);
+    s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, NULL);
+    return HL_OK;
+}
+
+void session_close(struct session *s)
+{
+    dbpool_free(s->pool);
+    redis_free(s->redis);
+    store_free(s->store);
+    queue_free(s->queue);
+    offload_free(s->offload);
+    loop_free(s->loop);
+    *s = (struct session){0};
+}
+
+void session_asked(struct session *s)
+{
+    s->open++;
+}
+
+void session_answered(struct session *s)
+{
+    if (--s->open == 0)
+        loop_stop(s->loop);
+}
+
+void session_wait(struct session *s)
+{
+    if (s->open)
+        loop_run(s->loop);
+}
