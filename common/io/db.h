@@ -53,7 +53,8 @@ struct db_conf {
 
 struct db_conn;
 
-/* Text for people about a failed result, SQLSTATE class -> rc. Exposed for tests. */
+/* What an SQLSTATE means to the caller; "" or NULL (no word from the server) is HL_UNSURE. Exposed
+ * for tests. */
 enum hl_rc db_classify(const char *sqlstate);
 
 #endif

@@ -1,7 +1,9 @@
 /* dbpool: the PostgreSQL connections of one process, see ARCHITECTURE.md.
  * Lazy, LIFO reuse of idle ones, pre-ping, maximum age with jitter, bounded FIFO of waiters with
- * deadlines, jittered reconnect. Created after fork. A connection on which anything failed
- * mid-statement is closed, never reused. */
+ * deadlines, jittered reconnect. Created after fork. A connection is used again after an error only
+ * when the server reported it and is idle, outside any transaction; after a deadline, a cancelled
+ * statement or a protocol fault it is closed. While no connection is open and an attempt failed,
+ * requests are refused at once; the pool goes on trying by itself. */
 #ifndef HL_IO_DBPOOL_H
 #define HL_IO_DBPOOL_H
 
@@ -19,7 +21,8 @@ void dbpool_free(struct dbpool *p);
 
 /* Runs ncalls statements as one transaction on any connection. calls (the array) is copied, the
  * values are borrowed until cb. timeout_ms covers waiting and running together; 0 = the waiting
- * time plus the statement time of the configuration. cb runs exactly once, from the loop. */
+ * time plus the statement time of the configuration. Nobody waits longer than pool_timeout_ms for a
+ * connection. cb runs exactly once, from the loop. */
 struct db_req *dbpool_exec(struct dbpool *p, const struct db_call *calls, int ncalls,
     int64_t timeout_ms, db_cb *cb, void *ctx);
 /* cb will not run. If it was sent already, its connection is closed. */

@@ -21,11 +21,15 @@ struct offload_job {
 };
 void offload_run(struct offload *o, struct offload_job *job);
 
-/* Resolves host:port with getaddrinfo. out: numeric address, valid when rc is HL_OK.
+/* Resolves host with getaddrinfo. out: numeric address, valid during cb when rc is HL_OK. Of a host
+ * with several addresses successive look-ups give the next one, so that who tries again gets past a
+ * dead address (localhost is often ::1 first, where nobody listens).
  * The request is allocated by this call and freed after cb has run; resolve_cancel drops cb. */
 struct resolve;
 typedef void resolve_cb(enum hl_rc rc, const char *address, const struct hl_err *err, void *ctx);
 struct resolve *resolve_start(struct offload *o, const char *host, resolve_cb *cb, void *ctx);
+/* The same, for callers that try all: address is every address of host, separated by commas. */
+struct resolve *resolve_all_start(struct offload *o, const char *host, resolve_cb *cb, void *ctx);
 void resolve_cancel(struct resolve *r);
 
 #endif
