@@ -61,46 +61,52 @@ as_pg=()
 pg_pid=
 
 # A private cluster with the migrated template, kept once more as a stopped copy for the tests that
-# kill a cluster of their own.
+# kill a cluster of their own. Over TCP, as those are: a test sees no difference between them.
 start_postgres() {
-    local bin data=$HOOKLINE_TEST_TMP/pg/data sockets=$HOOKLINE_TEST_TMP/pg
+    local bin folder=$HOOKLINE_TEST_TMP/pg
     bin=$(pg_config --bindir)
-    mkdir "$sockets"
-    [ "$(id -u)" -ne 0 ] || chown postgres "$sockets"
-    "${as_pg[@]}" "$bin/initdb" -D "$data" -A trust -U postgres --no-sync --no-instructions \
-        -E UTF8 --locale=C >"$sockets/initdb.log" 2>&1 || {
-        cat "$sockets/initdb.log"
+    mkdir "$folder"
+    [ "$(id -u)" -ne 0 ] || chown postgres "$folder"
+    "${as_pg[@]}" "$bin/initdb" -D "$folder/data" -A trust -U postgres --no-sync --no-instructions \
+        -E UTF8 --locale=C >"$folder/initdb.log" 2>&1 || {
+        cat "$folder/initdb.log"
         return 1
     }
-    export HOOKLINE_TEST_TEMPLATE=hookline_template HOOKLINE_TEST_PGDATA=$sockets/ready
-    export HOOKLINE_TEST_PG="postgresql://postgres@/postgres?host=$sockets"
-    launch_postgres "$bin" "$data" "$sockets"
-    psql -q "$HOOKLINE_TEST_PG" -c "CREATE DATABASE $HOOKLINE_TEST_TEMPLATE"
-    WEBHOOK_DATABASE_URL=${HOOKLINE_TEST_PG/postgres?/$HOOKLINE_TEST_TEMPLATE?} \
-        "$BUILD/hooklinectl" migrate >"$sockets/migrate.log" 2>&1 || {
-        cat "$sockets/migrate.log"
+    launch_postgres "$bin" "$folder"
+    psql -q "$HOOKLINE_TEST_PG" -c "CREATE DATABASE hookline_template"
+    WEBHOOK_DATABASE_URL="${HOOKLINE_TEST_PG%/*}/hookline_template" "$BUILD/hooklinectl" migrate \
+        >"$folder/migrate.log" 2>&1 || {
+        cat "$folder/migrate.log"
         return 1
     }
     kill -INT "$pg_pid"
     wait "$pg_pid" || true
-    cp -a "$data" "$HOOKLINE_TEST_PGDATA"
-    launch_postgres "$bin" "$data" "$sockets"
+    cp -a "$folder/data" "$folder/ready"
+    launch_postgres "$bin" "$folder"
+    export HOOKLINE_TEST_TEMPLATE=hookline_template HOOKLINE_TEST_PGDATA=$folder/ready
 }
 
-launch_postgres() { # bin, data, sockets
-    local tries
-    setpriv --pdeathsig QUIT "${as_pg[@]:1}" -- "$1/postgres" -D "$2" \
-        -c listen_addresses= -c "unix_socket_directories=$3" -c fsync=off -c full_page_writes=off \
-        -c shared_buffers=32MB -c max_connections=200 -c autovacuum=off -c jit=off \
-        -c max_wal_size=4GB >>"$3/postgres.log" 2>&1 </dev/null &
-    pg_pid=$!
-    for ((tries = 0; tries < 300; tries++)); do
-        pg_isready -q -d "$HOOKLINE_TEST_PG" && return 0
-        kill -0 "$pg_pid" 2>/dev/null || break
-        sleep 0.1
+# On a port below the ephemeral range, where no client's own port can come in the way.
+launch_postgres() { # bin, folder
+    local tries port end
+    for ((tries = 0; tries < 5; tries++)); do
+        port=$((15000 + RANDOM % 17000))
+        export HOOKLINE_TEST_PG="postgresql://postgres@127.0.0.1:$port/postgres"
+        setpriv --pdeathsig QUIT "${as_pg[@]:1}" -- "$1/postgres" -D "$2/data" -p "$port" \
+            -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
+            -c full_page_writes=off -c shared_buffers=32MB -c max_connections=200 \
+            -c autovacuum=off -c jit=off -c max_wal_size=4GB >>"$2/postgres.log" 2>&1 </dev/null &
+        pg_pid=$! end=$((SECONDS + 30))
+        while kill -0 "$pg_pid" 2>/dev/null && [ $SECONDS -lt $end ]; do
+            pg_isready -q -d "$HOOKLINE_TEST_PG" && kill -0 "$pg_pid" 2>/dev/null && return 0
+            sleep 0.05
+        done
+        kill -QUIT "$pg_pid" 2>/dev/null || true
+        wait "$pg_pid" || true
+        pg_pid=
     done
     echo "The test suite's PostgreSQL does not start:"
-    tail "$3/postgres.log"
+    tail "$2/postgres.log"
     return 1
 }
 

@@ -94,6 +94,10 @@ choose_state() {
         ln -s "$state" .run
         say "User $account cannot enter $here: the data is in $state, and .run links to it."
     fi
+    local owner
+    owner=$(stat -c %U "$state/pg" 2>/dev/null) || owner=$runner
+    [ "$owner" = "$runner" ] ||
+        die "the data in .run/ belongs to $owner, and would be used by $runner: remove .run to begin anew"
     own "$state"
     reachable "$state" || die "user $runner cannot enter $state: remove it, or mend its permissions"
     local folder
@@ -334,9 +338,6 @@ start_postgres() {
     local bin data=$state/pg
     bin=$(pg_config --bindir)
     [ -x "$bin/postgres" ] || die "there is no PostgreSQL server in $bin: run make deps"
-    if [ -d "$data" ] && [ "$(stat -c %U "$data")" != "$runner" ]; then
-        die "the data in .run/pg belongs to $(stat -c %U "$data"), and would be run by $runner: remove .run to begin anew"
-    fi
     if [ ! -d "$data" ]; then
         rm -rf "$data.new" # a first start that was interrupted
         mkdir -m 700 "$data.new"
