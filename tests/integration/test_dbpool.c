@@ -183,7 +183,8 @@ static const struct db_stmt insert = {"insert", "INSERT INTO t VALUES ($1)", 1};
 static const struct db_stmt count_rows = {"count_rows", "SELECT count(*) FROM t", 0};
 static const struct db_stmt end_others = {"end_others",
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-    "WHERE application_name = 'dbpool-test' AND pid <> pg_backend_pid()",
+    "WHERE application_name = 'dbpool-test' AND datname = current_database() "
+    "AND pid <> pg_backend_pid()",
     0};
 
 static long connected(const char *url)
@@ -196,7 +197,8 @@ static bool running(const char *url, const char *what)
 {
     return sql_int(url,
                "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND "
-               "application_name = 'dbpool-test' AND query LIKE '%%%s%%'",
+               "application_name = 'dbpool-test' AND datname = current_database() AND query LIKE "
+               "'%%%s%%'",
                what) > 0;
 }
 
