@@ -98,7 +98,7 @@ static void renew(void *ctx)
     if (!l->registered)
         store_register(l->store, registered, l);
     else
-        store_renew(l->store, l->conf.held(l->conf.ctx), renew_every(l), renewed, l);
+        store_renew(l->store, l->conf.held(l->conf.ctx), l->conf.lease_ms, renewed, l);
 }
 
 struct lease *lease_new(struct loop *loop, struct store *store, const struct lease_conf *conf)

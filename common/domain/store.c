@@ -180,7 +180,8 @@ static const struct db_stmt stmt_register = {"register",
     " ON CONFLICT (id) DO NOTHING",
     3};
 
-/* Lease. No row: declared dead. Otherwise one row per row given back, or one of NULLs. */
+/* Lease. No row: declared dead. Otherwise one row per row given back, or one of NULLs. A claim younger than
+ * the lease may have been committed after `held` was written down: it is left alone. */
 static const struct db_stmt stmt_renew = {"renew",
     "WITH beat AS ("
     "  UPDATE webhook.workers SET beat = beat + 1, seen_at = now()"
@@ -191,10 +192,11 @@ static const struct db_stmt stmt_renew = {"renew",
     "    starts = greatest(coalesce(c.starts, 0) - 1, 0)"
     "  FROM beat WHERE c.claimed_by = $1 AND c.rescrape_status = 'in_progress'"
     "    AND c.event_id <> ALL ($2::uuid[])"
+    "    AND c.claimed_at < clock_timestamp() - $3::bigint * interval '1 millisecond'"
     "  RETURNING c.*"
     ") "
     "SELECT " EVENT_COLUMNS("f") " FROM beat LEFT JOIN freed f ON true",
-    2};
+    3};
 
 static const struct db_stmt stmt_resign = {
     "resign", "DELETE FROM webhook.workers WHERE id = $1", 1};
@@ -659,9 +661,10 @@ void store_register(struct store *s, store_cb *cb, void *ctx)
     run(s, &stmt_register, 0, cb, ctx, (const char *[]){s->owner, host, number(getpid()).text});
 }
 
-void store_renew(struct store *s, const char *held, int64_t timeout_ms, store_cb *cb, void *ctx)
+void store_renew(struct store *s, const char *held, int64_t lease_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_renew, timeout_ms, cb, ctx, (const char *[]){s->owner, held});
+    run(s, &stmt_renew, lease_ms / 3, cb, ctx,
+        (const char *[]){s->owner, held, number(lease_ms).text});
 }
 
 void store_resign(struct store *s, store_cb *cb, void *ctx)
