@@ -181,16 +181,26 @@ static void read_failure(long status, const json_t *root, struct scrape_result *
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
+/* Without the NUL characters a page may hold. Returned, caller frees; NULL when value is no string. */
+static char *text_of(const json_t *value)
+{
+    struct buf text = {0};
+    if (!json_is_string(value))
+        return NULL;
+    text_append_utf8(&text, json_string_value(value), json_string_length(value));
+    return buf_detach(&text);
+}
+
 /* Metadata is copied from the page's <meta> elements: a value may be a string or, when an element
  * occurs twice, an array of them. Returned, caller frees; NULL when there is none. */
 static char *first_string(const json_t *metadata, const char *key)
 {
     const json_t *value = json_object_get(metadata, key);
     if (json_is_string(value))
-        return mem_strdup(json_string_value(value));
+        return text_of(value);
     for (size_t i = 0; i < json_array_size(value); i++)
         if (json_is_string(json_array_get(value, i)))
-            return mem_strdup(json_string_value(json_array_get(value, i)));
+            return text_of(json_array_get(value, i));
     return NULL;
 }
 
@@ -210,15 +220,15 @@ static void read_page(const json_t *data, struct scrape_result *out)
 {
     const json_t *metadata = json_object_get(data, "metadata");
     const json_t *status = json_object_get(metadata, "statusCode");
-    const char *markdown = json_get_string(data, "markdown");
+    const json_t *markdown = json_object_get(data, "markdown");
 
     out->target_status = json_is_integer(status) ? (long)json_integer_value(status) : 200;
-    if (out->target_status >= 400 || !markdown) {
+    if (out->target_status >= 400 || !json_is_string(markdown)) {
         read_empty(data, out);
         return;
     }
     out->rc = HL_OK;
-    out->text = mem_strdup(markdown);
+    out->text = text_of(markdown);
     out->title = first_string(metadata, "title");
     out->description = first_string(metadata, "description");
     out->language = first_string(metadata, "language");
@@ -232,7 +242,7 @@ void firecrawl_parse(
 {
     struct hl_err fault;
     bool success = status >= 200 && status <= 299;
-    json_t *root = json_parse(body, len, &fault);
+    json_t *root = json_parse_with_nul(body, len, &fault);
 
     out->retry_after_ms = retry_after;
     if (success && !json_is_object(root))

@@ -58,7 +58,7 @@ static void refuse_depth(const char *data, size_t at, struct hl_err *err)
         JSON_MAX_DEPTH);
 }
 
-json_t *json_parse(const char *data, size_t len, struct hl_err *err)
+static json_t *parse(const char *data, size_t len, size_t flags, struct hl_err *err)
 {
     size_t deep = too_deep_at(data, len);
     if (deep < len) {
@@ -66,11 +66,21 @@ json_t *json_parse(const char *data, size_t len, struct hl_err *err)
         return NULL;
     }
     json_error_t why;
-    json_t *root = json_loadb(data, len, JSON_DECODE_ANY, &why);
+    json_t *root = json_loadb(data, len, JSON_DECODE_ANY | flags, &why);
     if (!root)
         hl_fail(err, HL_FATAL, "line %d column %d: %s", why.line, why.column,
             explain(json_error_code(&why)));
     return root;
+}
+
+json_t *json_parse(const char *data, size_t len, struct hl_err *err)
+{
+    return parse(data, len, 0, err);
+}
+
+json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err)
+{
+    return parse(data, len, JSON_ALLOW_NUL, err);
 }
 
 const char *json_get_string(const json_t *obj, const char *key)

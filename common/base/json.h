@@ -17,6 +17,10 @@
  * and never quotes the text. Caller frees with json_decref. */
 json_t *json_parse(const char *data, size_t len, struct hl_err *err);
 
+/* The same, but \u0000 may stand in a string: read those with json_string_length. For texts whose
+ * authors we cannot send back (a page that holds one must still be indexed). */
+json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err);
+
 /* The string under key, borrowed from obj; NULL when obj is no object, or has no string there. */
 const char *json_get_string(const json_t *obj, const char *key);
 

@@ -338,3 +338,13 @@ Test(firecrawl, refuses_a_url_that_is_no_text)
     cr_expect_eq(scrape_firecrawl.prepare(&cfg, "http://e/\xff", &req, &err), HL_FATAL);
     cr_expect_str_eq(err.msg, "not a web address");
 }
+
+Test(firecrawl, a_page_that_holds_a_nul_character_is_indexed_without_it)
+{
+    struct scrape_result out =
+        parse(200, -1, DATA("\"markdown\":\"a\\u0000b\",\"metadata\":{\"title\":\"t\\u0000\"}"));
+    cr_assert_eq(out.rc, HL_OK, "%s", out.err.msg);
+    cr_expect_str_eq(out.text, "ab");
+    cr_expect_str_eq(out.title, "t");
+    scrape_result_release(&out);
+}
