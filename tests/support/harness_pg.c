@@ -30,9 +30,6 @@ struct test_pg {
 
 static struct test_pg *clusters;
 
-/* Weak: a test program that is linked without the migrator still gets clusters, but no schema. */
-extern __typeof__(migrate_run) migrate_run __attribute__((weak));
-
 /* --- SQL ---------------------------------------------------------------------------------------- */
 static void ignore_notice(void *ctx, const char *text)
 {
@@ -208,8 +205,6 @@ static void migrate(const char *url)
 {
     struct buf out = {0};
     struct hl_err err = {0};
-    if (!migrate_run)
-        return;
     if (migrate_run(url, MIGRATE_APPLY, START_TIMEOUT_MS, &out, &err) != HL_OK)
         harness_fail("migrating %s: %s\n%s", url, err.msg, buf_str(&out));
     buf_release(&out);
