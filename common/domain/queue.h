@@ -15,7 +15,8 @@ struct queue;
  * whenever the connection comes up. */
 struct queue *queue_new(
     struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
-void queue_free(struct queue *q); /* NULL ok; after its redis: requests still waiting are forgotten */
+void queue_free(
+    struct queue *q); /* NULL ok; after its redis: requests still waiting are forgotten */
 
 #define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */
 

@@ -509,9 +509,10 @@ static void op_succeeded(struct op *op, const PGresult *rows)
     size_t n = op->nsent;
 
     hl_fail(&err, HL_RETRY, "%s: another transaction was faster; try again", op->spec->stmt->name);
-    memcpy(sent, op->sent, n * sizeof(*sent));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        sent[i] = op->sent[i]; /* the next flush starts before these are answered */
         rcs[i] = HL_RETRY;
+    }
     for (int row = 0; row < PQntuples(rows); row++) {
         int64_t at = db_int(rows, row, 0) - 1;
         if (at >= 0 && (size_t)at < n)
@@ -536,7 +537,8 @@ static void op_failed(struct op *op, enum hl_rc rc, const struct hl_err *err)
 
     if (rc == HL_FATAL && !data_refused(err))
         rc = HL_RETRY;
-    memcpy(sent, op->sent, n * sizeof(*sent));
+    for (size_t i = 0; i < n; i++)
+        sent[i] = op->sent[i];
     op_next(op);
     for (size_t i = 0; i < n; i++)
         op_answer(sent[i], rc, err);

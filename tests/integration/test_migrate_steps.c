@@ -118,7 +118,7 @@ Test(migrate_steps, a_busy_table_is_tried_again_while_there_is_time)
         _exit((int)apply(url, 30000, &err));
 
     WAIT_FOR(*(first = waiting_since(url)), 10000);
-    const char *now = first;
+    const char *now;
     WAIT_FOR(*(now = waiting_since(url)) && strcmp(first, now) != 0, 10000);
     PQclear(PQexec(holder, "ROLLBACK"));
     int status;
