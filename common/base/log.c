@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -70,7 +71,7 @@ static void put_value(struct buf *b, const struct log_field *f)
 {
     switch (f->type) {
     case LOG_F_INT: buf_printf(b, "%lld", (long long)f->i); return;
-    case LOG_F_NUM: buf_printf(b, "%.3f", f->d); return;
+    case LOG_F_NUM: buf_printf(b, isfinite(f->d) ? "%.3f" : "null", f->d); return;
     case LOG_F_BOOL: buf_puts(b, f->i ? "true" : "false"); return;
     case LOG_F_STR: break;
     }

@@ -1,5 +1,5 @@
-/* timestamp: see timestamp.h. It owns the calendar arithmetic (proleptic Gregorian, no tables of the
- * system are read) and the two parsers. */
+/* timestamp: see timestamp.h. It owns the calendar arithmetic (proleptic Gregorian, no tables of
+ * the system are read) and the two parsers. */
 #include "base/timestamp.h"
 
 #include "base/text.h"
@@ -91,7 +91,7 @@ static void split(int64_t us, struct date *d, struct clock_time *t)
     *t = (struct clock_time){secs / 3600, secs / 60 % 60, secs % 60, (int)(rest % SECOND)};
 }
 
-/* --- reading -------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 struct cursor {
     const char *p, *end;
@@ -199,11 +199,11 @@ static bool read_fraction(struct cursor *c, int *micro)
     return true;
 }
 
-/* hh[[:]mm[[:]ss[(.|,)ffffff]]], all of the cursor. As in Python the fraction may follow any of the
- * three (it counts as parts of a second), and may be set off by ':' or, in the basic form, by
+/* hh[[:]mm[[:]ss[(.|,)ffffff]]], all of the cursor. As in Python the fraction may follow any of
+ * the three (it counts as parts of a second), and may be set off by ':' or, in the basic form, by
  * nothing. With `slack` one character may stand where a separator could, and anything behind six
- * digits of the fraction: Python's parser looks no closer when an offset follows, which is what lets
- * the common "12:30:00 +02:00" through. */
+ * digits of the fraction: Python's parser looks no closer when an offset follows, which is what
+ * lets the common "12:30:00 +02:00" through. */
 static bool read_time(struct cursor c, bool slack, struct clock_time *out)
 {
     struct clock_time t = {0};
@@ -337,7 +337,7 @@ bool timestamp_parse_cdio(const char *s, int64_t *out)
     return true;
 }
 
-/* --- writing -------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 /* Instant at which the nth Sunday of a month reads `hour` o'clock in a zone `west` hours behind. */
 static int64_t nth_sunday(int year, int month, int nth, int hour, int west)

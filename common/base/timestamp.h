@@ -5,12 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* detected_at, reference contract section 2.1: surrounding white space trimmed, a final upper-case Z
- * is UTC, otherwise the grammar of Python 3.13's datetime.fromisoformat (extended and basic form, T
- * or any one character between date and time as that parser has it, date only, ISO week dates,
- * fraction after . or ',', offsets); no offset means UTC. Python's leniences are kept as they are.
- * False when it does not fit, is longer than 127 bytes, or the instant is outside years 1 to 9999
- * UTC; *out is then untouched. */
+/* detected_at, reference contract section 2.1: surrounding white space trimmed, a final upper-case
+ * Z is UTC, otherwise the grammar of Python 3.13's datetime.fromisoformat (extended and basic
+ * form, T or any one character between date and time as that parser has it, date only, ISO week
+ * dates, fraction after . or ',', offsets); no offset means UTC. Python's leniences are kept as
+ * they are. False when it does not fit, is longer than 127 bytes, or the instant is outside years
+ * 1 to 9999 UTC; *out is then untouched. */
 bool timestamp_parse_iso(const char *s, int64_t *out);
 
 /* "YYYY-MM-DD hh:mm:ss UTC", changedetection.io's change_datetime; blanks around are trimmed. */

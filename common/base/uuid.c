@@ -7,11 +7,12 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-/* A pool saves a system call per id; it is tagged with the pid, so that a forked child never hands
- * out the ids of its parent. */
+/* A pool saves a system call for most ids. It has 256 bytes: that much getrandom(2) never cuts
+ * short when a signal arrives. It is tagged with the pid, so that a forked child never hands out
+ * the ids of its parent. */
 static void random_bytes(uint8_t *out, size_t n)
 {
-    static uint8_t pool[1024];
+    static uint8_t pool[256];
     static size_t left;
     static pid_t owner;
 

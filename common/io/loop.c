@@ -9,19 +9,16 @@
 
 struct loop {
     struct event_base *base;
-    struct list deferred; /* waiting for the next run */
+    struct list deferred; /* waiting for the end of a turn */
     struct list running;  /* being run now; cancel must find them too */
-    struct event *kick;   /* made active when something is deferred */
     struct event *tick;   /* refreshes now_ms even when idle */
     int64_t now_ms;
     bool stopping;
 };
 
-static void run_deferred(evutil_socket_t fd, short what, void *arg)
+/* What these calls defer waits for the next turn, so that descriptors and timers get theirs. */
+static void run_deferred(struct loop *l)
 {
-    struct loop *l = arg;
-    (void)fd;
-    (void)what;
     for (struct list_node *n; (n = list_pop(&l->deferred));) {
         LIST_OF(n, struct defer, node)->in_run = true;
         list_push(&l->running, n);
@@ -52,9 +49,8 @@ struct loop *loop_new(struct hl_err *err)
     l->base = event_base_new();
     if (!l->base)
         goto fail;
-    l->kick = event_new(l->base, -1, 0, run_deferred, l);
     l->tick = event_new(l->base, -1, EV_PERSIST, tick, l);
-    if (!l->kick || !l->tick || event_add(l->tick, &period) < 0)
+    if (!l->tick || event_add(l->tick, &period) < 0)
         goto fail;
     return l;
 fail:
@@ -69,8 +65,6 @@ void loop_free(struct loop *l)
 {
     if (!l)
         return;
-    if (l->kick)
-        event_free(l->kick);
     if (l->tick)
         event_free(l->tick);
     if (l->base)
@@ -83,15 +77,16 @@ void loop_run(struct loop *l)
     l->stopping = false;
     while (!l->stopping) {
         l->now_ms = clock_mono_ms();
-        if (event_base_loop(l->base, EVLOOP_ONCE) < 0)
+        bool pending = l->deferred.len > 0;
+        if (event_base_loop(l->base, pending ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE) < 0)
             break;
+        run_deferred(l);
     }
 }
 
 void loop_stop(struct loop *l)
 {
     l->stopping = true;
-    event_active(l->kick, EV_TIMEOUT, 0);
 }
 
 struct event_base *loop_base(struct loop *l)
@@ -112,7 +107,6 @@ void loop_defer(struct loop *l, struct defer *d, loop_fn *fn, void *ctx)
     d->ctx = ctx;
     d->in_run = false;
     list_push(&l->deferred, &d->node);
-    event_active(l->kick, EV_TIMEOUT, 0);
 }
 
 void loop_defer_cancel(struct loop *l, struct defer *d)

@@ -17,7 +17,7 @@ struct loop;
 struct loop *loop_new(struct hl_err *err); /* NULL on failure, err filled */
 void loop_free(struct loop *l); /* NULL ok; everything armed on it must be stopped before */
 void loop_run(struct loop *l);  /* until loop_stop */
-void loop_stop(struct loop *l); /* loop_run returns after the present turn */
+void loop_stop(struct loop *l); /* from a callback: loop_run returns after the present turn */
 struct event_base *loop_base(struct loop *l);
 /* Milliseconds of clock_mono_ms() at which the loop last came round; a watchdog reads it. */
 int64_t loop_now_ms(const struct loop *l);
@@ -25,7 +25,8 @@ int64_t loop_now_ms(const struct loop *l);
 typedef void loop_fn(void *ctx);
 
 /* A call at the end of this turn of the loop: for callbacks that must not run inside the call that
- * arms them, and for work that wants to see everything else of this turn first (batches).
+ * arms them, and for work that wants to see everything else of this turn first (batches). Armed in
+ * a deferred call it runs in the next turn, after descriptors and timers had theirs.
  * The struct is the caller's, embedded, zero-initialised, and must live until run or cancelled. */
 struct defer {
     struct list_node node;

@@ -33,44 +33,48 @@ static void expect_all(const struct row *rows, size_t n)
 
 Test(htmltext, blocks_become_lines_and_paragraphs)
 {
+    /* clang-format off */
     static const struct row rows[] = {
-        {"plain words",                                           "plain words"                    },
-        {"<p>one<p>two",                                          "one\n\ntwo"                     },
-        {"<p>one</p>\n\n\n<p></p><p> </p><p>two</p>",             "one\n\ntwo"                     },
-        {"<div>one</div><div>two</div>",                          "one\ntwo"                       },
-        {"<div><div><div>one</div></div></div><div><p>two</div>", "one\n\ntwo"                     },
-        {"a<br>b<br><br><br>c",                                   "a\nb\n\nc"                      },
-        {"  a \n\t b&nbsp;&nbsp;c  ",                             "a b c"                          },
-        {"a<b>b</b> <i> c</i>",                                   "ab c"                           },
-        {"<h1>Top</h1><p>x</p><h3>Sub <em>head</em></h3>y",       "# Top\n\nx\n\n### Sub head\n\ny"},
-        {"<h1></h1><h2> </h2>x",                                  "x"                              },
-        {"a<hr>b",                                                "a\n\nb"                         },
-        {"<blockquote>said</blockquote>then",                     "said\n\nthen"                   },
-        {"<p>see <a href='http://x/y'>the link</a>, ok",          "see the link, ok"               },
-        {"<img src=x alt=y>a",                                    "a"                              },
-        {"<dl><dt>term<dd>meaning</dl>",                          "term\nmeaning"                  },
-        {"<section>a</section><section>b</section>",              "a\n\nb"                         },
+        {"plain words", "plain words"},
+        {"<p>one<p>two", "one\n\ntwo"},
+        {"<p>one</p>\n\n\n<p></p><p> </p><p>two</p>", "one\n\ntwo"},
+        {"<div>one</div><div>two</div>", "one\ntwo"},
+        {"<div><div><div>one</div></div></div><div><p>two</div>", "one\n\ntwo"},
+        {"a<br>b<br><br><br>c", "a\nb\n\nc"},
+        {"  a \n\t b&nbsp;&nbsp;c  ", "a b c"},
+        {"a<b>b</b> <i> c</i>", "ab c"},
+        {"<h1>Top</h1><p>x</p><h3>Sub <em>head</em></h3>y", "# Top\n\nx\n\n### Sub head\n\ny"},
+        {"<h1></h1><h2> </h2>x", "x"},
+        {"a<hr>b", "a\n\nb"},
+        {"<blockquote>said</blockquote>then", "said\n\nthen"},
+        {"<p>see <a href='http://x/y'>the link</a>, ok", "see the link, ok"},
+        {"<img src=x alt=y>a", "a"},
+        {"<dl><dt>term<dd>meaning</dl>", "term\nmeaning"},
+        {"<section>a</section><section>b</section>", "a\n\nb"},
         {"&lt;b&gt; &amp;amp; &eacute; &#8364; &#x1F600;",
-         "<b> &amp; \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"                                        },
+            "<b> &amp; \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80"},
     };
+    /* clang-format on */
     expect_all(rows, COUNT(rows));
 }
 
 Test(htmltext, lists_tables_and_preformatted_text_keep_their_structure)
 {
+    /* clang-format off */
     static const struct row rows[] = {
-        {"<ul><li>one<li>two</ul>",                                                             "- one\n- two"             },
-        {"x<ul><li> <li>one</ul>y",                                                             "x\n\n- one\n\ny"          },
-        {"<ol><li><p>one</p></li><li><p>two</p><p>more</p></ol>",                               "- one\n- two\nmore"       },
-        {"<ul><li>a<ul><li>b<ol><li>c</ol></ul><li>d</ul>",                                     "- a\n  - b\n    - c\n- d" },
-        {"<ul><li><a href=x>a</a> <b>b</b></ul>",                                               "- a b"                    },
+        {"<ul><li>one<li>two</ul>", "- one\n- two"},
+        {"x<ul><li> <li>one</ul>y", "x\n\n- one\n\ny"},
+        {"<ol><li><p>one</p></li><li><p>two</p><p>more</p></ol>", "- one\n- two\nmore"},
+        {"<ul><li>a<ul><li>b<ol><li>c</ol></ul><li>d</ul>", "- a\n  - b\n    - c\n- d"},
+        {"<ul><li><a href=x>a</a> <b>b</b></ul>", "- a b"},
         {"<table><tr><th>a</th> <th>b</th></tr><tr><td>1</td><td></td><td>3</td></tr></table>",
-         "a | b\n1 | 3"                                                                                                    },
-        {"<table><caption>cap</caption><tr><td>x y</table>z",                                   "cap\nx y\n\nz"            },
-        {"<pre>\nint x;\n\n\n    y = 1;  \n</pre>z",                                            "int x;\n\n    y = 1;\n\nz"},
-        {"<pre><i>  </i><b>if</b> x  \n\t<b>y</b> </pre>",                                      "  if x\n\ty"              },
-        {"<pre>a  <b>b</b>  c\r\nd</pre>",                                                      "a  b  c\nd"               },
+            "a | b\n1 | 3"},
+        {"<table><caption>cap</caption><tr><td>x y</table>z", "cap\nx y\n\nz"},
+        {"<pre>\nint x;\n\n\n    y = 1;  \n</pre>z", "int x;\n\n    y = 1;\n\nz"},
+        {"<pre><i>  </i><b>if</b> x  \n\t<b>y</b> </pre>", "  if x\n\ty"},
+        {"<pre>a  <b>b</b>  c\r\nd</pre>", "a  b  c\nd"},
     };
+    /* clang-format on */
     expect_all(rows, COUNT(rows));
 }
 
@@ -104,19 +108,21 @@ Test(htmltext, what_is_not_content_is_left_out)
 Test(htmltext, main_content_is_preferred_when_it_is_substantial)
 {
     static const char much[] = LONG_TEXT LONG_TEXT LONG_TEXT "The end.";
+    /* clang-format off */
     static const struct {
         const char *before, *after;
         bool chosen;
     } rows[] = {
-        {"<div>around</div><main>",                                  "</main><div>around</div>",               true },
-        {"<div>around</div><div role=main>",                         "</div>",                                 true },
-        {"<div>around</div><article>",                               "</article>",                             true },
-        {"<main><div>",                                              "</div></main><article>around</article>", true },
-        {"<article>around</article><article>",                       "</article>",                             false}, /* a list of articles */
-        {"<div>around</div><div>",                                   "</div>",                                 false},
-        {"<main>around</main><div>",                                 "</div>",                                 false}, /* too little */
-        {"<main hidden>around</main><p>around</p><div role='main'>", "</div>",                                 true },
+        {"<div>around</div><main>", "</main><div>around</div>", true},
+        {"<div>around</div><div role=main>", "</div>", true},
+        {"<div>around</div><article>", "</article>", true},
+        {"<main><div>", "</div></main><article>around</article>", true},
+        {"<article>around</article><article>", "</article>", false}, /* a list of articles */
+        {"<div>around</div><div>", "</div>", false},
+        {"<main>around</main><div>", "</div>", false}, /* too little */
+        {"<main hidden>around</main><p>around</p><div role='main'>", "</div>", true},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct htmltext h;
         struct buf html = {0};
@@ -135,22 +141,24 @@ Test(htmltext, main_content_is_preferred_when_it_is_substantial)
 
 Test(htmltext, title_description_and_language_are_found)
 {
+    /* clang-format off */
     static const struct {
         const char *html, *title, *description, *language;
     } rows[] = {
         {"<html lang=en><title> A\n &amp; B </title><meta name=Description content=' d  e '>x",
-         "A & B",                                                                                     "d e", "en"   },
+            "A & B", "d e", "en"},
         {"<html lang=' de-CH '><meta property='og:title' content='OG'><meta "
-         "property='og:description' content='OGD'>x",                                  "OG", "OGD", "de-CH"},
-        {"<title></title><meta property='og:title' content='OG'>x",                             "OG", "",    ""     },
+            "property='og:description' content='OGD'>x", "OG", "OGD", "de-CH"},
+        {"<title></title><meta property='og:title' content='OG'>x", "OG", "", ""},
         {"<title>T</title><meta property='og:title' content='OG'><meta property='og:description' "
-         "content=o><meta name=description content=d>x",                               "T",  "d",   ""     },
-        {"<html xml:lang=fr><body>x",                                                           "",   "",    "fr"   },
-        {"<html lang='<script>'><body>x<svg><title>no</title></svg>",                           "",   "",    ""     },
-        {"<html lang=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa><body>x",                     "",   "",    ""     },
+            "content=o><meta name=description content=d>x", "T", "d", ""},
+        {"<html xml:lang=fr><body>x", "", "", "fr"},
+        {"<html lang='<script>'><body>x<svg><title>no</title></svg>", "", "", ""},
+        {"<html lang=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa><body>x", "", "", ""},
         {"<meta name=description><meta name=description content=''><meta name=description "
-         "content=d>x",                                                                "",   "d",   ""     },
+            "content=d>x", "", "d", ""},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct htmltext h;
         cr_assert_eq(
@@ -165,37 +173,39 @@ Test(htmltext, title_description_and_language_are_found)
 
 Test(htmltext, encoding_comes_from_bom_header_meta_and_guess_in_this_order)
 {
+    /* clang-format off */
     static const struct {
         const char *type, *body;
         size_t len;
         const char *want;
     } rows[] = {
 #define BODY(s) s, sizeof(s) - 1
-        {"text/html",                          BODY("caf\xc3\xa9"),                                                "caf\xc3\xa9"                          },
-        {"text/html",                          BODY("caf\xe9 \x80 \x93"),                                          "caf\xc3\xa9 \xe2\x82\xac \xe2\x80\x9c"},
-        {"text/html; charset=utf-8",           BODY("caf\xe9"),                                                    "caf\xef\xbf\xbd"                      },
-        {"text/html; charset=\"ISO-8859-1\"",  BODY("\xc3\xa9 \x80"),
-                                        "\xc3\x83\xc2\xa9 \xe2\x82\xac"                                                                                                                  },
-        {"Text/HTML;Charset=windows-1251",     BODY("<meta charset=utf-8>\xcf\xf0"),
-                                        "\xd0\x9f\xd1\x80"                                                                                                                               },
-        {"text/html",                          BODY("<meta charset=windows-1251>\xcf\xf0"),                        "\xd0\x9f\xd1\x80"                     },
+        {"text/html", BODY("caf\xc3\xa9"), "caf\xc3\xa9"},
+        {"text/html", BODY("caf\xe9 \x80 \x93"), "caf\xc3\xa9 \xe2\x82\xac \xe2\x80\x9c"},
+        {"text/html; charset=utf-8", BODY("caf\xe9"), "caf\xef\xbf\xbd"},
+        {"text/html; charset=\"ISO-8859-1\"", BODY("\xc3\xa9 \x80"),
+            "\xc3\x83\xc2\xa9 \xe2\x82\xac"},
+        {"Text/HTML;Charset=windows-1251", BODY("<meta charset=utf-8>\xcf\xf0"),
+            "\xd0\x9f\xd1\x80"},
+        {"text/html", BODY("<meta charset=windows-1251>\xcf\xf0"), "\xd0\x9f\xd1\x80"},
         {"text/html",
-                                        BODY("<META http-equiv=Content-Type content='text/html; charset=koi8-r'>\xd0"),
-                                        "\xd0\xbf"                                                                                                                                       },
-        {"text/html",                          BODY("<meta name=x><meta charset = 'shift_jis' >\x93\xfa\x96\x7b"),
-                                        "\xe6\x97\xa5\xe6\x9c\xac"                                                                                                                       },
-        {"text/html; charset=utf-8",           BODY("<meta charset=koi8-r>\xc3\xa9"),                              "\xc3\xa9"                             },
-        {"text/html; charset=koi8-r",          BODY("\xef\xbb\xbf\xc3\xa9"),                                       "\xc3\xa9"                             },
-        {"",                                   BODY("\xff\xfe<\0p\0>\0\xe9\0"),                                    "\xc3\xa9"                             },
-        {"",                                   BODY("\xfe\xff\0<\0p\0>\0\xe9"),                                    "\xc3\xa9"                             },
-        {"text/html",                          BODY("<meta charset=utf-16>\xc3\xa9"),                              "\xc3\xa9"                             },
-        {"text/html; charset=no-such",         BODY("\xc3\xa9"),                                                   "\xc3\xa9"                             },
-        {"text/html; charset=no-such",         BODY("\xe9"),                                                       "\xc3\xa9"                             },
-        {"text/html; charset=UTF-8//TRANSLIT", BODY("\xc3\xa9"),                                                   "\xc3\xa9"                             },
-        {"text/html; charset=gbk",             BODY("\xc8\xd5\xff!"),                                              "\xe6\x97\xa5\xef\xbf\xbd!"            },
-        {"text/html",                          BODY("a\0b"),                                                       "ab"                                   },
-        {"text/plain; charset=iso-8859-1",     BODY("\xe9\n"),                                                     "\xc3\xa9\n"                           },
+            BODY("<META http-equiv=Content-Type content='text/html; charset=koi8-r'>\xd0"),
+            "\xd0\xbf"},
+        {"text/html", BODY("<meta name=x><meta charset = 'shift_jis' >\x93\xfa\x96\x7b"),
+            "\xe6\x97\xa5\xe6\x9c\xac"},
+        {"text/html; charset=utf-8", BODY("<meta charset=koi8-r>\xc3\xa9"), "\xc3\xa9"},
+        {"text/html; charset=koi8-r", BODY("\xef\xbb\xbf\xc3\xa9"), "\xc3\xa9"},
+        {"", BODY("\xff\xfe<\0p\0>\0\xe9\0"), "\xc3\xa9"},
+        {"", BODY("\xfe\xff\0<\0p\0>\0\xe9"), "\xc3\xa9"},
+        {"text/html", BODY("<meta charset=utf-16>\xc3\xa9"), "\xc3\xa9"},
+        {"text/html; charset=no-such", BODY("\xc3\xa9"), "\xc3\xa9"},
+        {"text/html; charset=no-such", BODY("\xe9"), "\xc3\xa9"},
+        {"text/html; charset=UTF-8//TRANSLIT", BODY("\xc3\xa9"), "\xc3\xa9"},
+        {"text/html; charset=gbk", BODY("\xc8\xd5\xff!"), "\xe6\x97\xa5\xef\xbf\xbd!"},
+        {"text/html", BODY("a\0b"), "ab"},
+        {"text/plain; charset=iso-8859-1", BODY("\xe9\n"), "\xc3\xa9\n"},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct htmltext h;
         enum hl_rc rc = htmltext_extract(rows[i].body, rows[i].len, rows[i].type, &h, NULL);

@@ -121,61 +121,39 @@ Test(text, appending_keeps_what_the_buffer_held)
 
 Test(text, cleaning_joins_words_by_single_blanks_and_drops_the_unprintable)
 {
+    /* clang-format off */
     static const struct {
         const char *s, *want;
     } cases[] = {
-        {"",                                                                  ""                      },
-        {" \t\r\n\v\f ",                                                      ""                      },
-        {"one",                                                               "one"                   },
-        {"  one\n\n two\t three ",                                            "one two three"         },
-        {"a\x1c"
-         "b\x1d"
-         "c\x1e"
-         "d\x1f"
-         "e",                                                        "a b c d e"             },
-        {"a\xc2\x85"
-         "b",                                                        "a b"                   }, /* next line */
-        {"a\xc2\xa0"
-         "b",                                                        "a b"                   }, /* no-break space */
-        {"a\xe1\x9a\x80"
-         "b",                                                        "a b"                   }, /* ogham */
-        {"a\xe2\x80\x80"
-         "b\xe2\x80\x8a"
-         "c",                                                        "a b c"                 },
-        {"a\xe2\x80\xa8"
-         "b\xe2\x80\xa9"
-         "c",                                                        "a b c"                 },
-        {"a\xe2\x80\xaf"
-         "b\xe2\x81\x9f"
-         "c\xe3\x80\x80"
-         "d",                                                        "a b c d"               },
-        {"a\xe1\xa0\x8e"
-         "b",                                                        "ab"                    }, /* U+180E: not white space, a format character */
-        {"a\x01"
-         "b\x7f"
-         "c\xc2\x9f"
-         "d",                                                        "abcd"                  },
-        {"soft\xc2\xad"
-         "hyphen",                                                   "softhyphen"            },
-        {"zero\xe2\x80\x8b"
-         "width\xe2\x80\x8d"
-         "!",                                                        "zerowidth!"            },
-        {"\xef\xbb\xbf"
-         "bom",                                                      "bom"                   },
-        {"bidi\xe2\x80\xae"
-         "x\xe2\x81\xa6",                                            "bidix"                 },
-        {"private \xee\x80\x80\xef\xa3\xbf\xf3\xb0\x80\x80\xf4\x8f\xbf\xbd.", "private ."             },
-        {"non\xef\xb7\x90\xef\xbf\xbe\xef\xbf\xbf\xf0\x9f\xbf\xbe.",          "non."                  },
-        {"tag\xf3\xa0\x80\x81\xf3\xa0\x81\xbf.",                              "tag."                  },
+        {"", ""},
+        {" \t\r\n\v\f ", ""},
+        {"one", "one"},
+        {"  one\n\n two\t three ", "one two three"},
+        {"a\x1c" "b\x1d" "c\x1e" "d\x1f" "e", "a b c d e"},
+        {"a\xc2\x85" "b", "a b" }, /* next line */
+        {"a\xc2\xa0" "b", "a b" }, /* no-break space */
+        {"a\xe1\x9a\x80" "b", "a b" }, /* ogham */
+        {"a\xe2\x80\x80" "b\xe2\x80\x8a" "c", "a b c"},
+        {"a\xe2\x80\xa8" "b\xe2\x80\xa9" "c", "a b c"},
+        {"a\xe2\x80\xaf" "b\xe2\x81\x9f" "c\xe3\x80\x80" "d", "a b c d"},
+        {"a\xe1\xa0\x8e" "b", "ab" }, /* U+180E: not white space, a format character */
+        {"a\x01" "b\x7f" "c\xc2\x9f" "d", "abcd"},
+        {"soft\xc2\xad" "hyphen", "softhyphen"},
+        {"zero\xe2\x80\x8b" "width\xe2\x80\x8d" "!", "zerowidth!"},
+        {"\xef\xbb\xbf" "bom", "bom"},
+        {"bidi\xe2\x80\xae" "x\xe2\x81\xa6", "bidix"},
+        {"private \xee\x80\x80\xef\xa3\xbf\xf3\xb0\x80\x80\xf4\x8f\xbf\xbd.", "private ."},
+        {"non\xef\xb7\x90\xef\xbf\xbe\xef\xbf\xbf\xf0\x9f\xbf\xbe.", "non."},
+        {"tag\xf3\xa0\x80\x81\xf3\xa0\x81\xbf.", "tag."},
         {"\xf0\x9f\x98\x80 caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac",
-         "\xf0\x9f\x98\x80 caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac"                                      },
-        {"a \xe2\x80\x8b b",                                                  "a  b"                  }, /* the reference splits first, drops then */
-        {"\xe2\x80\x8b\xe2\x80\x8b",                                          ""                      },
-        {"\xe2\x80\x8b \x01",                                                 ""                      },
-        {"bad\xff"
-         "byte",                                                     "bad" FFFD "byte"       },
-        {"# Head\n\n- item\n- item 2\n",                                      "# Head - item - item 2"},
+            "\xf0\x9f\x98\x80 caf\xc3\xa9 \xe6\x97\xa5\xe6\x9c\xac"},
+        {"a \xe2\x80\x8b b", "a  b" }, /* the reference splits first, drops then */
+        {"\xe2\x80\x8b\xe2\x80\x8b", ""},
+        {"\xe2\x80\x8b \x01", ""},
+        {"bad\xff" "byte", "bad" FFFD "byte"},
+        {"# Head\n\n- item\n- item 2\n", "# Head - item - item 2"},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct buf out = {0};
         text_clean(cases[i].s, &out);
@@ -215,26 +193,26 @@ Test(text, trimming_takes_unicode_white_space_from_both_ends_only)
 
 Test(text, one_line_shows_no_control_character_and_keeps_its_limit)
 {
+    /* clang-format off */
     static const struct {
         const char *s;
         size_t max;
         const char *want;
     } cases[] = {
-        {"",                                     10, ""                    },
-        {"  two \r\n lines\t",                   99, "two lines"           },
-        {"a\x1b[31mred\x07",                     99, "a [31mred"           },
-        {"a\xc2\x9b"
-         "31m",                         99, "a 31m"               }, /* CSI as one code point */
-        {"abcdef",                               3,  "abc"                 },
-        {"abcdef",                               0,  ""                    },
-        {"ab cd",                                2,  "ab"                  },
-        {"ab cd",                                3,  "ab"                  }, /* no blank at the end */
-        {"ab cd",                                4,  "ab c"                },
-        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 2,  "\xc3\xa9\xe2\x82\xac"},
-        {"x\xff"
-         "y",                           9,  "x" FFFD "y"          },
-        {"\x01\x02",                             9,  ""                    },
+        {"", 10, ""},
+        {"  two \r\n lines\t", 99, "two lines"},
+        {"a\x1b[31mred\x07", 99, "a [31mred"},
+        {"a\xc2\x9b" "31m", 99, "a 31m" }, /* CSI as one code point */
+        {"abcdef", 3, "abc"},
+        {"abcdef", 0, ""},
+        {"ab cd", 2, "ab"},
+        {"ab cd", 3, "ab" }, /* no blank at the end */
+        {"ab cd", 4, "ab c"},
+        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 2, "\xc3\xa9\xe2\x82\xac"},
+        {"x\xff" "y", 9, "x" FFFD "y"},
+        {"\x01\x02", 9, ""},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct buf out = {0};
         text_one_line(cases[i].s, cases[i].max, &out);
