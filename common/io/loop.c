@@ -72,16 +72,21 @@ void loop_free(struct loop *l)
     free(l);
 }
 
+bool loop_turn(struct loop *l)
+{
+    int wait = l->deferred.len ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE;
+    l->now_ms = clock_mono_ms();
+    if (event_base_loop(l->base, wait) < 0)
+        return false;
+    run_deferred(l);
+    return true;
+}
+
 void loop_run(struct loop *l)
 {
     l->stopping = false;
-    while (!l->stopping) {
-        l->now_ms = clock_mono_ms();
-        bool pending = l->deferred.len > 0;
-        if (event_base_loop(l->base, pending ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE) < 0)
-            break;
-        run_deferred(l);
-    }
+    while (!l->stopping && loop_turn(l))
+        ;
 }
 
 void loop_stop(struct loop *l)

@@ -26,7 +26,7 @@ static struct test_redis *server;
         int64_t end_ = harness_now_ms() + PATIENCE_MS;                                             \
         while (!(cond)) {                                                                          \
             cr_assert(harness_now_ms() < end_, "waited in vain for %s", #cond);                    \
-            event_base_loop(loop_base(loop), EVLOOP_ONCE);                                         \
+            loop_turn(loop);                                                                       \
         }                                                                                          \
     } while (0)
 
