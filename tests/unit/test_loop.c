@@ -203,7 +203,8 @@ Test(loop, timers_fire_in_the_order_of_their_time)
         timer_start(&t[i], ms[i]);
     run();
     cr_expect_str_eq(trace, "abc");
-    cr_expect_geq(clock_mono_ms() - start, 79);
+    cr_expect_geq(
+        clock_mono_ms() - start, 70); /* libevent's clock is coarse: a tick, 10 ms at most */
     for (int i = 0; i < 4; i++)
         cr_expect_not(timer_running(&t[i]));
     loop_free(loop);
