@@ -68,21 +68,21 @@ ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                   
     "What a 202 waits for: both (row and queue) or queue (the row follows).")                      \
 ROW(producers, number, "WEBHOOK_PRODUCERS", "0", 0, 256, P,                                        \
     "Intake processes; 0 is one for each core.")                                                   \
-ROW(max_body_bytes, size, "WEBHOOK_MAX_BODY_BYTES", "1m", KIB, 32 * MIB, P | W,                    \
+ROW(max_body_bytes, size, "WEBHOOK_MAX_BODY_BYTES", "1m", KIB, 32 * MIB, P,                    \
     "Largest request body.")                                                                       \
-ROW(max_header_bytes, size, "WEBHOOK_MAX_HEADER_BYTES", "16k", KIB, 256 * KIB, P | W,              \
+ROW(max_header_bytes, size, "WEBHOOK_MAX_HEADER_BYTES", "16k", KIB, 256 * KIB, P,              \
     "Largest request head.")                                                                       \
-ROW(max_connections, number, "WEBHOOK_MAX_CONNECTIONS", "4096", 1, 65536, P | W,                   \
+ROW(max_connections, number, "WEBHOOK_MAX_CONNECTIONS", "4096", 1, 65536, P,                   \
     "Connections that one process keeps open to clients.")                                         \
-ROW(header_timeout_ms, time, "WEBHOOK_HEADER_TIMEOUT", "10s", MS_SECOND, 5 * MS_MINUTE, P | W,     \
+ROW(header_timeout_ms, time, "WEBHOOK_HEADER_TIMEOUT", "10s", MS_SECOND, 5 * MS_MINUTE, P,     \
     "Time for a request head to arrive.")                                                          \
-ROW(body_timeout_ms, time, "WEBHOOK_BODY_TIMEOUT", "20s", MS_SECOND, 10 * MS_MINUTE, P | W,        \
+ROW(body_timeout_ms, time, "WEBHOOK_BODY_TIMEOUT", "20s", MS_SECOND, 10 * MS_MINUTE, P,        \
     "Time for a request body to arrive.")                                                          \
-ROW(idle_timeout_ms, time, "WEBHOOK_IDLE_TIMEOUT", "75s", MS_SECOND, MS_HOUR, P | W,               \
+ROW(idle_timeout_ms, time, "WEBHOOK_IDLE_TIMEOUT", "75s", MS_SECOND, MS_HOUR, P,               \
     "How long a connection without a request stays open.")                                         \
-ROW(spool_dir, text, "WEBHOOK_SPOOL_DIR", "/var/lib/hookline/spool", 1, 4000, P | W | C,           \
+ROW(spool_dir, text, "WEBHOOK_SPOOL_DIR", "/var/lib/hookline/spool", 1, 4000, P,           \
     "Folder for events taken in while PostgreSQL is away; made with mode 0700.")                   \
-ROW(spool_max_bytes, size, "WEBHOOK_SPOOL_MAX_BYTES", "1g", MIB, 1024 * GIB, P | W | C,            \
+ROW(spool_max_bytes, size, "WEBHOOK_SPOOL_MAX_BYTES", "1g", MIB, 1024 * GIB, P,            \
     "Size of the spool beyond which intake answers 503.")                                          \
                                                                                                    \
 GROUP("Work")                                                                                      \
@@ -92,7 +92,7 @@ ROW(concurrency, number, "WEBHOOK_CONCURRENCY", "64", 1, 16384, W,              
     "Jobs that one worker process has in hand.")                                                   \
 ROW(scraper, scraper, "WEBHOOK_SCRAPER", "firecrawl", 0, 0, W | C,                                 \
     "Who fetches a changed page: Firecrawl, or the worker itself.")                                \
-ROW(index, index, "WEBHOOK_INDEX", "postgres", 0, 0, P | W | C,                                    \
+ROW(index, index, "WEBHOOK_INDEX", "postgres", 0, 0, W,                                    \
     "Where fetched pages are indexed.")                                                            \
 ROW(firecrawl_api_url, web_url, "WEBHOOK_FIRECRAWL_API_URL FIRECRAWL_API_URL",                     \
     "http://firecrawl:3002", 1, 2048, W | C,                                                       \
@@ -120,11 +120,11 @@ ROW(retry_max_ms, time, "WEBHOOK_RETRY_MAX", "15m", MS_SECOND, 24 * MS_HOUR, W |
     "Longest pause between retries.")                                                              \
                                                                                                    \
 GROUP("Processes")                                                                                 \
-ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, P | W | C,             \
+ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, W,             \
     "A worker process silent for this long is dead.")                                              \
 ROW(watchdog_ms, time_or_off, "WEBHOOK_WATCHDOG_SECONDS", "30s", MS_SECOND, MS_HOUR, P | W,        \
     "A process whose loop stands still for this long is killed; 0 = never.")                       \
-ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, P | W,                    \
+ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, W,                    \
     "Time that work in hand gets after SIGTERM.")                                                  \
                                                                                                    \
 GROUP("PostgreSQL connections")                                                                    \

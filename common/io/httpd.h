@@ -78,7 +78,7 @@ void httpd_reply_detail(struct httpd_req *req, int status, const char *fmt, ...)
 bool httpd_client_gone(const struct httpd_req *req);
 
 /* Answers made by httpd itself, JSON like the contract's section 1.1: 400 {"detail":"Bad Request: <fault>"},
- * 404 {"detail":"Not Found"}, 405 {"detail":"Method Not Allowed"} with Allow, 408, 411, 413, 414, 417,
+ * 404 {"detail":"Not Found"}, 405 {"detail":"Method Not Allowed"} with Allow, 408, 413, 414, 417,
  * 431, 501, 505; 307 with an absolute Location for one extra trailing slash on a GET route that
  * lacks HTTPD_ANY_SLASH. */
 

@@ -208,6 +208,12 @@ static bool make_dir(const char *dir, struct hl_err *err)
     return false;
 }
 
+static bool is_segment(const char *name)
+{
+    size_t len = strlen(name);
+    return len > 4 && strcmp(name + len - 4, ".seg") == 0;
+}
+
 /* Bytes of all segments in the folder, whoever owns them. */
 static int64_t folder_bytes(const struct spool *s)
 {
@@ -215,7 +221,7 @@ static int64_t folder_bytes(const struct spool *s)
     DIR *d = opendir(s->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (strstr(e->d_name, ".seg") && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+        if (is_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
             sum += st.st_size;
     }
     if (d)
@@ -447,8 +453,7 @@ int spool_adopt(struct spool *s)
     int n = 0;
     DIR *d = opendir(s->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
-        size_t len = strlen(e->d_name);
-        if (len > 4 && strcmp(e->d_name + len - 4, ".seg") == 0)
+        if (is_segment(e->d_name))
             n += adopt_one(s, e->d_name);
     }
     if (d)

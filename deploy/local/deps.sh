@@ -25,7 +25,8 @@ postgresql postgres
 redis-server redis-server
 procps ps
 util-linux setpriv'
-test_deps='libcriterion-dev criterion'
+test_deps='libcriterion-dev criterion
+apprise apprise'
 dev_deps='clang clang
 clang-format clang-format
 clang-tidy clang-tidy
