@@ -802,7 +802,7 @@ Test(intake, events_are_kept_while_postgres_hangs)
     stop(&w);
 }
 
-Test(intake, events_are_kept_while_the_disk_of_postgres_takes_no_commit)
+Test(intake, a_row_that_postgres_refuses_is_a_dead_letter_and_holds_up_nobody)
 {
     struct world w = start();
     sql_exec(
@@ -1182,6 +1182,16 @@ Test(intake, sigterm_loses_no_request_under_way)
 
 /* --- secrets ------------------------------------------------------------------------------------------------------------------- */
 
+static void expect_no_secret(struct test_proc *p)
+{
+    static const char *const secrets[] = {SECRET, "forty-characters", BASIC, PASSWORD,
+        "redis-password", "feedface", BODY_DIGEST, "body-never"};
+    const char *log = test_proc_log(p);
+    cr_expect(strstr(log, "webhook_refused"), "it does log refusals");
+    for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
+        cr_expect(!strstr(log, secrets[i]), "%s is in the log", secrets[i]);
+}
+
 Test(intake, no_secret_is_ever_logged)
 {
     struct test_pg *pg = test_pg_start();
@@ -1211,15 +1221,21 @@ Test(intake, no_secret_is_ever_logged)
     test_pg_restart(w.pg);
     test_redis_restart(w.redis);
     WAIT_FOR(healthy(&w), 30000);
-    /* a wrong password: both stores refuse, in their own words */
     test_proc_signal(w.producer, SIGTERM);
     cr_assert_eq(test_proc_wait(w.producer, 30000), 0);
-    const char *log = test_proc_log(w.producer);
-    static const char *const secrets[] = {SECRET, "forty-characters", BASIC, PASSWORD,
-        "redis-password", "feedface", BODY_DIGEST, "body-never"};
-    cr_assert(strstr(log, "webhook_refused"), "it does log refusals");
-    for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++)
-        cr_expect(!strstr(log, secrets[i]), "%s is in the log", secrets[i]);
+    expect_no_secret(w.producer);
+
+    w.database = text_of("%s-absent", w.database);
+    const char *const refused[] = {
+        text_of("WEBHOOK_REDIS_URL=redis://:redis-password-but-wrong@%s", address), NULL};
+    start_producer(&w, refused); /* both stores refuse, in their own words */
+    WAIT_FOR(like(health(&w), HEALTH("degraded", UNHEALTHY, UNHEALTHY)), 20000);
+    struct test_reply r = post_event(&w, "w");
+    accepted_without_row(&r);
+    test_proc_signal(w.producer, SIGTERM);
+    cr_assert_eq(test_proc_wait(w.producer, 30000), 0);
+    cr_expect(!test_proc_logged(w.producer, "redis-password"));
+    cr_expect(!test_proc_logged(w.producer, PASSWORD));
     test_redis_free(w.redis);
     test_pg_free(w.pg);
     close(w.fd);
