@@ -173,21 +173,25 @@ static bool read_query(const struct hook_input *in, struct payload *p)
     return false;
 }
 
-/* A body that is a payload adds its fields; the text of an envelope, or any other body, is the snapshot. */
+/* A body that is a payload, in an envelope or not, adds its fields; any other text is the snapshot. */
 static void read_any_body(const struct hook_input *in, struct payload *p)
 {
     struct hl_err ignored;
     struct buf text = {0};
     json_t *obj = json_parse(in->body, in->len, &ignored);
     const char *message = json_is_object(obj) ? envelope_message(obj) : NULL;
+    json_t *inner = message ? json_parse(message, strlen(message), &ignored) : json_incref(obj);
 
-    if (message)
+    if (json_is_object(inner))
+        take_object(inner, p, &ignored);
+    if (!p->snapshot && message)
         buf_puts(&text, message);
-    else if (!json_is_object(obj) || take_object(obj, p, &ignored) != HL_OK || !p->snapshot)
+    else if (!p->snapshot)
         text_append_utf8(&text, in->body, in->len);
-    if (!p->snapshot && text.len)
+    if (text.len)
         p->snapshot = buf_detach(&text);
     buf_release(&text);
+    json_decref(inner);
     json_decref(obj);
 }
 

@@ -159,15 +159,16 @@ static bool open_stores(struct server *s, struct hl_err *err)
         .command_timeout_ms = 2000,
         .max_pending = 65536};
 
-    s->offload = offload_new(s->loop, err);
-    s->pool = s->offload ? dbpool_new(s->loop, s->offload, &db, err) : NULL;
-    s->redis = s->pool ? redis_new(s->loop, s->offload, &redis, err) : NULL;
+    s->names = offload_new(s->loop, err);
+    s->disk = s->names ? offload_new(s->loop, err) : NULL;
+    s->pool = s->disk ? dbpool_new(s->loop, s->names, &db, err) : NULL;
+    s->redis = s->pool ? redis_new(s->loop, s->names, &redis, err) : NULL;
     if (!s->redis)
         return false;
     s->store = store_new(s->loop, s->pool, NULL, STORE_TIMEOUT_MS);
     s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, NULL);
     redis_on_state(s->redis, redis_state, s);
-    s->spool = spool_open(s->loop, s->offload, cfg->spool_dir, cfg->spool_max_bytes, err);
+    s->spool = spool_open(s->loop, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
     return s->spool != NULL;
 }
 
@@ -200,7 +201,8 @@ static void close_all(struct server *s)
     forward_free(s->forward);
     store_free(s->store);
     queue_free(s->queue);
-    offload_free(s->offload);
+    offload_free(s->names);
+    offload_free(s->disk);
     spool_close(s->spool);
     loop_free(s->loop);
 }

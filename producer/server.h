@@ -14,7 +14,7 @@ struct forward;
 struct server {
     const struct config *cfg;
     struct loop *loop;
-    struct offload *offload;
+    struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
     struct dbpool *pool;
     struct store *store;
     struct redis *redis;

@@ -118,7 +118,8 @@ static void cut_tail(struct segment *g, int64_t size)
     free(path);
 }
 
-/* Finds the end of the last whole frame, window by window. */
+/* Finds the end of the last whole frame, window by window. False: no segment, or one that cannot be
+ * read now: it is left as it is. */
 static bool scan(struct segment *g)
 {
     enum { WINDOW = 4 * 1024 * 1024 };
@@ -136,8 +137,10 @@ static bool scan(struct segment *g)
     while (whole && g->end < st.st_size) {
         int64_t left = st.st_size - g->end;
         size_t len = left < WINDOW ? (size_t)left : WINDOW;
-        if (!load(g->fd, g->end, len, &b))
-            break;
+        if (!load(g->fd, g->end, len, &b)) {
+            buf_release(&b);
+            return false;
+        }
         size_t at = 0;
         for (size_t n; (n = frame_at(b.data + at, len - at)); at += n)
             ;

@@ -1,0 +1,140 @@
+/* Who may post: signatures by the vectors of reference contract section 2, tokens in three forms. */
+#include "producer/gate.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+#define KEY   "0123456789abcdef0123456789abcdef"
+#define TOKEN "an-intake-token-of-forty-characters-0123"
+#define BODY                                                                                       \
+    "{\"watch_id\":\"w1\",\"watch_url\":\"https://example.com/"                                    \
+    "a\",\"detected_at\":\"2026-01-02T03:04:05Z\"}"
+#define DIGEST "6c0a05ebbc364ab5b4bab85e4d3cf7af661cd77872f6f215331b0a9092808599"
+#define CRAWL_BODY                                                                                 \
+    "{\"success\":true,\"type\":\"crawl.started\",\"id\":\"c1\",\"data\":[],\"metadata\":{"        \
+    "\"url\":\"https://example.com\"}}"
+
+static const struct gate with_token = {.secret = KEY, .token = TOKEN};
+static const struct gate without_token = {.secret = KEY};
+
+static enum gate_verdict check_signed(const char *body, const char *signature)
+{
+    return gate_check(&without_token,
+        &(struct gate_request){.signature = signature, .body = body, .len = strlen(body)});
+}
+
+Test(gate, the_contracts_vectors_are_right)
+{
+    static const struct {
+        const char *body, *digest;
+    } vectors[] = {
+        {BODY,       DIGEST                                                            },
+        {CRAWL_BODY, "02d0f5f5789a953f933b7c92a5a83f9478561f2919429db75669fe340aa1a085"},
+        {"",         "796cd3078af14636753d26b3b5555422ff55a3e261cf847b48e95371b9bd0aa2"},
+    };
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++)
+        cr_expect_eq(
+            check_signed(vectors[i].body, vectors[i].digest), GATE_SIGNED, "%s", vectors[i].body);
+}
+
+Test(gate, a_signature_is_taken_with_and_without_its_prefix_and_nothing_else)
+{
+    static const struct {
+        const char *signature;
+        enum gate_verdict verdict;
+    } rows[] = {
+        {DIGEST,                                                             GATE_SIGNED       },
+        {"sha256=" DIGEST,                                                   GATE_SIGNED       },
+        {"sha256=sha256=" DIGEST,                                            GATE_SIGNED       },
+        {DIGEST "sha256=",                                                   GATE_SIGNED       }, /* every occurrence is removed */
+        {"sha256=",                                                          GATE_BAD_SIGNATURE},
+        {"SHA256=" DIGEST,                                                   GATE_BAD_SIGNATURE},
+        {"6C0A05EBBC364AB5B4BAB85E4D3CF7AF661CD77872F6F215331B0A9092808599", GATE_BAD_SIGNATURE},
+        {"6c0a05ebbc364ab5b4bab85e4d3cf7af661cd77872f6f215331b0a909280859",  GATE_BAD_SIGNATURE},
+        {DIGEST "0",                                                         GATE_BAD_SIGNATURE},
+        {DIGEST ", " DIGEST,                                                 GATE_BAD_SIGNATURE}, /* the header twice */
+        {"\xc3\xa9",                                                         GATE_BAD_SIGNATURE}, /* a 500 in the original */
+        {TOKEN,                                                              GATE_BAD_SIGNATURE},
+        {"",                                                                 GATE_MISSING      },
+        {NULL,                                                               GATE_MISSING      },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        cr_expect_eq(check_signed(BODY, rows[i].signature), rows[i].verdict, "row %zu: %s", i,
+            rows[i].signature ? rows[i].signature : "(none)");
+}
+
+Test(gate, a_signature_covers_every_byte_of_the_body)
+{
+    char body[] = BODY;
+    for (size_t i = 0; i < sizeof(body) - 1; i++) {
+        body[i] ^= 1;
+        cr_expect_eq(check_signed(body, DIGEST), GATE_BAD_SIGNATURE, "byte %zu", i);
+        body[i] ^= 1;
+    }
+    cr_expect_eq(check_signed(BODY " ", DIGEST), GATE_BAD_SIGNATURE);
+}
+
+/* user:TOKEN, :TOKEN, user:TOKEN with the last character missing, user (no colon) */
+#define BASIC       "dXNlcjphbi1pbnRha2UtdG9rZW4tb2YtZm9ydHktY2hhcmFjdGVycy0wMTIz"
+#define BASIC_EMPTY "OmFuLWludGFrZS10b2tlbi1vZi1mb3J0eS1jaGFyYWN0ZXJzLTAxMjM="
+#define BASIC_SHORT "dXNlcjphbi1pbnRha2UtdG9rZW4tb2YtZm9ydHktY2hhcmFjdGVycy0wMTI="
+
+static const struct token_row {
+    const char *authorization, *webhook_token;
+    enum gate_verdict verdict;
+} token_rows[] = {
+    {"Bearer " TOKEN,      NULL,                                       GATE_TOKEN    },
+    {"bearer " TOKEN,      NULL,                                       GATE_TOKEN    },
+    {"Basic " BASIC,       NULL,                                       GATE_TOKEN    },
+    {"basic " BASIC_EMPTY, NULL,                                       GATE_TOKEN    },
+    {NULL,                 TOKEN,                                      GATE_TOKEN    },
+    {"Bearer wrong",       TOKEN,                                      GATE_TOKEN    }, /* the header of our own speaks first */
+    {"Bearer " TOKEN "x",  NULL,                                       GATE_BAD_TOKEN},
+    {"Bearer  " TOKEN,     NULL,                                       GATE_BAD_TOKEN},
+    {"Bearer ",            NULL,                                       GATE_BAD_TOKEN},
+    {"Bearer",             NULL,                                       GATE_BAD_TOKEN},
+    {TOKEN,                NULL,                                       GATE_BAD_TOKEN},
+    {"Digest " TOKEN,      NULL,                                       GATE_BAD_TOKEN},
+    {"Basic " BASIC_SHORT, NULL,                                       GATE_BAD_TOKEN},
+    {"Basic dXNlcg==",     NULL,                                       GATE_BAD_TOKEN}, /* no colon */
+    {"Basic dXNlcjo=",     NULL,                                       GATE_BAD_TOKEN}, /* no password */
+    {"Basic ",             NULL,                                       GATE_BAD_TOKEN},
+    {"Basic " BASIC "A",   NULL,                                       GATE_BAD_TOKEN}, /* not base64 */
+    {"Basic !!!!",         NULL,                                       GATE_BAD_TOKEN},
+    {NULL,                 "an-intake-token-of-forty-characters-012",  GATE_BAD_TOKEN},
+    {NULL,                 TOKEN "4",                                  GATE_BAD_TOKEN},
+    {NULL,                 "AN-INTAKE-TOKEN-OF-FORTY-CHARACTERS-0123", GATE_BAD_TOKEN},
+    {NULL,                 "",                                         GATE_BAD_TOKEN},
+    {NULL,                 KEY,                                        GATE_BAD_TOKEN}, /* the key of the signatures is no token */
+    {NULL,                 NULL,                                       GATE_MISSING  },
+};
+
+Test(gate, a_token_is_taken_in_three_forms)
+{
+    for (size_t i = 0; i < sizeof(token_rows) / sizeof(token_rows[0]); i++) {
+        const struct token_row *row = &token_rows[i];
+        struct gate_request r = {
+            .authorization = row->authorization, .webhook_token = row->webhook_token, .body = ""};
+        cr_expect_eq(gate_check(&with_token, &r), row->verdict, "row %zu", i);
+    }
+}
+
+Test(gate, no_token_counts_unless_one_is_set)
+{
+    for (size_t i = 0; i < sizeof(token_rows) / sizeof(token_rows[0]); i++) {
+        struct gate_request r = {.authorization = token_rows[i].authorization,
+            .webhook_token = token_rows[i].webhook_token,
+            .body = ""};
+        cr_expect_eq(gate_check(&without_token, &r), GATE_MISSING, "row %zu", i);
+    }
+}
+
+Test(gate, a_signature_decides_alone_where_one_is_given)
+{
+    struct gate_request r = {
+        .signature = "0000", .webhook_token = TOKEN, .body = BODY, .len = strlen(BODY)};
+    cr_assert_eq(gate_check(&with_token, &r), GATE_BAD_SIGNATURE);
+    r.signature = DIGEST;
+    r.webhook_token = "wrong";
+    cr_assert_eq(gate_check(&with_token, &r), GATE_SIGNED);
+}
