@@ -23,7 +23,7 @@ enum {
     READ_RETRY_MS = 500,
     HEARTBEAT_MS = 500,
     SCHEMA_CHECK_MS = 1000,
-    LEAVE_MS = 5000, /* handing back the last entries and resigning */
+    LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
     NBUCKETS = 1024,
 };
 
@@ -132,6 +132,29 @@ static bool may_work(void *ctx)
 
 /* --- reading ----------------------------------------------------------------------------------------------- */
 
+struct handed_back {
+    struct queue_req req;
+    struct change_event ev;
+};
+
+static void hand_back_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct handed_back *h = req->ctx;
+    (void)rc; /* left pending it goes back when we leave; a queued row without a job is published */
+    (void)err;
+    event_release(&h->ev);
+    free(h);
+}
+
+/* The job goes back to the stream, for whoever reads next. Takes *ev. */
+static void hand_back(struct child *c, struct change_event *ev)
+{
+    struct handed_back *h = mem_new(struct handed_back);
+    h->ev = *ev;
+    h->req = (struct queue_req){.ev = &h->ev, .done = hand_back_done, .ctx = h};
+    queue_do(c->wires.queue, QUEUE_REQUEUE, &h->req);
+}
+
 static void start_job(struct child *c, const struct queue_entry *e)
 {
     struct change_event ev;
@@ -149,9 +172,16 @@ static void start_job(struct child *c, const struct queue_entry *e)
         queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg);
         return;
     }
-    if (in_flight(c, &ev.id) ||
-        !c->nfree) { /* read again after a reconnect; the rest comes later */
-        c->read_own |= !c->nfree;
+    if (in_flight(c, &ev.id)) { /* read again after a reconnect */
+        event_release(&ev);
+        return;
+    }
+    if (c->draining) { /* the read was under way when the signal came */
+        hand_back(c, &ev);
+        return;
+    }
+    if (!c->nfree) { /* the rest comes later */
+        c->read_own = true;
         event_release(&ev);
         return;
     }
@@ -270,31 +300,16 @@ static void lease_dead(void *ctx)
     loop_stop(c->wires.loop);
 }
 
-struct freed {
-    struct queue_req req;
-    struct change_event ev;
-};
-
-static void freed_requeued(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
-{
-    struct freed *f = req->ctx;
-    (void)rc; /* the janitor publishes queued rows without a job */
-    (void)err;
-    event_release(&f->ev);
-    free(f);
-}
-
 static void lease_freed(const struct change_event *ev, void *ctx)
 {
     struct child *c = ctx;
-    struct freed *f = mem_new(struct freed);
+    struct change_event copy;
     char id[UUID_STRLEN + 1];
 
     uuid_format(&ev->id, id);
     log_warn("claim_returned", LOG_S("event_id", id));
-    event_copy(&f->ev, ev);
-    f->req = (struct queue_req){.ev = &f->ev, .done = freed_requeued, .ctx = f};
-    queue_do(c->wires.queue, QUEUE_REQUEUE, &f->req);
+    event_copy(&copy, ev);
+    hand_back(c, &copy);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------- */
@@ -316,13 +331,13 @@ static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
     loop_stop(c->wires.loop);
 }
 
-static void handed_back(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 {
     struct child *c = ctx;
     if (moved)
         log_info("entries_handed_back", LOG_I("entries", moved));
     if (rc == HL_OK && left)
-        queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
+        queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
     else
         store_resign(c->lease_store, resigned, c);
 }
@@ -333,10 +348,11 @@ static void leave_if_idle(struct child *c)
     if (!c->draining || c->leaving || c->jobs.len)
         return;
     c->leaving = true;
-    timer_start(&c->leave_limit, LEAVE_MS);
+    if (!timer_running(&c->leave_limit))
+        timer_start(&c->leave_limit, LEAVE_MS);
     redis_free(c->reader);
     c->reader = NULL;
-    queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
+    queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
 }
 
 static void idle_now(void *ctx)
