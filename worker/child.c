@@ -70,14 +70,15 @@ static struct list *bucket_of(struct child *c, const struct uuid *id)
     return &c->buckets[(id->b[14] << 8 | id->b[15]) % NBUCKETS];
 }
 
-static bool in_flight(struct child *c, const struct uuid *id)
+static struct job *job_in_flight(struct child *c, const struct uuid *id)
 {
     LIST_EACH(bucket_of(c, id), n)
     {
-        if (uuid_equal(job_id(job_of(LIST_OF(n, struct job_link, bucket))), id))
-            return true;
+        struct job *j = job_of(LIST_OF(n, struct job_link, bucket));
+        if (uuid_equal(job_id(j), id))
+            return j;
     }
-    return false;
+    return NULL;
 }
 
 /* The job's line in shared memory is where the supervisor finds it should we die. */
@@ -111,6 +112,7 @@ static void leave_if_idle(struct child *c);
 static void job_done(struct job *j, void *ctx)
 {
     struct child *c = ctx;
+    c->read_own |= job_link(j)->again;
     job_remove(c, j);
     leave_if_idle(c);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
@@ -172,7 +174,9 @@ static void start_job(struct child *c, const struct queue_entry *e)
         queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg);
         return;
     }
-    if (in_flight(c, &ev.id)) { /* read again after a reconnect */
+    struct job *same = job_in_flight(c, &ev.id);
+    if (same) { /* read again after a reconnect; a second entry is looked at when the first job ends */
+        job_link(same)->again |= strcmp(job_entry(same), e->entry) != 0;
         event_release(&ev);
         return;
     }

@@ -427,6 +427,11 @@ const struct uuid *job_id(const struct job *j)
     return &j->ev.id;
 }
 
+const char *job_entry(const struct job *j)
+{
+    return j->entry;
+}
+
 enum job_state job_state(const struct job *j)
 {
     return j->state;
