@@ -453,7 +453,9 @@ int janitor_run(struct prefork_slot *slot, struct fleet *fleet)
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_CONFIG;
     }
-    j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2 + SWEEP_MAX_MS);
+    /* Sweeps are at most a quarter of a lease apart: twice that is an outage, and after one as short as
+     * that a worker still has time to renew. */
+    j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);
