@@ -38,8 +38,8 @@ int rig_ctl(struct rig *r, const char *const *args, const char **out);
 
 /* Posts a signed event about RIG_SITE + path; fails the test unless it is accepted. */
 struct rig_id rig_post(struct rig *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* The same without assertions, for forked posters: the answer's status. */
-int rig_try_post(struct rig *r, const char *path);
+/* The same without assertions, for forked posters; false unless accepted. */
+bool rig_try_post(struct rig *r, const char *path, struct rig_id *id);
 
 /* Columns of the event's row as text; "" for NULL and when there is no row. */
 const char *rig_row(struct rig *r, struct rig_id id, const char *columns);
