@@ -202,6 +202,19 @@ Test(worker, a_page_that_fails_twice_is_completed_by_the_third_attempt)
     cr_expect_str_empty(rig_dead_letter(&r, id.text));
 }
 
+/* The limit is a lease less than WEBHOOK_JOB_TIMEOUT: here 6 s. */
+Test(worker, a_scrape_beyond_the_job_limit_is_charged_and_ends_the_event)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1,
+        RIG_ENV("WEBHOOK_JOB_TIMEOUT=10", "WEBHOOK_LEASE_SECONDS=4", "WEBHOOK_SCRAPE_TIMEOUT=9",
+            "WEBHOOK_MAX_ATTEMPTS=1"));
+    struct rig_id id = rig_post(&r, "/hang/limit");
+    expect_failed(&r, id, "/hang/limit", "failed: job timeout after 0 minutes", "job timeout", 1);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 /* --- one page, several events ------------------------------------------------------------------------ */
 
 Test(worker, a_backlog_of_ten_events_of_one_page_costs_one_scrape)

@@ -101,6 +101,35 @@ Test(worker_outage, a_postgres_that_hangs_declares_nobody_dead)
     cr_expect_not(test_proc_logged(fleet, "declared_dead"), "%s", test_proc_log(fleet));
 }
 
+Test(worker_outage, a_postgres_that_hangs_before_the_claim)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    test_pg_pause(r.pg);
+    struct rig_id id = rig_post(&r, "/ok/hanging"); /* in the spool, and in Redis */
+    WAIT_FOR(rig_pending(&r) == 1 || test_proc_logged(fleet, "\"lease_fenced\""), SOON);
+    test_pg_resume(r.pg);
+    expect_completed_once(&r, id);
+}
+
+Test(worker_outage, drained_while_postgres_is_away)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV(LONG_LEASE, "WEBHOOK_DRAIN_TIMEOUT=1"));
+    struct rig_id id = rig_post(&r, "/hold/drained");
+    WAIT_FOR(rig_scrapes(&r, "/hold/drained") == 1, SOON);
+    test_pg_kill(r.pg);
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    test_pg_restart(r.pg);
+    rig_release(&r);
+    rig_fleet(&r, 1, NULL);
+    expect_completed_once(&r, id);
+    WAIT_FOR(rig_only_living(&r, 1), SOON);
+}
+
 Test(worker_outage, postgres_restarts_under_a_load_of_events)
 {
     struct rig r;
