@@ -215,7 +215,8 @@ static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
         log_warn("zombie_reaped", LOG_S("event_id", db_text(rows, i, 0)), LOG_S("status", status));
         move_row(j, rows, i, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
     }
-    j->again |= PQntuples(rows) == REAP_MAX;
+    if (PQntuples(rows) == REAP_MAX)
+        j->step--; /* all of them, before their entries go to others: who claims counts no starts */
     j->page_done = true;
     page_end(j);
 }
