@@ -239,3 +239,23 @@ Test(worker_kill, of_the_janitor_starts_another_that_works_on)
     WAIT_FOR(is_completed(&r, id), LONG_BEFORE_LEASE);
     expect_clean(&r, 1);
 }
+
+/* More than the janitor reaps at once: all of them before any entry goes to another process, which would
+ * claim past the limit of starts. */
+Test(worker_kill, of_a_process_with_many_jobs_reaps_every_one)
+{
+    enum { MANY = 600 };
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, RIG_ENV(LONG_LEASE, "WEBHOOK_CONCURRENCY=1000", "WEBHOOK_MAX_STARTS=1"));
+    for (int i = 0; i < MANY; i++)
+        rig_post(&r, "/hold/many/%d", i);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'in_progress'") == MANY, SOON);
+    kill(rig_worker(&r), SIGKILL);
+    WAIT_FOR(rig_rows(&r, "rescrape_status LIKE 'failed: %'") == MANY, LONG_BEFORE_LEASE);
+    cr_expect_eq(
+        rig_rows(&r, "claim_epoch = 2 AND rescrape_status = 'failed: worker died 1 times'"), MANY,
+        "claimed once, reaped once");
+    WAIT_FOR(redis_int(r.redis, "XLEN {hookline}:dead") == MANY, SOON);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
