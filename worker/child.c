@@ -23,7 +23,7 @@ enum {
     READ_RETRY_MS = 500,
     HEARTBEAT_MS = 500,
     SCHEMA_CHECK_MS = 1000,
-    LEAVE_MS = 5000, /* handing back the last entries and resigning */
+    LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
     NBUCKETS = 1024,
 };
 
@@ -70,14 +70,15 @@ static struct list *bucket_of(struct child *c, const struct uuid *id)
     return &c->buckets[(id->b[14] << 8 | id->b[15]) % NBUCKETS];
 }
 
-static bool in_flight(struct child *c, const struct uuid *id)
+static struct job *job_in_flight(struct child *c, const struct uuid *id)
 {
     LIST_EACH(bucket_of(c, id), n)
     {
-        if (uuid_equal(job_id(job_of(LIST_OF(n, struct job_link, bucket))), id))
-            return true;
+        struct job *j = job_of(LIST_OF(n, struct job_link, bucket));
+        if (uuid_equal(job_id(j), id))
+            return j;
     }
-    return false;
+    return NULL;
 }
 
 /* The job's line in shared memory is where the supervisor finds it should we die. */
@@ -111,6 +112,7 @@ static void leave_if_idle(struct child *c);
 static void job_done(struct job *j, void *ctx)
 {
     struct child *c = ctx;
+    c->read_own |= job_link(j)->again;
     job_remove(c, j);
     leave_if_idle(c);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
@@ -132,6 +134,29 @@ static bool may_work(void *ctx)
 
 /* --- reading ----------------------------------------------------------------------------------------------- */
 
+struct handed_back {
+    struct queue_req req;
+    struct change_event ev;
+};
+
+static void hand_back_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct handed_back *h = req->ctx;
+    (void)rc; /* left pending it goes back when we leave; a queued row without a job is published */
+    (void)err;
+    event_release(&h->ev);
+    free(h);
+}
+
+/* The job goes back to the stream, for whoever reads next. Takes *ev. */
+static void hand_back(struct child *c, struct change_event *ev)
+{
+    struct handed_back *h = mem_new(struct handed_back);
+    h->ev = *ev;
+    h->req = (struct queue_req){.ev = &h->ev, .done = hand_back_done, .ctx = h};
+    queue_do(c->wires.queue, QUEUE_REQUEUE, &h->req);
+}
+
 static void start_job(struct child *c, const struct queue_entry *e)
 {
     struct change_event ev;
@@ -149,9 +174,18 @@ static void start_job(struct child *c, const struct queue_entry *e)
         queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg);
         return;
     }
-    if (in_flight(c, &ev.id) ||
-        !c->nfree) { /* read again after a reconnect; the rest comes later */
-        c->read_own |= !c->nfree;
+    struct job *same = job_in_flight(c, &ev.id);
+    if (same) { /* read again after a reconnect; a second entry is looked at when the first job ends */
+        job_link(same)->again |= strcmp(job_entry(same), e->entry) != 0;
+        event_release(&ev);
+        return;
+    }
+    if (c->draining) { /* the read was under way when the signal came */
+        hand_back(c, &ev);
+        return;
+    }
+    if (!c->nfree) { /* the rest comes later */
+        c->read_own = true;
         event_release(&ev);
         return;
     }
@@ -270,31 +304,16 @@ static void lease_dead(void *ctx)
     loop_stop(c->wires.loop);
 }
 
-struct freed {
-    struct queue_req req;
-    struct change_event ev;
-};
-
-static void freed_requeued(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
-{
-    struct freed *f = req->ctx;
-    (void)rc; /* the janitor publishes queued rows without a job */
-    (void)err;
-    event_release(&f->ev);
-    free(f);
-}
-
 static void lease_freed(const struct change_event *ev, void *ctx)
 {
     struct child *c = ctx;
-    struct freed *f = mem_new(struct freed);
+    struct change_event copy;
     char id[UUID_STRLEN + 1];
 
     uuid_format(&ev->id, id);
     log_warn("claim_returned", LOG_S("event_id", id));
-    event_copy(&f->ev, ev);
-    f->req = (struct queue_req){.ev = &f->ev, .done = freed_requeued, .ctx = f};
-    queue_do(c->wires.queue, QUEUE_REQUEUE, &f->req);
+    event_copy(&copy, ev);
+    hand_back(c, &copy);
 }
 
 /* --- the end -------------------------------------------------------------------------------------------------- */
@@ -316,13 +335,13 @@ static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
     loop_stop(c->wires.loop);
 }
 
-static void handed_back(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 {
     struct child *c = ctx;
     if (moved)
         log_info("entries_handed_back", LOG_I("entries", moved));
     if (rc == HL_OK && left)
-        queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
+        queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
     else
         store_resign(c->lease_store, resigned, c);
 }
@@ -333,10 +352,11 @@ static void leave_if_idle(struct child *c)
     if (!c->draining || c->leaving || c->jobs.len)
         return;
     c->leaving = true;
-    timer_start(&c->leave_limit, LEAVE_MS);
+    if (!timer_running(&c->leave_limit))
+        timer_start(&c->leave_limit, LEAVE_MS);
     redis_free(c->reader);
     c->reader = NULL;
-    queue_takeover(c->wires.queue, c->instance, READ_COUNT, handed_back, c);
+    queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
 }
 
 static void idle_now(void *ctx)
@@ -478,9 +498,12 @@ static void tear_down(struct child *c)
 
 int child_run(struct prefork_slot *slot, struct fleet *fleet)
 {
-    struct child c = {.cfg = fleet_config(fleet), .slot = slot, .exit_code = EXIT_FAILURE};
+    static struct child c; /* static: what is in flight at the end is no leak */
     struct hl_err err = {0};
 
+    c.cfg = fleet_config(fleet);
+    c.slot = slot;
+    c.exit_code = EXIT_FAILURE;
     c.held = (struct held *)(void *)slot->extra;
     list_init(&c.jobs);
     for (int i = 0; i < NBUCKETS; i++)

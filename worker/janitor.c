@@ -215,7 +215,8 @@ static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
         log_warn("zombie_reaped", LOG_S("event_id", db_text(rows, i, 0)), LOG_S("status", status));
         move_row(j, rows, i, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
     }
-    j->again |= PQntuples(rows) == REAP_MAX;
+    if (PQntuples(rows) == REAP_MAX)
+        j->step--; /* all of them, before their entries go to others: who claims counts no starts */
     j->page_done = true;
     page_end(j);
 }
@@ -446,14 +447,19 @@ static void tear_down(struct janitor *j)
 
 int janitor_run(struct prefork_slot *slot, struct fleet *fleet)
 {
-    struct janitor j = {.cfg = fleet_config(fleet), .slot = slot, .fleet = fleet};
+    static struct janitor j; /* static: what is in flight at the end is no leak */
     struct hl_err err = {0};
 
+    j.cfg = fleet_config(fleet);
+    j.slot = slot;
+    j.fleet = fleet;
     if (!wires_open(&j.wires, j.cfg, "janitor", false, CONNECTIONS, &err)) {
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_CONFIG;
     }
-    j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2 + SWEEP_MAX_MS);
+    /* Sweeps are at most a quarter of a lease apart: twice that is an outage, and after one as short as
+     * that a worker still has time to renew. */
+    j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);

@@ -21,6 +21,7 @@ enum {
     WAIT_MS = 2000,         /* a busy URL is looked at again after ... */
     MAX_STATUS_CHARS = 50,  /* width of rescrape_status */
     MAX_ERROR_BYTES = 4096, /* of metadata.error */
+    MS_PER_MINUTE = 60000,
 };
 
 /* What SETTLE tells Redis. */
@@ -387,12 +388,23 @@ static void job_step(struct job *j, enum job_event ev)
     on_enter[j->state](j);
 }
 
+/* A scrape that takes so long is a failure of the page, and charged: given back it would run for ever. */
 static void limit_reached(void *ctx)
 {
     struct job *j = ctx;
     log_error(
         "job_over_limit", LOG_S("url", j->ev.watch_url), LOG_S("step", job_state_name(j->state)));
-    job_abort(j);
+    if (j->state != JOB_SCRAPE) {
+        job_abort(j);
+        return;
+    }
+    scrape_cancel(j->scrape);
+    j->scrape = NULL;
+    j->retryable = true;
+    free(j->reason);
+    j->reason = mem_printf(
+        "job timeout after %lld minutes", (long long)j->env->cfg->job_timeout_ms / MS_PER_MINUTE);
+    job_step(j, EV_RETRY);
 }
 
 struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry)
@@ -425,6 +437,11 @@ void job_abort(struct job *j)
 const struct uuid *job_id(const struct job *j)
 {
     return &j->ev.id;
+}
+
+const char *job_entry(const struct job *j)
+{
+    return j->entry;
 }
 
 enum job_state job_state(const struct job *j)

@@ -30,12 +30,14 @@ struct job *job_start(const struct job_env *env, struct change_event *ev, const 
 void job_abort(struct job *j);
 
 const struct uuid *job_id(const struct job *j);
+const char *job_entry(const struct job *j); /* "" = none */
 enum job_state job_state(const struct job *j);
 
-/* The owner's: its lists, and a mark of its own. */
+/* The owner's: its lists, and marks of its own. */
 struct job_link {
     struct list_node all, bucket;
     int mark;
+    bool again; /* another entry of this job has arrived meanwhile */
 };
 struct job_link *job_link(struct job *j);
 struct job *job_of(struct job_link *link);

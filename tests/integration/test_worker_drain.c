@@ -1,0 +1,133 @@
+/* SIGTERM: no new work, what runs is finished until the drain deadline, the rest is handed back uncharged. */
+#include "tests/support/fleet.h"
+
+#include <criterion/criterion.h>
+#include <signal.h>
+#include <string.h>
+
+TestSuite(worker_drain, .timeout = 90);
+
+enum { SOON = 20000, JOBS = 5 };
+
+static void post_jobs(struct rig *r, const char *path)
+{
+    for (int i = 0; i < JOBS; i++)
+        rig_post(r, "%s/%d", path, i);
+}
+
+static void expect_no_trace(struct rig *r)
+{
+    cr_expect(rig_only_living(r, 0), "no worker's row and no consumer is left");
+    cr_expect_eq(rig_pending(r), 0);
+}
+
+Test(worker_drain, jobs_in_flight_are_finished)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 2, RIG_ENV("WEBHOOK_WORKERS=2"));
+    post_jobs(&r, "/hold");
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'in_progress'") == JOBS, SOON);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
+    struct rig_id late = rig_post(&r, "/ok/late");
+    rig_release(&r);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    cr_expect_eq(rig_rows(&r, "rescrape_status = 'completed' AND claim_epoch = 1"), JOBS);
+    cr_expect(rig_status_is(&r, late, "queued"), "no new work");
+    cr_expect_str_eq(rig_row(&r, late, "claim_epoch, starts, attempts"), "0|0|0");
+    expect_no_trace(&r);
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:q:change"), 1);
+
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_status_is(&r, late, "completed"), SOON);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
+static void expect_handed_back(struct rig *r)
+{
+    cr_expect_eq(rig_rows(r, "rescrape_status = 'queued' AND attempts = 0 AND starts = 0"
+                             " AND claimed_by IS NULL AND next_attempt_at IS NULL"
+                             " AND NOT metadata ? 'error'"),
+        JOBS);
+    cr_expect_eq(redis_int(r->redis, "XLEN {hookline}:q:change"), JOBS);
+    cr_expect_eq(redis_int(r->redis, "ZCARD {hookline}:later"), 0);
+    expect_no_trace(r);
+}
+
+Test(worker_drain, after_the_deadline_the_rest_is_handed_back_to_another_fleet)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_DRAIN_TIMEOUT=1"));
+    post_jobs(&r, "/hold");
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'in_progress'") == JOBS, SOON);
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    cr_expect(test_proc_logged(fleet, "drain_timed_out"));
+    expect_handed_back(&r);
+
+    rig_release(&r);
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed' AND attempts = 0") == JOBS, SOON);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
+Test(worker_drain, the_second_signal_hands_back_at_once)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_DRAIN_TIMEOUT=1h"));
+    post_jobs(&r, "/hold");
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'in_progress'") == JOBS, SOON);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    expect_handed_back(&r);
+}
+
+/* Events arrive at the very moment of the signal, again and again: what the last read brings is neither
+ * started nor forgotten. */
+Test(worker_drain, what_arrives_with_the_signal_waits_for_the_next_fleet)
+{
+    struct rig r;
+    rig_start(&r);
+    for (int round = 1; round <= 5; round++) {
+        struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_DRAIN_TIMEOUT=0"));
+        test_proc_signal(fleet, SIGTERM);
+        for (int i = 0; i < JOBS; i++)
+            rig_post(&r, "/hold/%d/%d", round, i);
+        cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+        expect_no_trace(&r);
+        cr_expect_eq(rig_rows(&r, "rescrape_status = 'queued' AND attempts = 0 AND starts = 0"),
+            (long)round * JOBS);
+        cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:q:change"), (long)round * JOBS);
+    }
+    rig_release(&r);
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 5L * JOBS, SOON);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
+Test(worker_drain, while_redis_is_away_ends_all_the_same)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    struct rig_id id = rig_post(&r, "/hold/alone");
+    WAIT_FOR(rig_scrapes(&r, "/hold/alone") == 1, SOON);
+    test_redis_kill(r.redis);
+    test_proc_signal(fleet, SIGTERM);
+    rig_release(&r);
+    WAIT_FOR(rig_status_is(&r, id, "completed"), SOON);
+    test_proc_signal(fleet, SIGTERM); /* the ack waits for Redis; hurry */
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.workers"), 0);
+
+    test_redis_restart(r.redis);
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+    WAIT_FOR(rig_only_living(&r, 1), SOON);
+    cr_expect_eq(rig_scrapes(&r, "/hold/alone"), 1);
+}

@@ -1,0 +1,271 @@
+/* fleet: see fleet.h. */
+#include "tests/support/fleet.h"
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "tests/support/harness_private.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SECRET     "a-secret-that-is-long-enough-for-everyone"
+#define HOOK_PATH  "/api/webhook/changedetection"
+#define START_MS   20000
+#define STREAM     "{hookline}:q:change"
+#define ENV_LENGTH 40
+
+/* --- programs -------------------------------------------------------------------------------------- */
+
+static const char *program(const char *name)
+{
+    return harness_keep(mem_printf("%s/%s", harness_build(), name));
+}
+
+/* NAME=value is among env. */
+static bool names(const char *const *env, const char *setting)
+{
+    size_t len = strcspn(setting, "=") + 1;
+    for (; env && *env; env++)
+        if (strncmp(*env, setting, len) == 0)
+            return true;
+    return false;
+}
+
+static struct test_proc *start(
+    struct rig *r, const char *const *argv, const char *const *more, int listen_fd)
+{
+    const char *env[ENV_LENGTH] = {NULL};
+    const char *const common[] = {
+        harness_keep(mem_printf("WEBHOOK_DATABASE_URL=%s", r->db)),
+        harness_keep(mem_printf("WEBHOOK_REDIS_URL=%s", test_redis_url(r->redis))),
+        harness_keep(
+            mem_printf("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", r->firecrawl_port)),
+        harness_keep(mem_printf("WEBHOOK_SPOOL_DIR=%s/spool", harness_dir())),
+        "WEBHOOK_SECRET=" SECRET,
+        "WEBHOOK_INTAKE_TOKEN=" RIG_TOKEN,
+        "WEBHOOK_PRODUCERS=1",
+        "WEBHOOK_WORKERS=1",
+        "WEBHOOK_LEASE_SECONDS=2",
+        "WEBHOOK_WATCHDOG_SECONDS=0",
+        "WEBHOOK_RETRY_BASE=1",
+        "WEBHOOK_RETRY_MAX=1",
+        "WEBHOOK_DRAIN_TIMEOUT=30",
+        "WEBHOOK_DB_POOL_SIZE=3",
+        "WEBHOOK_DB_MAX_OVERFLOW=1",
+        "WEBHOOK_LOG_FORMAT=json",
+    };
+    int n = 0;
+    for (; more && more[n]; n++)
+        env[n] = more[n];
+    for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++)
+        if (!names(more, common[i]))
+            env[n++] = common[i];
+    return test_proc_start(argv, env, listen_fd);
+}
+
+static void start_firecrawl(struct rig *r)
+{
+    static const char said[] = "listens on 127.0.0.1:";
+    r->release = harness_keep(mem_printf("%s/release", harness_dir()));
+    const char *const argv[] = {
+        program("tests/firecrawl"), "--port", "0", "--release", r->release, NULL};
+    r->firecrawl = test_proc_start(argv, NULL, -1);
+    WAIT_FOR(strchr(test_proc_log(r->firecrawl), '\n'), START_MS);
+    const char *at = strstr(test_proc_log(r->firecrawl), said);
+    if (!at)
+        harness_fail("the stand-in Firecrawl does not start");
+    r->firecrawl_port = atoi(at + strlen(said));
+}
+
+static bool healthy(struct rig *r)
+{
+    struct test_reply reply = test_http(r->producer_port, "GET", "/health", NULL, NULL, 0);
+    return strstr(reply.body, "\"status\":\"healthy\"") != NULL;
+}
+
+static void start_all(struct rig *r)
+{
+    r->redis = test_redis_start();
+    start_firecrawl(r);
+    int fd = harness_listen(&r->producer_port);
+    r->producer = start(r, (const char *const[]){program("hookline-producer"), NULL}, NULL, fd);
+    close(fd);
+    WAIT_FOR(healthy(r), START_MS);
+}
+
+void rig_start(struct rig *r)
+{
+    *r = (struct rig){.db = harness_database(true)};
+    start_all(r);
+}
+
+void rig_start_own_pg(struct rig *r)
+{
+    *r = (struct rig){.pg = test_pg_start()};
+    r->db = test_pg_url(r->pg);
+    start_all(r);
+}
+
+static int count_logged(struct test_proc *p, const char *text)
+{
+    int n = 0;
+    for (const char *at = test_proc_log(p); (at = strstr(at, text)); at++)
+        n++;
+    return n;
+}
+
+struct test_proc *rig_fleet(struct rig *r, int processes, const char *const *env)
+{
+    struct test_proc *p =
+        start(r, (const char *const[]){program("hookline-worker"), NULL}, env, -1);
+    WAIT_FOR(count_logged(p, "\"working\"") >= processes, START_MS);
+    return p;
+}
+
+int rig_ctl(struct rig *r, const char *const *args, const char **out)
+{
+    const char *argv[16] = {program("hooklinectl")};
+    for (int i = 0; args[i]; i++)
+        argv[i + 1] = args[i];
+    struct test_proc *p = start(r, argv, NULL, -1);
+    int code = test_proc_wait(p, START_MS);
+    *out = test_proc_log(p);
+    return code;
+}
+
+/* --- posting --------------------------------------------------------------------------------------- */
+
+static struct test_reply post(struct rig *r, const char *path)
+{
+    const char *body = harness_keep(
+        mem_printf("{\"watch_id\":\"w\",\"watch_url\":\"%s%s\",\"watch_title\":\"A page\","
+                   "\"detected_at\":\"2026-11-23T10:00:00Z\",\"snapshot\":\"it changed\"}",
+            RIG_SITE, path));
+    const char *headers = harness_keep(mem_printf("Content-Type: application/json\r\n"
+                                                  "X-Signature: sha256=%s\r\n",
+        test_sign(SECRET, body, strlen(body))));
+    return test_http(r->producer_port, "POST", HOOK_PATH, headers, body, strlen(body));
+}
+
+bool rig_try_post(struct rig *r, const char *path, struct rig_id *id)
+{
+    static const char key[] = "\"job_id\":\"";
+    struct test_reply reply = post(r, path);
+    const char *at = strstr(reply.body, key);
+    if (reply.status != 202 || !at)
+        return false;
+    snprintf(id->text, sizeof(id->text), "%.36s", at + strlen(key));
+    return true;
+}
+
+struct rig_id rig_post(struct rig *r, const char *fmt, ...)
+{
+    struct rig_id id = {""};
+    char *path;
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (vasprintf(&path, fmt, ap) < 0)
+        harness_fail("out of memory");
+    va_end(ap);
+    if (!rig_try_post(r, path, &id))
+        harness_fail("an event about %s is not accepted", path);
+    free(path);
+    return id;
+}
+
+/* --- looking --------------------------------------------------------------------------------------- */
+
+const char *rig_row(struct rig *r, struct rig_id id, const char *columns)
+{
+    return sql_text(r->db,
+        "SELECT concat_ws('|', %s) FROM webhook.change_events WHERE event_id = '%s'", columns,
+        id.text);
+}
+
+bool rig_status_is(struct rig *r, struct rig_id id, const char *status)
+{
+    return strcmp(rig_row(r, id, "rescrape_status"), status) == 0;
+}
+
+long rig_rows(struct rig *r, const char *where)
+{
+    return sql_int(r->db, "SELECT count(*) FROM webhook.change_events WHERE %s", where);
+}
+
+int rig_scrapes(struct rig *r, const char *path)
+{
+    const char *query = harness_keep(mem_printf("/count?url=%s%s", RIG_SITE, path));
+    struct test_reply reply = test_http(r->firecrawl_port, "GET", query, NULL, NULL, 0);
+    const char *colon = strchr(reply.body, ':');
+    if (reply.status != 200 || !colon)
+        harness_fail("the stand-in Firecrawl answers %d %s", reply.status, reply.body);
+    return atoi(colon + 1);
+}
+
+void rig_release(struct rig *r)
+{
+    int fd = open(r->release, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0)
+        harness_fail("cannot make %s", r->release);
+    close(fd);
+}
+
+pid_t rig_worker(struct rig *r)
+{
+    return (pid_t)sql_int(r->db,
+        "SELECT coalesce((SELECT pid FROM webhook.workers w WHERE dead_at IS NULL"
+        " ORDER BY (SELECT count(*) FROM webhook.change_events c WHERE c.claimed_by = w.id"
+        " AND c.rescrape_status = 'in_progress') DESC, started_at DESC LIMIT 1), 0)");
+}
+
+bool rig_gone(pid_t pid)
+{
+    char state = harness_proc_state(pid);
+    return state == 0 || state == 'Z' || state == 'X';
+}
+
+static bool has_stream(struct rig *r)
+{
+    return redis_int(r->redis, "EXISTS %s", STREAM) == 1;
+}
+
+long rig_pending(struct rig *r)
+{
+    return has_stream(r) ? atol(redis_text(r->redis, "XPENDING %s workers", STREAM)) : 0;
+}
+
+bool rig_queue_empty(struct rig *r)
+{
+    return redis_int(r->redis, "XLEN %s", STREAM) == 0 && rig_pending(r) == 0 &&
+           redis_int(r->redis, "ZCARD {hookline}:later") == 0 &&
+           redis_int(r->redis, "HLEN {hookline}:later:jobs") == 0 &&
+           *redis_text(r->redis, "KEYS {hookline}:job:*") == '\0';
+}
+
+/* No blanks in it: redis_text splits its line there. */
+static const char find_dead[] =
+    "for\t_,e\tin\tipairs(redis.call('XRANGE',KEYS[1],'-','+'))do\n"
+    "if\te[2][2]==ARGV[1]\tthen\nreturn\te[2][4]..'|'..e[2][6]\nend\nend\nreturn\t''";
+
+const char *rig_dead_letter(struct rig *r, const char *id)
+{
+    return redis_text(r->redis, "EVAL %s 1 {hookline}:dead %s", find_dead, id);
+}
+
+bool rig_only_living(struct rig *r, int processes)
+{
+    if (sql_int(r->db, "SELECT count(*) FROM webhook.workers") != processes)
+        return false;
+    const char *consumers =
+        has_stream(r) ? redis_text(r->redis, "XINFO CONSUMERS %s workers", STREAM) : "";
+    int n = 0;
+    for (const char *at = consumers; (at = strstr(at, "name\n")); at++)
+        n++;
+    return n <= processes;
+}
