@@ -98,6 +98,15 @@ static const struct db_stmt stmt_claim = {"claim",
     "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id",
     2};
 
+/* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL: ours in
+ * the snapshot, yet not updated: another transaction was faster, perhaps our own first try that had not
+ * committed; the next snapshot tells. */
+#define T3_WON                                                                                     \
+    "CASE WHEN w.id IS NOT NULL THEN true"                                                         \
+    "  WHEN c.rescrape_status = 'in_progress' AND c.claim_epoch = f.epoch"                         \
+    "    AND c.claimed_by = $1 THEN NULL"                                                          \
+    "  ELSE "
+
 /* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the claim
  * is not ours any more nothing at all is written. */
 static const struct db_stmt stmt_complete = {"complete",
@@ -143,8 +152,8 @@ static const struct db_stmt stmt_complete = {"complete",
     "      || jsonb_build_object('superseded_by', older.by)"
     "  FROM older WHERE c.id = older.id AND c.rescrape_status = 'queued' RETURNING c.id"
     ") "
-    "SELECT f.n, w.id IS NOT NULL OR coalesce(c.rescrape_status = 'completed'"
-    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false), c.id IS NULL,"
+    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = 'completed'"
+    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false) END, c.id IS NULL,"
     "  (SELECT count(*) FROM superseded)"
     "  FROM fin f LEFT JOIN won w USING (n)"
     "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id",
@@ -168,8 +177,8 @@ static const struct db_stmt stmt_settle = {"settle",
     "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1"
     "  RETURNING f.n, c.id"
     ") "
-    "SELECT f.n, w.id IS NOT NULL OR coalesce(c.rescrape_status = f.status"
-    "    AND c.claim_epoch = f.epoch, false), c.id IS NULL"
+    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = f.status"
+    "    AND c.claim_epoch = f.epoch, false) END, c.id IS NULL"
     "  FROM fin f LEFT JOIN won w USING (n)"
     "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id",
     7};
@@ -380,6 +389,13 @@ static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
 
 /* --- T3b --- */
 
+static enum hl_rc t3_outcome(const PGresult *rows, int row)
+{
+    if (PQgetisnull(rows, row, 1))
+        return HL_RETRY;
+    return is_true(rows, row, 1) ? HL_OK : HL_LOST;
+}
+
 /* Only the first SEARCH_BYTES are searched; the whole text is kept. NULL: all of it. */
 static char *searched_part(const char *text)
 {
@@ -413,7 +429,7 @@ static enum hl_rc get_complete(struct store_req *r, const PGresult *rows, int ro
     struct store_complete *c = LIST_OF(r, struct store_complete, req);
     c->gone = is_true(rows, row, 2);
     c->superseded = db_int(rows, row, 3);
-    return is_true(rows, row, 1) ? HL_OK : HL_LOST;
+    return t3_outcome(rows, row);
 }
 
 /* --- T3a --- */
@@ -433,7 +449,7 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 {
     struct store_settle *f = LIST_OF(r, struct store_settle, req);
     f->gone = is_true(rows, row, 2);
-    return is_true(rows, row, 1) ? HL_OK : HL_LOST;
+    return t3_outcome(rows, row);
 }
 
 static const struct op_spec specs[NOPS] = {
