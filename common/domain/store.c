@@ -536,11 +536,16 @@ static void op_succeeded(struct op *op, const PGresult *rows)
         op_answer(sent[i], rcs[i], &err);
 }
 
-/* Only the data itself (classes 22 and 23) is refused for good. Anything else that PostgreSQL says no to,
- * a missing table or right, is the installation's fault: the event waits until somebody mends it. */
+/* Only the data itself is refused for good: classes 22 and 23, and 54, more of it than the server can
+ * handle. Anything else that PostgreSQL says no to, a missing table or right, is the installation's fault:
+ * the event waits until somebody mends it. */
 static bool data_refused(const struct hl_err *err)
 {
-    return strncmp(err->sqlstate, "22", 2) == 0 || strncmp(err->sqlstate, "23", 2) == 0;
+    static const char *const classes[] = {"22", "23", "54"};
+    for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++)
+        if (strncmp(err->sqlstate, classes[i], 2) == 0)
+            return true;
+    return false;
 }
 
 static void op_failed(struct op *op, enum hl_rc rc, const struct hl_err *err)
