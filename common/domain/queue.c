@@ -101,6 +101,7 @@ static void put_requeue(struct args *a, const struct queue_req *r)
     char delay[24];
     snprintf(delay, sizeof(delay), "%lld", (long long)r->delay_ms);
     arg_id(a, r->ev);
+    arg_str(a, r->entry);
     arg_str(a, delay);
     arg_payload(a, r->ev);
 }
@@ -119,17 +120,19 @@ static void put_bury(struct args *a, const struct queue_req *r)
 }
 
 /* What each script takes before and for each request (see the scripts' own headers). */
+/* clang-format off */
 static const struct {
     struct redis_script *script;
     bool later_keys, dead_key;
     const char *more; /* one further argument behind the group */
     void (*put)(struct args *a, const struct queue_req *r);
 } specs[QUEUE_NOPS] = {
-    [QUEUE_PUBLISH] = {&lua_publish,        .later_keys = true, .put = put_job                    },
-    [QUEUE_REQUEUE] = {                                 &lua_requeue, .later_keys = true, .put = put_requeue                                  },
-    [QUEUE_ACK] = {                          &lua_ack,                   .put = put_entry                            },
-    [QUEUE_BURY] = { &lua_bury,                   .dead_key = true,                .more = DEAD_KEPT, .put = put_bury},
+    [QUEUE_PUBLISH] = {.script = &lua_publish, .later_keys = true, .put = put_job},
+    [QUEUE_REQUEUE] = {.script = &lua_requeue, .later_keys = true, .put = put_requeue},
+    [QUEUE_ACK]     = {.script = &lua_ack, .put = put_entry},
+    [QUEUE_BURY]    = {.script = &lua_bury, .dead_key = true, .more = DEAD_KEPT, .put = put_bury},
 };
+/* clang-format on */
 
 static void answered(const redisReply *reply, const struct hl_err *err, void *ctx)
 {
