@@ -75,7 +75,7 @@ void queue_consumers(struct queue *q, queue_names_cb *cb, void *ctx);
 void queue_alive(struct queue *q, int64_t ttl_ms);
 
 struct queue_stats {
-    int64_t length, pending, lag, later, dead; /* lag -1 = unknown to Redis */
+    int64_t length, pending, lag, later, dead; /* lag: not delivered yet; -1 = unknown */
 };
 typedef void queue_stats_cb(
     enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx);
