@@ -101,6 +101,7 @@ static void put_requeue(struct args *a, const struct queue_req *r)
     char delay[24];
     snprintf(delay, sizeof(delay), "%lld", (long long)r->delay_ms);
     arg_id(a, r->ev);
+    arg_str(a, r->entry);
     arg_str(a, delay);
     arg_payload(a, r->ev);
 }
@@ -126,10 +127,10 @@ static const struct {
     const char *more; /* one further argument behind the group */
     void (*put)(struct args *a, const struct queue_req *r);
 } specs[QUEUE_NOPS] = {
-    [QUEUE_PUBLISH] = {&lua_publish, .later_keys = true, .put = put_job},
-    [QUEUE_REQUEUE] = {&lua_requeue, .later_keys = true, .put = put_requeue},
-    [QUEUE_ACK]     = {&lua_ack, .put = put_entry},
-    [QUEUE_BURY]    = {&lua_bury, .dead_key = true, .more = DEAD_KEPT, .put = put_bury},
+    [QUEUE_PUBLISH] = {.script = &lua_publish, .later_keys = true, .put = put_job},
+    [QUEUE_REQUEUE] = {.script = &lua_requeue, .later_keys = true, .put = put_requeue},
+    [QUEUE_ACK]     = {.script = &lua_ack, .put = put_entry},
+    [QUEUE_BURY]    = {.script = &lua_bury, .dead_key = true, .more = DEAD_KEPT, .put = put_bury},
 };
 /* clang-format on */
 
@@ -251,6 +252,13 @@ static void create_group(struct queue *q)
         "MKSTREAM", NULL);
 }
 
+/* Gone before this read, or (Redis 7.0: UNBLOCKED) the whole stream while it waited. */
+static bool group_lost(const redisReply *reply)
+{
+    return reply && reply->type == REDIS_REPLY_ERROR &&
+           (strncmp(reply->str, "NOGROUP", 7) == 0 || strncmp(reply->str, "UNBLOCKED", 9) == 0);
+}
+
 static void read_done(const redisReply *reply, const struct hl_err *err, void *ctx)
 {
     struct read_call call = *(struct read_call *)ctx;
@@ -259,8 +267,7 @@ static void read_done(const redisReply *reply, const struct hl_err *err, void *c
     size_t n = 0;
 
     free(ctx);
-    if (err && reply && reply->type == REDIS_REPLY_ERROR &&
-        strncmp(reply->str, "NOGROUP", 7) == 0) {
+    if (err && group_lost(reply)) {
         create_group(call.q);
         lost = *err;
         lost.rc = HL_RETRY;
@@ -414,7 +421,7 @@ void queue_alive(struct queue *q, int64_t ttl_ms)
     redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "SET", q->alive, "1", "PX", ttl, NULL);
 }
 
-/* --- statistics: five pipelined commands, the last answer ends the call ---------------------------------- */
+/* --- statistics: four pipelined commands, the last answer ends the call ---------------------------------- */
 
 struct stats_call {
     struct queue_stats stats;
@@ -471,6 +478,10 @@ static void stat_groups(const redisReply *r, const struct hl_err *err, void *ctx
         if (strcmp(g->element[i]->str, "lag") == 0)
             c->stats.lag = value->type == REDIS_REPLY_INTEGER ? value->integer : -1;
     }
+    /* Redis does not know it while the entry delivered last is deleted and older ones are pending. Every
+     * entry is either pending or undelivered: that tells it too. */
+    if (c->stats.lag < 0 && c->stats.length >= c->stats.pending)
+        c->stats.lag = c->stats.length - c->stats.pending;
     c->cb(c->err.rc, &c->stats, c->err.rc == HL_OK ? NULL : &c->err, c->ctx);
     free(c);
 }

@@ -10,13 +10,13 @@
 
 struct queue;
 
-/* redis is borrowed; free it before the queue, so that it can answer. consumer: this worker's instance id, NULL in programs that only
- * publish or look. With a consumer it takes the redis_on_state hook of `redis`: creates the group
- * whenever the connection comes up. */
+/* redis is borrowed; free it before the queue, so that it can answer. consumer: this worker's instance
+ * id, NULL in programs that only publish or look. With a consumer it takes the redis_on_state hook of
+ * `redis`: creates the group whenever the connection comes up. */
 struct queue *queue_new(
     struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
-void queue_free(
-    struct queue *q); /* NULL ok; after its redis: requests still waiting are forgotten */
+/* NULL ok; after its redis: requests still waiting are forgotten */
+void queue_free(struct queue *q);
 
 #define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */
 
@@ -26,7 +26,7 @@ void queue_free(
 struct queue_req {
     struct batch_item item;        /* private */
     const struct change_event *ev; /* what it is about; borrowed */
-    char entry[QUEUE_ENTRY_MAX];   /* ack, bury: the stream entry; "" = none */
+    char entry[QUEUE_ENTRY_MAX];   /* all but publish: the stream entry in hand; "" = none */
     int64_t delay_ms;              /* requeue: 0 = at once */
     const char *reason;            /* bury; borrowed */
     void (*done)(struct queue_req *req, enum hl_rc rc, const struct hl_err *err);
@@ -35,7 +35,7 @@ struct queue_req {
 
 enum queue_op {
     QUEUE_PUBLISH, /* put on the stream unless it is there already (ev) */
-    QUEUE_REQUEUE, /* put back, now or after delay_ms (ev, delay_ms) */
+    QUEUE_REQUEUE, /* put back, now or after delay_ms (ev, entry, delay_ms) */
     QUEUE_ACK,     /* done for good: leaves the stream (ev id, entry) */
     QUEUE_BURY,    /* dead letter (ev, entry, reason) */
     QUEUE_NOPS
@@ -75,7 +75,7 @@ void queue_consumers(struct queue *q, queue_names_cb *cb, void *ctx);
 void queue_alive(struct queue *q, int64_t ttl_ms);
 
 struct queue_stats {
-    int64_t length, pending, lag, later, dead; /* lag -1 = unknown to Redis */
+    int64_t length, pending, lag, later, dead; /* lag: not delivered yet; -1 = unknown */
 };
 typedef void queue_stats_cb(
     enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx);

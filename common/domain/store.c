@@ -98,6 +98,15 @@ static const struct db_stmt stmt_claim = {"claim",
     "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id",
     2};
 
+/* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL: ours in
+ * the snapshot, yet not updated: another transaction was faster, perhaps our own first try that had not
+ * committed; the next snapshot tells. */
+#define T3_WON                                                                                     \
+    "CASE WHEN w.id IS NOT NULL THEN true"                                                         \
+    "  WHEN c.rescrape_status = 'in_progress' AND c.claim_epoch = f.epoch"                         \
+    "    AND c.claimed_by = $1 THEN NULL"                                                          \
+    "  ELSE "
+
 /* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the claim
  * is not ours any more nothing at all is written. */
 static const struct db_stmt stmt_complete = {"complete",
@@ -143,8 +152,8 @@ static const struct db_stmt stmt_complete = {"complete",
     "      || jsonb_build_object('superseded_by', older.by)"
     "  FROM older WHERE c.id = older.id AND c.rescrape_status = 'queued' RETURNING c.id"
     ") "
-    "SELECT f.n, w.id IS NOT NULL OR coalesce(c.rescrape_status = 'completed'"
-    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false), c.id IS NULL,"
+    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = 'completed'"
+    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false) END, c.id IS NULL,"
     "  (SELECT count(*) FROM superseded)"
     "  FROM fin f LEFT JOIN won w USING (n)"
     "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id",
@@ -168,8 +177,8 @@ static const struct db_stmt stmt_settle = {"settle",
     "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1"
     "  RETURNING f.n, c.id"
     ") "
-    "SELECT f.n, w.id IS NOT NULL OR coalesce(c.rescrape_status = f.status"
-    "    AND c.claim_epoch = f.epoch, false), c.id IS NULL"
+    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = f.status"
+    "    AND c.claim_epoch = f.epoch, false) END, c.id IS NULL"
     "  FROM fin f LEFT JOIN won w USING (n)"
     "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id",
     7};
@@ -382,6 +391,13 @@ static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
 
 /* --- T3b --- */
 
+static enum hl_rc t3_outcome(const PGresult *rows, int row)
+{
+    if (PQgetisnull(rows, row, 1))
+        return HL_RETRY;
+    return is_true(rows, row, 1) ? HL_OK : HL_LOST;
+}
+
 /* Only the first SEARCH_BYTES are searched; the whole text is kept. NULL: all of it. */
 static char *searched_part(const char *text)
 {
@@ -415,7 +431,7 @@ static enum hl_rc get_complete(struct store_req *r, const PGresult *rows, int ro
     struct store_complete *c = LIST_OF(r, struct store_complete, req);
     c->gone = is_true(rows, row, 2);
     c->superseded = db_int(rows, row, 3);
-    return is_true(rows, row, 1) ? HL_OK : HL_LOST;
+    return t3_outcome(rows, row);
 }
 
 /* --- T3a --- */
@@ -435,7 +451,7 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 {
     struct store_settle *f = LIST_OF(r, struct store_settle, req);
     f->gone = is_true(rows, row, 2);
-    return is_true(rows, row, 1) ? HL_OK : HL_LOST;
+    return t3_outcome(rows, row);
 }
 
 static const struct op_spec specs[NOPS] = {
@@ -523,11 +539,16 @@ static void op_succeeded(struct op *op, const PGresult *rows)
         op_answer(sent[i], rcs[i], &err);
 }
 
-/* Only the data itself (classes 22 and 23) is refused for good. Anything else that PostgreSQL says no to,
- * a missing table or right, is the installation's fault: the event waits until somebody mends it. */
+/* Only the data itself is refused for good: classes 22 and 23, and 54, more of it than the server can
+ * handle. Anything else that PostgreSQL says no to, a missing table or right, is the installation's fault:
+ * the event waits until somebody mends it. */
 static bool data_refused(const struct hl_err *err)
 {
-    return strncmp(err->sqlstate, "22", 2) == 0 || strncmp(err->sqlstate, "23", 2) == 0;
+    static const char *const classes[] = {"22", "23", "54"};
+    for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++)
+        if (strncmp(err->sqlstate, classes[i], 2) == 0)
+            return true;
+    return false;
 }
 
 static void op_failed(struct op *op, enum hl_rc rc, const struct hl_err *err)

@@ -29,7 +29,7 @@ void batch_free(struct batch *b)
         return;
     loop_defer_cancel(b->loop, &b->kick);
     loop_defer_cancel(b->loop, &b->refuse);
-    while (list_pop(&b->waiting))
+    while (list_pop(&b->waiting) || list_pop(&b->refused))
         ;
     free(b);
 }

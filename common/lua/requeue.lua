@@ -1,31 +1,40 @@
 -- requeue: moves jobs back to the queue (retry, hand-back, zombie), now or later.
 -- KEYS[1] stream, KEYS[2] later (zset), KEYS[3] later:jobs (hash), KEYS[4..] marker of each job
--- ARGV[1] group, then per job: event id, delay in ms (0 = now), payload
--- Drops the delivered entry that the marker names, adds the new one, rewrites the marker. An entry that
--- nobody has been given yet stays: the job is in the queue already. Returns how many were moved.
+-- ARGV[1] group, then per job: event id, stream entry in hand ('' = none), delay in ms (0 = now), payload
+-- Drops the entry in hand and the delivered entry that the marker names (the same one, as a rule), adds the
+-- new one, rewrites the marker. An entry that nobody has been given yet stays: the job is in the queue
+-- already. Returns how many were moved.
 local group = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local moved = 0
 
--- True when the marked entry still waits for its first delivery.
-local function drop(marker)
-    local stream, entry = string.match(marker, '^(%S+) (%S+)$')
-    if not stream then
+-- False when it is not (or no longer) delivered to anyone.
+local function drop(entry)
+    if redis.call('XACK', KEYS[1], group, entry) == 0 then
         return false
     end
-    if redis.call('XACK', stream, group, entry) == 1 then
-        redis.call('XDEL', stream, entry)
+    redis.call('XDEL', KEYS[1], entry)
+    return true
+end
+
+-- True when the marked entry still waits for its first delivery.
+local function waits(marker)
+    local stream, entry = string.match(marker, '^(%S+) (%S+)$')
+    if stream ~= KEYS[1] or drop(entry) then
         return false
     end
     return #redis.call('XRANGE', stream, entry, entry) == 1
 end
 
 for i = 4, #KEYS do
-    local at = (i - 4) * 3
-    local id, delay, payload = ARGV[at + 2], tonumber(ARGV[at + 3]), ARGV[at + 4]
+    local at = (i - 4) * 4
+    local id, hand, delay, payload = ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4]), ARGV[at + 5]
     local marker = redis.call('GET', KEYS[i])
-    if not (marker and drop(marker)) then
+    if hand ~= '' then
+        drop(hand)
+    end
+    if not (marker and waits(marker)) then
         redis.call('ZREM', KEYS[2], id)
         redis.call('HDEL', KEYS[3], id)
         if delay > 0 then

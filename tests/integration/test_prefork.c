@@ -1,0 +1,577 @@
+/* prefork: a supervisor in a forked child of the test, with children that behave as the test wants. What
+ * they do is written down in memory shared by all; time passes faster where the test says so. */
+#include "io/prefork.h"
+
+#include "base/clock.h"
+#include "tests/support/harness.h"
+
+#include <criterion/criterion.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_STARTS = 256, PATIENCE_MS = 20000 };
+
+/* Shared by the test, the supervisor and its children. */
+struct board {
+    _Atomic int64_t ahead_us; /* the clock of prefork is this much ahead */
+    _Atomic int starts, exits, terms;
+    _Atomic int fail_first; /* so many children leave at once, with status 3 */
+    _Atomic int pids[MAX_STARTS];
+    _Atomic int64_t started_at[MAX_STARTS]; /* clock_mono_ms */
+    struct exit_note {
+        char role[16], instance[32], extra[16];
+        int index, pid, code, signo, expected, hung, crashes;
+        int64_t lived_ms;
+    } exit[MAX_STARTS];
+};
+static struct board *board;
+static pid_t supervisor;
+
+static int64_t real_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static int64_t shifted_us(void)
+{
+    return real_us() + atomic_load(&board->ahead_us);
+}
+
+static void pass_time(int64_t ms)
+{
+    atomic_fetch_add(&board->ahead_us, ms * 1000);
+}
+
+/* --- children --------------------------------------------------------------------------------- */
+
+static void begin(struct prefork_slot *slot, int index)
+{
+    int n = atomic_load(&board->starts);
+    if (slot->instance[0] || slot->extra[0])
+        exit(99); /* of the one before */
+    snprintf(slot->instance, sizeof(slot->instance), "instance-%d", index);
+    snprintf((char *)slot->extra, 16, "extra-%d", index);
+    while (!atomic_compare_exchange_weak(&board->starts, &n, n + 1))
+        ;
+    if (n < MAX_STARTS) {
+        atomic_store(&board->started_at[n], clock_mono_ms());
+        atomic_store(&board->pids[n], getpid());
+    }
+}
+
+static volatile sig_atomic_t got_term;
+
+static void on_term(int signo)
+{
+    (void)signo;
+    got_term++;
+}
+
+static void watch_term(void)
+{
+    struct sigaction sa = {.sa_handler = on_term};
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+static bool nap(struct prefork_slot *slot)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    return prefork_beat(slot);
+}
+
+/* Works until told to leave, or until its supervisor is gone. */
+static int good(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    watch_term();
+    begin(slot, index);
+    while (!got_term && nap(slot))
+        ;
+    atomic_fetch_add(&board->terms, got_term);
+    return 0;
+}
+
+static int dies_young(struct prefork_slot *slot, int index, void *ctx)
+{
+    if (atomic_fetch_sub(&board->fail_first, 1) > 0) {
+        begin(slot, index);
+        return 3;
+    }
+    return good(slot, index, ctx);
+}
+
+static int asks_again(struct prefork_slot *slot, int index, void *ctx)
+{
+    if (atomic_fetch_sub(&board->fail_first, 1) > 0) {
+        begin(slot, index);
+        return PREFORK_AGAIN;
+    }
+    return good(slot, index, ctx);
+}
+
+/* Leaves at the second SIGTERM only. */
+static int stubborn(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    watch_term();
+    begin(slot, index);
+    while (got_term < 2) {
+        nap(slot);
+        atomic_store(&board->terms, got_term);
+    }
+    return 0;
+}
+
+static int deaf(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    signal(SIGTERM, SIG_IGN);
+    begin(slot, index);
+    while (true)
+        nap(slot);
+    return 1;
+}
+
+static int silent(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    begin(slot, index);
+    while (true)
+        pause();
+    return 1;
+}
+
+/* Beats and does nothing about signals, so that what it inherited shows. */
+static int plain(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    begin(slot, index);
+    while (true)
+        nap(slot);
+    return 1;
+}
+
+static int signals_as_promised(struct prefork_slot *slot, int index, void *ctx)
+{
+    struct sigaction on_int, on_pipe, on_chld, on_term_;
+    sigset_t blocked;
+    int death = 0;
+    (void)ctx;
+    begin(slot, index);
+    sigaction(SIGINT, NULL, &on_int);
+    sigaction(SIGPIPE, NULL, &on_pipe);
+    sigaction(SIGCHLD, NULL, &on_chld);
+    sigaction(SIGTERM, NULL, &on_term_);
+    sigprocmask(SIG_SETMASK, NULL, &blocked);
+    prctl(PR_GET_PDEATHSIG, &death);
+    bool ok = on_int.sa_handler == SIG_IGN && on_pipe.sa_handler == SIG_IGN &&
+              on_chld.sa_handler == SIG_DFL && on_term_.sa_handler == SIG_DFL &&
+              !sigismember(&blocked, SIGTERM) && !sigismember(&blocked, SIGINT) &&
+              !sigismember(&blocked, SIGCHLD) && death == SIGTERM;
+    return ok ? 42 : 1;
+}
+
+/* --- the supervisor --------------------------------------------------------------------------- */
+
+static void note_exit(const struct prefork_exit *e, void *ctx)
+{
+    int n = atomic_load(&board->exits);
+    cr_assert_eq(ctx, board);
+    if (n < MAX_STARTS) {
+        struct exit_note *x = &board->exit[n];
+        snprintf(x->role, sizeof(x->role), "%s", e->role);
+        snprintf(x->instance, sizeof(x->instance), "%.31s", e->slot->instance);
+        snprintf(x->extra, sizeof(x->extra), "%.15s", (const char *)e->slot->extra);
+        x->index = e->index;
+        x->pid = e->pid;
+        x->code = e->code;
+        x->signo = e->signo;
+        x->expected = e->expected;
+        x->hung = e->hung;
+        x->crashes = e->slot->crashes;
+        x->lived_ms = e->lived_ms;
+    }
+    atomic_store(&board->exits, n + 1);
+}
+
+/* In a process group of its own, so that whatever a failing test leaves can be killed. */
+static void supervise(const struct prefork_role *roles, int64_t watchdog_ms)
+{
+    supervisor = fork();
+    if (supervisor) {
+        setpgid(supervisor, supervisor);
+        return;
+    }
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    dup2(null, STDERR_FILENO);
+    clock_replace(shifted_us, NULL);
+    const struct prefork_conf conf = {.roles = roles,
+        .slot_extra = 16,
+        .watchdog_ms = watchdog_ms,
+        .drain_timeout_ms = 1000,
+        .on_exit = note_exit,
+        .ctx = board};
+    exit(prefork_run(&conf));
+}
+
+static void start(void)
+{
+    harness_dir(); /* this process adopts orphans, so that it can see them end */
+    board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    cr_assert_neq(board, MAP_FAILED);
+}
+
+static void stop(void)
+{
+    if (supervisor > 0) {
+        killpg(supervisor, SIGKILL);
+        while (waitpid(-supervisor, NULL, 0) > 0)
+            ;
+    }
+}
+
+TestSuite(prefork, .init = start, .fini = stop, .timeout = 60);
+
+/* One role with so many children, all of them up. */
+static void supervise_all(
+    int count, int (*run)(struct prefork_slot *, int, void *), int64_t watchdog_ms)
+{
+    const struct prefork_role roles[] = {
+        {"worker", count, run},
+        {.name = NULL    }
+    };
+    supervise(roles, watchdog_ms);
+    WAIT_FOR(atomic_load(&board->starts) >= count, PATIENCE_MS);
+}
+
+static int pid_of_start(int n)
+{
+    WAIT_FOR(atomic_load(&board->starts) > n && atomic_load(&board->pids[n]), PATIENCE_MS);
+    return atomic_load(&board->pids[n]);
+}
+
+static const struct exit_note *exit_of(int n)
+{
+    WAIT_FOR(atomic_load(&board->exits) > n, PATIENCE_MS);
+    return &board->exit[n];
+}
+
+/* Exit status of the supervisor, or 128 + signal. */
+static int ended(void)
+{
+    int status = 0;
+    WAIT_FOR(waitpid(supervisor, &status, WNOHANG) == supervisor, PATIENCE_MS);
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* --- restarts --------------------------------------------------------------------------------- */
+
+Test(prefork, a_child_that_is_killed_is_replaced)
+{
+    supervise_all(1, good, 0);
+    int first = pid_of_start(0);
+    kill(first, SIGKILL);
+    const struct exit_note *e = exit_of(0);
+    cr_expect_eq(e->pid, first);
+    cr_expect_eq(e->signo, SIGKILL);
+    cr_expect_eq(e->code, -1);
+    cr_expect(!e->expected && !e->hung && e->crashes == 1);
+    cr_expect_str_eq(e->role, "worker");
+    cr_expect_str_eq(e->instance, "instance-0");
+    cr_expect_str_eq(e->extra, "extra-0");
+    cr_expect_neq(pid_of_start(1), first);
+    cr_expect(harness_proc_state(pid_of_start(1)) != 0);
+}
+
+Test(prefork, a_child_that_leaves_is_replaced)
+{
+    atomic_store(&board->fail_first, 1);
+    supervise_all(1, dies_young, 0);
+    const struct exit_note *e = exit_of(0);
+    cr_expect_eq(e->code, 3);
+    cr_expect_eq(e->signo, 0);
+    cr_expect(!e->expected && e->crashes == 1);
+    pid_of_start(1);
+}
+
+Test(prefork, every_role_gets_its_children_and_each_its_slot)
+{
+    const struct prefork_role roles[] = {
+        {"worker",  3, good},
+        {"janitor",     1, good},
+        {.name = NULL}
+    };
+    static const char *const extras[] = {"extra-0", "extra-1", "extra-2", "extra-0"};
+    bool seen[4] = {false};
+    supervise(roles, 0);
+    for (int i = 0; i < 4; i++)
+        pid_of_start(i);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+    cr_assert_eq(atomic_load(&board->exits), 4);
+    for (int i = 0; i < 4; i++) {
+        const struct exit_note *e = exit_of(i);
+        int at = strcmp(e->role, "janitor") == 0 ? 3 : e->index;
+        cr_assert(at >= 0 && at < 4 && !seen[at]);
+        seen[at] = true;
+        cr_expect_str_eq(e->extra, extras[at]);
+    }
+}
+
+Test(prefork, who_dies_young_waits_longer_each_time)
+{
+    enum { DEATHS = 5 }; /* at once, then after 100, 200, 400, 800 ms */
+    atomic_store(&board->fail_first, DEATHS);
+    supervise_all(1, dies_young, 0);
+    pid_of_start(DEATHS);
+    for (int i = 1; i <= DEATHS; i++) {
+        int64_t gap = atomic_load(&board->started_at[i]) - atomic_load(&board->started_at[i - 1]);
+        int64_t delay = i == 1 ? 0 : 100 << (i - 2);
+        cr_expect_geq(gap, delay, "start %d after %lld ms", i, (long long)gap);
+    }
+}
+
+Test(prefork, who_lived_long_enough_is_replaced_at_once_and_starts_anew)
+{
+    enum { DEATHS = 4 };
+    atomic_store(&board->fail_first, DEATHS);
+    supervise_all(1, dies_young, 0);
+    int proven = pid_of_start(DEATHS); /* the next death would wait 800 ms, by now */
+    pass_time(10000);
+    int64_t killed_at = harness_now_ms();
+    kill(proven, SIGKILL);
+    int next = pid_of_start(DEATHS + 1);
+    cr_expect_lt(harness_now_ms() - killed_at, 700, "it waited");
+    cr_expect_geq(exit_of(DEATHS)->lived_ms, 10000);
+    kill(next, SIGKILL); /* dies young, for the first time again */
+    killed_at = harness_now_ms();
+    pid_of_start(DEATHS + 2);
+    cr_expect_lt(harness_now_ms() - killed_at, 700, "the backoff had not vanished");
+}
+
+Test(prefork, who_asks_for_a_replacement_gets_it_at_once)
+{
+    enum { TIMES = 8 }; /* with backoff this would take more than 6 s */
+    atomic_store(&board->fail_first, TIMES);
+    supervise_all(1, asks_again, 0);
+    pid_of_start(TIMES);
+    int64_t took = atomic_load(&board->started_at[TIMES]) - atomic_load(&board->started_at[0]);
+    cr_expect_lt(took, 3000, "%lld ms", (long long)took);
+    cr_expect_eq(exit_of(0)->code, PREFORK_AGAIN);
+}
+
+/* --- the watchdog ----------------------------------------------------------------------------- */
+
+Test(prefork, a_silent_child_is_aborted)
+{
+    supervise_all(1, silent, 5000);
+    pass_time(5000);
+    const struct exit_note *e = exit_of(0);
+    cr_expect(e->hung);
+    cr_expect_eq(e->signo, SIGABRT);
+    cr_expect_not(e->expected);
+    pid_of_start(1);
+}
+
+static bool is_pending(int pid, int signo)
+{
+    char path[64], line[256];
+    unsigned long long set = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "ShdPnd: %llx", &set) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return set >> (signo - 1) & 1;
+}
+
+Test(prefork, a_stopped_child_is_killed)
+{
+    supervise_all(1, good, 5000);
+    int pid = pid_of_start(0);
+    kill(pid, SIGSTOP);
+    WAIT_FOR(harness_proc_state(pid) == 'T', PATIENCE_MS);
+    pass_time(5000); /* SIGABRT stays pending */
+    WAIT_FOR(is_pending(pid, SIGABRT), PATIENCE_MS);
+    cr_expect_eq(harness_proc_state(pid), 'T');
+    pass_time(3000);
+    const struct exit_note *e = exit_of(0);
+    cr_expect(e->hung);
+    cr_expect_eq(e->pid, pid);
+    cr_expect(e->signo == SIGKILL || e->signo == SIGABRT);
+    pid_of_start(1);
+}
+
+Test(prefork, a_child_that_beats_is_left_alone)
+{
+    supervise_all(1, good, 2000);
+    int pid = pid_of_start(0);
+    for (int i = 0; i < 10; i++) {
+        int64_t end = harness_now_ms() + 150; /* each second of theirs, with many beats in it */
+        pass_time(1000);
+        WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    }
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    cr_expect_eq(atomic_load(&board->starts), 1);
+    cr_expect_neq(harness_proc_state(pid), 0);
+}
+
+Test(prefork, without_a_watchdog_nobody_is_judged)
+{
+    supervise_all(1, silent, 0);
+    int64_t end = harness_now_ms() + 400;
+    pass_time(3600000);
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
+
+static void drains_on(int signo)
+{
+    supervise_all(3, good, 0);
+    kill(supervisor, signo);
+    cr_expect_eq(ended(), 0);
+    cr_expect_eq(atomic_load(&board->starts), 3, "someone was started again");
+    cr_expect_eq(atomic_load(&board->terms), 3, "one SIGTERM each");
+    cr_expect_eq(atomic_load(&board->exits), 3);
+    for (int i = 0; i < 3; i++) {
+        cr_expect(exit_of(i)->expected && exit_of(i)->code == 0);
+        cr_expect_eq(exit_of(i)->crashes, 0);
+    }
+}
+
+Test(prefork, sigterm_drains)
+{
+    drains_on(SIGTERM);
+}
+
+Test(prefork, sigint_drains)
+{
+    drains_on(SIGINT);
+}
+
+Test(prefork, a_child_that_fails_during_the_drain_is_not_replaced)
+{
+    supervise_all(2, stubborn, 0);
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) > 0, PATIENCE_MS);
+    kill(pid_of_start(0), SIGKILL);
+    cr_expect_eq(exit_of(0)->signo, SIGKILL);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0, "it was not the supervisor who killed");
+    cr_expect_eq(atomic_load(&board->starts), 2);
+}
+
+Test(prefork, a_second_sigterm_reaches_the_children_again)
+{
+    supervise_all(1, stubborn, 0);
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) == 1, PATIENCE_MS);
+    cr_expect_eq(waitpid(supervisor, NULL, WNOHANG), 0, "it waits for its child");
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+}
+
+Test(prefork, who_does_not_leave_in_time_is_killed)
+{
+    supervise_all(2, deaf, 0);
+    kill(supervisor, SIGTERM);
+    int64_t end = harness_now_ms() + 300;
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0, "not before the deadline");
+    pass_time(6000); /* the drain's second, and what a child may take beyond it */
+    cr_expect_eq(ended(), 1);
+    for (int i = 0; i < 2; i++)
+        cr_expect_eq(exit_of(i)->signo, SIGKILL);
+}
+
+Test(prefork, a_second_signal_does_not_extend_the_deadline)
+{
+    supervise_all(1, deaf, 0);
+    kill(supervisor, SIGTERM);
+    int64_t end = harness_now_ms() + 300;
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    pass_time(4000);
+    kill(supervisor, SIGTERM);
+    end = harness_now_ms() + 300;
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    pass_time(2000);
+    cr_expect_eq(ended(), 1);
+}
+
+static bool all_gone(int n)
+{
+    for (int i = 0; i < n; i++) {
+        int pid = pid_of_start(i);
+        waitpid(pid, NULL, WNOHANG); /* orphans become ours */
+        if (harness_proc_state(pid))
+            return false;
+    }
+    return true;
+}
+
+Test(prefork, children_die_with_their_supervisor)
+{
+    static int (*const kinds[])(struct prefork_slot *, int, void *) = {plain, silent, good};
+    for (int i = 0; i < 3; i++) {
+        memset(board, 0, sizeof(*board));
+        supervise_all(2, kinds[i], 0);
+        pid_of_start(0);
+        pid_of_start(1);
+        kill(supervisor, SIGKILL);
+        cr_expect_eq(ended(), 128 + SIGKILL);
+        WAIT_FOR(all_gone(2), PATIENCE_MS);
+    }
+}
+
+Test(prefork, an_interrupt_of_the_terminal_is_the_supervisors_alone)
+{
+    supervise_all(2, plain, 0);
+    for (int i = 0; i < 2; i++)
+        kill(pid_of_start(i), SIGINT);
+    int64_t end = harness_now_ms() + 300;
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    killpg(supervisor, SIGINT); /* as Ctrl-C does */
+    cr_expect_eq(ended(), 0);
+    for (int i = 0; i < 2; i++)
+        cr_expect_eq(exit_of(i)->signo, SIGTERM);
+}
+
+Test(prefork, children_run_with_the_signals_they_were_promised)
+{
+    supervise_all(1, signals_as_promised, 0);
+    cr_expect_eq(exit_of(0)->code, 42);
+}
+
+Test(prefork, a_slot_is_clean_for_the_next_child)
+{
+    atomic_store(&board->fail_first, 1);
+    supervise_all(1, dies_young, 0);
+    pid_of_start(1);
+    cr_expect_str_eq(exit_of(0)->extra, "extra-0");
+    kill(pid_of_start(1), SIGKILL);
+    cr_expect_eq(exit_of(1)->signo, SIGKILL, "it found what the first had left");
+    cr_expect_eq(exit_of(1)->crashes, 2, "crashes of a slot add up");
+}
+
+Test(prefork, there_is_at_least_one_core)
+{
+    cr_expect_geq(prefork_cores(), 1);
+}
