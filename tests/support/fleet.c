@@ -26,6 +26,9 @@ static const char *program(const char *name)
     return harness_keep(mem_printf("%s/%s", harness_build(), name));
 }
 
+static const char secret_setting[] = "WEBHOOK_SECRET=" SECRET;
+static const char token_setting[] = "WEBHOOK_INTAKE_TOKEN=" RIG_TOKEN;
+
 /* NAME=value is among env. */
 static bool names(const char *const *env, const char *setting)
 {
@@ -46,8 +49,8 @@ static struct test_proc *start(
         harness_keep(
             mem_printf("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", r->firecrawl_port)),
         harness_keep(mem_printf("WEBHOOK_SPOOL_DIR=%s/spool", harness_dir())),
-        "WEBHOOK_SECRET=" SECRET,
-        "WEBHOOK_INTAKE_TOKEN=" RIG_TOKEN,
+        secret_setting,
+        token_setting,
         "WEBHOOK_PRODUCERS=1",
         "WEBHOOK_WORKERS=1",
         "WEBHOOK_LEASE_SECONDS=2",
