@@ -333,7 +333,7 @@ Test(spool, a_record_that_is_not_synced_is_not_read)
     sync_held = true;
     start_append(&r, &p, "a", 1);
     while (!syncs)
-        event_base_loop(loop_base(r.loop), EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        loop_turn(r.loop);
     expect_read(&r, 16, "");
     cr_assert_eq(p.rc, HL_LOST);
     sync_held = false;
@@ -351,7 +351,7 @@ Test(spool, what_queues_during_a_sync_shares_the_next_one)
     sync_held = true;
     start_append(&r, &first, "first", 5);
     while (!syncs)
-        event_base_loop(loop_base(r.loop), EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        loop_turn(r.loop);
     for (int i = 0; i < N; i++)
         start_append(&r, &rest[i], "later", 5);
     sync_held = false;
@@ -446,7 +446,7 @@ Test(spool, a_drained_segment_is_not_cut_under_a_write)
     int before = syncs;
     start_append(&r, &p, "b", 1);
     while (syncs == before)
-        event_base_loop(loop_base(r.loop), EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        loop_turn(r.loop);
     expect_read(&r, 16, "a");
     spool_commit(r.spool); /* drained, and "b" is being written */
     sync_held = false;
