@@ -523,7 +523,7 @@ static void op_succeeded(struct op *op, const PGresult *rows)
     size_t n = op->nsent;
 
     hl_fail(&err, HL_RETRY, "%s: another transaction was faster; try again", op->spec->stmt->name);
-    memcpy(sent, op->sent, n * sizeof(*sent));
+    memcpy(sent, op->sent, n * sizeof(struct store_req *));
     for (size_t i = 0; i < n; i++)
         rcs[i] = HL_RETRY;
     for (int row = 0; row < PQntuples(rows); row++) {
@@ -555,7 +555,7 @@ static void op_failed(struct op *op, enum hl_rc rc, const struct hl_err *err)
 
     if (rc == HL_FATAL && !data_refused(err))
         rc = HL_RETRY;
-    memcpy(sent, op->sent, n * sizeof(*sent));
+    memcpy(sent, op->sent, n * sizeof(struct store_req *));
     op_next(op);
     for (size_t i = 0; i < n; i++)
         op_answer(sent[i], rc, err);
