@@ -95,14 +95,21 @@ static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *
     }
 }
 
-/* False: not an event (a damaged record that still has a right checksum cannot be, but who knows). */
+/* False: not an event for us. A record of a newer program keeps the window in the spool, for that program; bytes
+ * that are no event become a dead letter, once Redis is there to take them. */
 static bool decode(struct record *r, const struct spool_record *bytes)
 {
+    struct server *s = r->f->server;
     struct hl_err err;
-    if (event_decode(bytes->data, bytes->len, &r->ev, &err) == HL_OK)
+    enum hl_rc rc = event_decode(bytes->data, bytes->len, &r->ev, &err);
+
+    if (rc == HL_OK)
         return true;
     log_error("spool_record_unreadable", LOG_S("error", err.msg), LOG_I("bytes", bytes->len));
-    queue_quarantine(r->f->server->queue, "", bytes->data, bytes->len, "unreadable spool record");
+    if (rc == HL_FATAL && server_redis_ready(s))
+        queue_quarantine(s->queue, "", bytes->data, bytes->len, "unreadable spool record");
+    else
+        r->f->failed = true;
     return false;
 }
 

@@ -154,6 +154,8 @@ static void timed_out(void *ctx)
         hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "the spool did not answer in time");
         reply_unavailable(in, &err);
     } else if (in->accept_tried) {
+        if (store_accept_undo(in->server->store, &in->accept))
+            in->pending--; /* the spool brings it home */
         start_spool(in);
     } else {
         start_accept(in);

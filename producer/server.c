@@ -198,9 +198,9 @@ static void close_all(struct server *s)
     httpd_free(s->httpd);
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
-    forward_free(s->forward);
     store_free(s->store);
     queue_free(s->queue);
+    forward_free(s->forward); /* its requests may have waited in the two above */
     offload_free(s->names);
     offload_free(s->disk);
     spool_close(s->spool);

@@ -21,6 +21,7 @@ enum {
     READ_COUNT = 100, /* entries per read */
     READ_BLOCK_MS = 2000,
     READ_RETRY_MS = 500,
+    OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
     SCHEMA_CHECK_MS = 1000,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
@@ -45,13 +46,15 @@ struct child {
     int *free_marks;               /* lines of `held` that are free */
     int nfree;
     struct buf held_ids;
+    int64_t own_asked; /* entries asked for by an own read, 0 = not one */
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_waiting, said_evicting;
     bool working; /* lease granted, not fenced */
     bool draining, leaving;
     int exit_code;
     struct defer kick;
-    struct timer heartbeat, read_retry, drain_limit, leave_limit, schema_check;
+    struct defer idle;
+    struct timer heartbeat, own_check, read_retry, drain_limit, leave_limit, schema_check;
     struct sigwatch term;
 };
 
@@ -201,6 +204,11 @@ static void read_done(
         start_job(c, &entries[i]);
     if (c->leaving)
         return;
+    if (c->own_asked && (int64_t)n >= c->own_asked) {
+        c->read_own = true; /* there are more; those in flight end first */
+        timer_start(&c->read_retry, READ_RETRY_MS);
+        return;
+    }
     if (rc != HL_OK) {
         log_warn("queue_read_failed", LOG_S("error", err->msg));
         c->read_own = true; /* an answer may have been lost on its way */
@@ -223,13 +231,19 @@ static void read_more(void *ctx)
     int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
     bool own = c->read_own;
 
-    if (c->reading || c->draining || !may_work(c) || !redis_up(c->reader) || !room_enough(c))
+    if (c->reading || c->draining || !redis_up(c->reader) || !room_enough(c))
         return;
+    if (!may_work(c)) { /* the lease is between two renewals, or lost: then `granted` starts us again */
+        timer_start(&c->read_retry, READ_RETRY_MS);
+        return;
+    }
     if (!own && room > READ_COUNT)
         room = READ_COUNT;
     c->reading = true;
     c->read_own = false;
-    queue_read(c->wires.queue, c->reader, own, (int)(own ? c->cfg->concurrency : room),
+    /* Of our own, those in flight come back too: ask for more than can be in flight. */
+    c->own_asked = own ? c->cfg->concurrency + READ_COUNT : 0;
+    queue_read(c->wires.queue, c->reader, own, (int)(own ? c->own_asked : room),
         READ_BLOCK_MS, read_done, c);
 }
 
@@ -281,6 +295,7 @@ static void lease_granted(void *ctx)
 {
     struct child *c = ctx;
     c->working = true;
+    c->read_own = true; /* what was let go of without a word to Redis */
     log_info("working", LOG_S("instance", c->instance), LOG_I("concurrency", c->cfg->concurrency));
     read_more(c);
 }
@@ -370,6 +385,7 @@ static void drain_timed_out(void *ctx)
     log_warn("drain_timed_out", LOG_I("jobs", c->jobs.len));
     timer_start(&c->leave_limit, LEAVE_MS);
     abort_all(c);
+    loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
 /* First signal: finish what runs, until the drain deadline. Second: give it back now. */
@@ -384,7 +400,7 @@ static void on_term(void *ctx)
     c->draining = true;
     log_info("draining", LOG_I("jobs", c->jobs.len));
     timer_start(&c->drain_limit, c->cfg->drain_timeout_ms);
-    loop_defer(c->wires.loop, &c->kick, idle_now, c);
+    loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
 /* --- building --------------------------------------------------------------------------------------------------- */
@@ -395,6 +411,14 @@ static void heartbeat(void *ctx)
     if (!prefork_beat(c->slot) && !c->draining)
         on_term(c); /* the supervisor is gone and its death signal was missed */
     timer_start(&c->heartbeat, HEARTBEAT_MS);
+}
+
+/* The safety net below every way in which an entry of ours could be forgotten. */
+static void check_own(void *ctx)
+{
+    struct child *c = ctx;
+    c->read_own = true;
+    timer_start(&c->own_check, OWN_CHECK_MS);
 }
 
 static void start_lease(struct child *c)
@@ -470,6 +494,8 @@ static bool build(struct child *c, struct hl_err *err)
     sigwatch_start(c->wires.loop, &c->term, SIGTERM, on_term, c);
     timer_init(c->wires.loop, &c->heartbeat, heartbeat, c);
     timer_init(c->wires.loop, &c->read_retry, read_more, c);
+    timer_init(c->wires.loop, &c->own_check, check_own, c);
+    timer_start(&c->own_check, OWN_CHECK_MS);
     timer_init(c->wires.loop, &c->drain_limit, drain_timed_out, c);
     timer_init(c->wires.loop, &c->leave_limit, give_up_leaving, c);
     timer_init(c->wires.loop, &c->schema_check, check_schema, c);
@@ -481,11 +507,13 @@ static void tear_down(struct child *c)
 {
     timer_stop(&c->heartbeat);
     timer_stop(&c->read_retry);
+    timer_stop(&c->own_check);
     timer_stop(&c->drain_limit);
     timer_stop(&c->leave_limit);
     timer_stop(&c->schema_check);
     sigwatch_stop(&c->term);
     loop_defer_cancel(c->wires.loop, &c->kick);
+    loop_defer_cancel(c->wires.loop, &c->idle);
     dbpool_free(c->lease_pool);
     lease_free(c->lease);
     store_free(c->lease_store);

@@ -19,6 +19,7 @@ enum {
     STEP_RETRY_BASE_MS = 200, /* a transaction that did not go through is tried again after ... */
     STEP_RETRY_MAX_MS = 5000,
     WAIT_MS = 2000,         /* a busy URL is looked at again after ... */
+    WAIT_SPREAD_MS = 4000,  /* ... and a bit, so that a backlog of one URL does not come at once */
     MAX_STATUS_CHARS = 50,  /* width of rescrape_status */
     MAX_ERROR_BYTES = 4096, /* of metadata.error */
     MS_PER_MINUTE = 60000,
@@ -46,6 +47,7 @@ struct job {
 
     /* the failure, for T3a */
     bool retryable;
+    bool plain; /* PostgreSQL refused our words: write the bare outcome */
     int64_t retry_after_ms;
     char *reason, *detail;
     char status[MAX_STATUS_CHARS * 4 + 1];
@@ -112,8 +114,9 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         j->epoch = j->claim.epoch;
         j->attempts = j->claim.attempts;
         j->settle_as = by_state[j->claim.state] == EV_WAIT ? AS_LATER : AS_DONE;
-        j->delay_ms =
-            j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0 ? j->claim.wait_ms : WAIT_MS;
+        j->delay_ms = j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0
+                          ? j->claim.wait_ms
+                          : WAIT_MS + dice() % WAIT_SPREAD_MS;
         answered(j, by_state[j->claim.state], NULL);
         return;
     }
@@ -148,6 +151,11 @@ static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_
 static void settle_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct job *j = req->ctx;
+    if (rc == HL_FATAL && !j->plain) { /* our texts are refused: the outcome still has to stand */
+        log_error("failure_refused", LOG_S("error", err->msg));
+        j->plain = true;
+        rc = HL_RETRY;
+    }
     if (rc == HL_LOST && !j->settle.gone)
         j->settle_as = AS_DONE; /* somebody else answers for the row: only our entry goes */
     answered(j, rc == HL_LOST && j->settle.gone ? EV_MISSING : event_of[rc], err);
@@ -298,7 +306,9 @@ static void enter_fail(struct job *j)
 {
     if (j->tries == 0)
         decide_failure(j);
-    start_settle(j, j->status, true);
+    if (j->plain)
+        set_text(&j->metadata, "{}");
+    start_settle(j, j->plain && j->settle_as == AS_DEAD ? "failed" : j->status, true);
 }
 
 static void enter_release(struct job *j)
@@ -372,8 +382,8 @@ static void job_step(struct job *j, enum job_event ev)
             LOG_S("event", job_event_name(ev)));
         abort(); /* a fault of ours; the supervisor tells what was in flight */
     }
-    /* Letting go before T1: the entry goes back, as if it had never been read. */
-    if (j->state == JOB_CLAIM && ev == EV_ABORT) {
+    /* Letting go before T1 has found a row: the entry goes back, as if it had never been read. */
+    if ((j->state == JOB_CLAIM || j->state == JOB_INSERT) && ev == EV_ABORT) {
         j->settle_as = AS_LATER;
         j->delay_ms = 0;
     }

@@ -27,6 +27,10 @@
       ".snapshot_url, coalesce(" t ".metadata, '{}'::jsonb)::text, encode(" t                      \
       ".body_digest, 'hex')"
 
+/* Of a row c: whoever claimed it is dead or gone. */
+#define NO_LIVING_OWNER                                                                            \
+    "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = c.claimed_by AND w.dead_at IS NULL)"
+
 /* T0. One row per event asked for; id NULL: another transaction inserted it after our snapshot. */
 static const struct db_stmt stmt_accept = {"accept",
     "WITH job AS ("
@@ -53,30 +57,27 @@ static const struct db_stmt stmt_accept = {"accept",
  * snapshot, sees the other's claim. One row. */
 static const struct db_stmt stmt_lock_urls = {"lock_urls",
     "SELECT count(pg_advisory_xact_lock(key)) FROM ("
-    "  SELECT DISTINCT hashtextextended(c.watch_url, 0) AS key"
-    "  FROM webhook.change_events c JOIN unnest($1::uuid[]) AS j (event_id) USING (event_id)"
+    "  SELECT DISTINCT hashtextextended(url, 0) AS key FROM unnest($1::text[]) AS j (url)"
     "  ORDER BY key) k",
     1};
 
 /* T1, second half. One row per event asked for. */
 static const struct db_stmt stmt_claim = {"claim",
     "WITH job AS ("
-    "  SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS j (event_id, n)"
+    "  SELECT * FROM unnest($2::uuid[]) WITH ORDINALITY AS j (event_id, n)"
     "), seen AS ("
     "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
     "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
     "    WHEN c.rescrape_status = 'queued' THEN 'free'"
     "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
-    "    WHEN c.claimed_by = $2 THEN 'free'" /* our own unsure claim */
-    "    WHEN EXISTS (SELECT FROM webhook.workers w"
-    "      WHERE w.id = c.claimed_by AND w.dead_at IS NULL) THEN 'held'"
-    "    ELSE 'free' END AS state"
+    "    WHEN c.claimed_by = $3 THEN 'free'" /* our own unsure claim */
+    "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
     "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
     "  ORDER BY c.id FOR UPDATE OF c"
     "), pick AS (" /* one event per URL, none while another of it is in progress */
     "  SELECT DISTINCT ON (s.watch_url) s.id FROM seen s"
     "  WHERE s.state = 'free'"
-    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"
+    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $3 AND dead_at IS NULL)"
     "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
     "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
     "        AND o.rescrape_status = 'in_progress' AND o.id <> s.id)"
@@ -85,8 +86,8 @@ static const struct db_stmt stmt_claim = {"claim",
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0)"
-    "      + CASE WHEN c.claimed_by = $2 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $2, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
+    "      + CASE WHEN c.claimed_by = $3 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
+    "    claimed_by = $3, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
     "    scrape_seq = nextval('webhook.scrape_clock')"
     "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
     "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
@@ -96,7 +97,7 @@ static const struct db_stmt stmt_claim = {"claim",
     "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
     "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
     "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id",
-    2};
+    3};
 
 /* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL: ours in
  * the snapshot, yet not updated: another transaction was faster, perhaps our own first try that had not
@@ -232,10 +233,10 @@ static const struct db_stmt stmt_forget_worker = {"forget_worker",
  * detected_at. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
 static const struct db_stmt stmt_reap = {"reap",
     "WITH zombie AS ("
-    "  SELECT c.id, w.id IS NULL OR w.dead_at IS NOT NULL AS orphan"
-    "  FROM webhook.change_events c LEFT JOIN webhook.workers w ON w.id = c.claimed_by"
+    /* no join: the condition is looked at again with the row as it is once it is locked */
+    "  SELECT c.id, " NO_LIVING_OWNER " AS orphan FROM webhook.change_events c"
     "  WHERE c.rescrape_status = 'in_progress' AND c.claimed_by IS NOT NULL"
-    "    AND (w.id IS NULL OR w.dead_at IS NOT NULL"
+    "    AND (" NO_LIVING_OWNER
     "      OR c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond')"
     "  ORDER BY c.id LIMIT $3::integer FOR UPDATE OF c SKIP LOCKED"
     "), reaped AS ("
@@ -366,7 +367,9 @@ static enum hl_rc get_accept(struct store_req *r, const PGresult *rows, int row)
 
 static void put_claim(struct store_req *r, struct buf *b)
 {
-    put_id(&b[0], LIST_OF(r, struct store_claim, req)->ev);
+    const struct change_event *ev = LIST_OF(r, struct store_claim, req)->ev;
+    pgarray_text(&b[0], ev->watch_url);
+    put_id(&b[1], ev);
 }
 
 static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
@@ -619,6 +622,11 @@ void store_accept(struct store *s, struct store_accept *a)
 {
     submit(s, OP_ACCEPT, &a->req,
         128 + length(a->ev->watch_url) + length(a->ev->metadata) + length(a->ev->diff_summary));
+}
+
+bool store_accept_undo(struct store *s, struct store_accept *a)
+{
+    return batch_remove(s->ops[OP_ACCEPT].batch, &a->req.item);
 }
 
 void store_claim(struct store *s, struct store_claim *c)

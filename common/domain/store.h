@@ -35,6 +35,8 @@ struct store_accept {
     bool existed;                  /* out: the row was there before */
 };
 void store_accept(struct store *s, struct store_accept *a);
+/* Takes back a request that was not sent yet (done will not run); false when it is under way. */
+bool store_accept_undo(struct store *s, struct store_accept *a);
 
 /* T1: claim the event: in_progress, epoch + 1, owner = us. */
 enum store_claim_state {

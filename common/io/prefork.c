@@ -273,6 +273,7 @@ int prefork_run(const struct prefork_conf *conf)
     sigaddset(&s.signals, SIGCHLD);
     sigprocmask(SIG_BLOCK, &s.signals, &s.inherited);
     signal(SIGCHLD, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN); /* a log reader that goes away must not take the fleet along */
     if (!lay_out(&s)) {
         log_error("start_failed", LOG_S("error", strerror(errno)));
         return 1;
