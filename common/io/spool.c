@@ -130,7 +130,8 @@ static bool scan(struct segment *g)
 
     if (fstat(g->fd, &st) < 0)
         return false;
-    if (pread(g->fd, head, sizeof(head), 0) != sizeof(head) || memcmp(head, magic, sizeof(head)))
+    if (pread(g->fd, head, sizeof(head), 0) != sizeof(head) ||
+        memcmp(head, magic, sizeof(head)) != 0)
         return false;
     g->head = g->end = sizeof(magic);
     while (whole && g->end < st.st_size) {
