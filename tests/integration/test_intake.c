@@ -83,7 +83,7 @@ static void start_producer(struct world *w, const char *const *settings)
     int n = 0;
     for (; settings && settings[n]; n++)
         env[n] = settings[n];
-    const char *const more[] = {"WEBHOOK_PRODUCERS=1", "WEBHOOK_SECRET=" SECRET,
+    const char *const more[] = {"WEBHOOK_PRODUCERS=1", ("WEBHOOK_SECRET=" SECRET),
         text_of("WEBHOOK_DATABASE_URL=%s", with_password(w->database)),
         text_of("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
         text_of("WEBHOOK_SPOOL_DIR=%s", w->spool)};
