@@ -83,7 +83,7 @@ static void start_producer(struct world *w, const char *const *settings)
     int n = 0;
     for (; settings && settings[n]; n++)
         env[n] = settings[n];
-    const char *const more[] = {"WEBHOOK_SECRET=" SECRET, "WEBHOOK_PRODUCERS=1",
+    const char *const more[] = {"WEBHOOK_PRODUCERS=1", ("WEBHOOK_SECRET=" SECRET),
         text_of("WEBHOOK_DATABASE_URL=%s", with_password(w->database)),
         text_of("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
         text_of("WEBHOOK_SPOOL_DIR=%s", w->spool)};
@@ -147,7 +147,7 @@ static void wait_ready(struct world *w)
         30000);
     struct test_reply r;
     WAIT_FOR((r = post_event(w, "warm-up")).status == 202 &&
-                 strcmp(member(&r, "change_event_id"), "null"),
+                 strcmp(member(&r, "change_event_id"), "null") != 0,
         30000);
     WAIT_FOR(spool_empty(w), 30000);
     sql_exec(w->database, "TRUNCATE webhook.change_events");
@@ -781,8 +781,8 @@ static void events_without_database(struct world *w, void (*light)(struct test_p
     cr_assert_eq(jobs(w), 3);
     WAIT_FOR(healthy(w), 20000);
     struct test_reply r;
-    WAIT_FOR(
-        (r = post_event(w, "after")).status == 202 && strcmp(member(&r, "change_event_id"), "null"),
+    WAIT_FOR((r = post_event(w, "after")).status == 202 &&
+                 strcmp(member(&r, "change_event_id"), "null") != 0,
         20000);
 }
 
@@ -1177,6 +1177,27 @@ Test(intake, sigterm_loses_no_request_under_way)
     start_producer(&w, NULL); /* brings home what was spooled */
     expect_receipts(&w, fds, 9);
     cr_assert_eq(rows(&w), 9);
+    stop(&w);
+}
+
+Test(intake, sigterm_waits_for_the_row_that_follows_a_receipt)
+{
+    struct test_pg *pg = test_pg_start();
+    struct world w = prepare(test_pg_url(pg));
+    w.pg = pg;
+    start_producer(&w, ack_queue);
+    struct test_reply r;
+    WAIT_FOR((r = post_event(&w, "warm-up")).status == 202 && rows(&w) > 0, 30000);
+    WAIT_FOR(spool_empty(&w) && healthy(&w), 30000);
+    test_pg_pause(w.pg);
+    r = post_event(&w, "follows");
+    const char *id = accepted_without_row(&r);
+    test_proc_signal(w.producer, SIGTERM);
+    cr_assert_eq(test_proc_wait(w.producer, 30000), 0, "%s", test_proc_log(w.producer));
+    cr_assert_eq(spool_look(&w, "follows"), 1);
+    test_pg_resume(w.pg);
+    start_producer(&w, ack_queue);
+    WAIT_FOR(rows_of(&w, id) == 1 && spool_empty(&w), 30000);
     stop(&w);
 }
 
