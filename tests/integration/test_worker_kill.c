@@ -202,6 +202,30 @@ Test(worker_kill, who_slept_through_its_lease_changes_nothing_when_it_wakes)
     WAIT_FOR(is_completed(&r, next), SOON);
 }
 
+/* Its result waits in PostgreSQL behind the other's claim. */
+Test(worker_kill, a_result_that_comes_after_anothers_claim_changes_nothing)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, RIG_ENV(LONG_LEASE));
+    struct rig_id id = rig_post(&r, "/hold/late");
+    WAIT_FOR(rig_scrapes(&r, "/hold/late") == 1, SOON);
+    PGconn *other = PQconnectdb(r.db);
+    PQclear(
+        PQexec(other, "BEGIN; INSERT INTO webhook.workers (id, host, pid) VALUES ('other', '', 1);"
+                      "UPDATE webhook.change_events SET claimed_by = 'other',"
+                      " claim_epoch = claim_epoch + 1"));
+    rig_release(&r);
+    WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1, SOON);
+    PQclear(PQexec(other, "COMMIT"));
+    PQfinish(other);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+    cr_expect_str_eq(
+        rig_row(&r, id, "rescrape_status, claimed_by, claim_epoch, metadata ? 'document_id'"),
+        "in_progress|other|2|f");
+    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.documents"), 0);
+}
+
 Test(worker_kill, a_hung_process_is_killed_by_the_watchdog_and_replaced)
 {
     struct rig r;
