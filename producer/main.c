@@ -6,6 +6,7 @@
 #include "producer/server.h"
 
 #include <sysexits.h>
+#include <unistd.h>
 
 struct producer {
     struct config cfg;
@@ -17,6 +18,13 @@ static int serve(struct prefork_slot *slot, int index, void *ctx)
     struct producer *p = ctx;
     (void)index;
     return server_run(slot, &p->cfg, p->listen_fd);
+}
+
+/* Nobody listens any more: clients are refused at once instead of waiting in a queue. */
+static void close_door(void *ctx)
+{
+    struct producer *p = ctx;
+    close(p->listen_fd);
 }
 
 static const struct program program = {"hookline-producer", CFG_PRODUCER,
@@ -47,6 +55,7 @@ int main(int argc, char **argv)
     const struct prefork_conf fleet = {.roles = roles,
         .watchdog_ms = p.cfg.watchdog_ms,
         .drain_timeout_ms = p.cfg.body_timeout_ms + p.cfg.header_timeout_ms,
+        .on_drain = close_door,
         .ctx = &p};
     status = prefork_run(&fleet);
     config_release(&p.cfg);

@@ -112,17 +112,23 @@ void server_intake_done(struct server *s)
     leave_if_done(s);
 }
 
+/* What was answered 202 is safe; connections are cut. */
+static void on_hurry(void *ctx)
+{
+    struct server *s = ctx;
+    loop_stop(s->loop);
+}
+
 static void on_term(void *ctx)
 {
     struct server *s = ctx;
-    if (s->draining) { /* the second one: what is accepted is safe, connections are cut */
-        loop_stop(s->loop);
+    if (s->draining)
         return;
-    }
     s->draining = true;
     log_info("draining", LOG_I("connections", httpd_connections(s->httpd)),
         LOG_I("requests", s->intakes));
     httpd_drain(s->httpd, drained, s);
+    close(s->listen_fd);
 }
 
 static void heartbeat(void *ctx)
@@ -195,6 +201,7 @@ static void close_all(struct server *s)
     timer_stop(&s->heartbeat);
     timer_stop(&s->schema_check);
     sigwatch_stop(&s->term);
+    sigwatch_stop(&s->hurry);
     httpd_free(s->httpd);
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
@@ -209,7 +216,7 @@ static void close_all(struct server *s)
 
 int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_fd)
 {
-    struct server s = {.cfg = cfg, .slot = slot};
+    struct server s = {.cfg = cfg, .slot = slot, .listen_fd = listen_fd};
     struct hl_err err = {0};
 
     s.loop = loop_new(&err);
@@ -218,6 +225,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
         return EXIT_FAILURE; /* the supervisor tries again, slower each time */
     }
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);
+    sigwatch_start(s.loop, &s.hurry, PREFORK_HURRY, on_hurry, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     timer_init(s.loop, &s.schema_check, check_schema, &s);
     heartbeat(&s);

@@ -24,7 +24,8 @@ struct server {
     struct httpd *httpd;
     struct prefork_slot *slot;
     struct timer heartbeat, schema_check;
-    struct sigwatch term;
+    struct sigwatch term, hurry;
+    int listen_fd;     /* this process's copy; closed when the drain begins */
     bool schema_ready; /* the migrations this program needs are applied */
     bool said_waiting, redis_evicts;
     bool draining, drained;

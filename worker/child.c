@@ -21,7 +21,7 @@ enum {
     READ_COUNT = 100, /* entries per read */
     READ_BLOCK_MS = 2000,
     READ_RETRY_MS = 500,
-    OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
+    OWN_CHECK_MS = 60000, /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
     SCHEMA_CHECK_MS = 1000,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
@@ -46,7 +46,7 @@ struct child {
     int *free_marks;               /* lines of `held` that are free */
     int nfree;
     struct buf held_ids;
-    int64_t own_asked; /* entries asked for by an own read, 0 = not one */
+    int64_t own_asked;      /* entries asked for by an own read, 0 = not one */
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_waiting, said_evicting;
     bool working; /* lease granted, not fenced */
@@ -55,7 +55,7 @@ struct child {
     struct defer kick;
     struct defer idle;
     struct timer heartbeat, own_check, read_retry, drain_limit, leave_limit, schema_check;
-    struct sigwatch term;
+    struct sigwatch term, hurry;
 };
 
 static void read_more(void *ctx);
@@ -233,7 +233,8 @@ static void read_more(void *ctx)
 
     if (c->reading || c->draining || !redis_up(c->reader) || !room_enough(c))
         return;
-    if (!may_work(c)) { /* the lease is between two renewals, or lost: then `granted` starts us again */
+    if (!may_work(
+            c)) { /* the lease is between two renewals, or lost: then `granted` starts us again */
         timer_start(&c->read_retry, READ_RETRY_MS);
         return;
     }
@@ -243,8 +244,8 @@ static void read_more(void *ctx)
     c->read_own = false;
     /* Of our own, those in flight come back too: ask for more than can be in flight. */
     c->own_asked = own ? c->cfg->concurrency + READ_COUNT : 0;
-    queue_read(c->wires.queue, c->reader, own, (int)(own ? c->own_asked : room),
-        READ_BLOCK_MS, read_done, c);
+    queue_read(c->wires.queue, c->reader, own, (int)(own ? c->own_asked : room), READ_BLOCK_MS,
+        read_done, c);
 }
 
 /* Redis that may evict our keys is no queue: refuse to read from it, and say what to change. */
@@ -388,15 +389,20 @@ static void drain_timed_out(void *ctx)
     loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
-/* First signal: finish what runs, until the drain deadline. Second: give it back now. */
+/* Give back now what runs. */
+static void on_hurry(void *ctx)
+{
+    struct child *c = ctx;
+    if (c->draining && !c->leaving)
+        drain_timed_out(c);
+}
+
+/* Finish what runs, until the drain deadline. */
 static void on_term(void *ctx)
 {
     struct child *c = ctx;
-    if (c->draining) {
-        if (!c->leaving)
-            drain_timed_out(c);
+    if (c->draining)
         return;
-    }
     c->draining = true;
     log_info("draining", LOG_I("jobs", c->jobs.len));
     timer_start(&c->drain_limit, c->cfg->drain_timeout_ms);
@@ -492,6 +498,7 @@ static bool build(struct child *c, struct hl_err *err)
         .ctx = c};
     redis_on_state(c->reader, reader_state, c);
     sigwatch_start(c->wires.loop, &c->term, SIGTERM, on_term, c);
+    sigwatch_start(c->wires.loop, &c->hurry, PREFORK_HURRY, on_hurry, c);
     timer_init(c->wires.loop, &c->heartbeat, heartbeat, c);
     timer_init(c->wires.loop, &c->read_retry, read_more, c);
     timer_init(c->wires.loop, &c->own_check, check_own, c);
@@ -512,6 +519,7 @@ static void tear_down(struct child *c)
     timer_stop(&c->leave_limit);
     timer_stop(&c->schema_check);
     sigwatch_stop(&c->term);
+    sigwatch_stop(&c->hurry);
     loop_defer_cancel(c->wires.loop, &c->kick);
     loop_defer_cancel(c->wires.loop, &c->idle);
     dbpool_free(c->lease_pool);

@@ -5,7 +5,9 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
+#include <limits.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -109,6 +111,28 @@ static void put_head(struct buf *b, enum log_level level, const char *event)
     buf_printf(b, "[%d] %s", (int)getpid(), event);
 }
 
+/* A sink that is stuck or gone must not stop the work: a line it cannot take at once is dropped, and
+ * counted on the first one that gets through again. A pipe that is ready takes PIPE_BUF bytes. */
+static void put_line(struct buf *line)
+{
+    static uint64_t dropped;
+    struct pollfd sink_fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (line->len > PIPE_BUF) { /* keeps its end, so that JSON readers stay in step by lines */
+        line->len = PIPE_BUF;
+        line->data[PIPE_BUF - 1] = '\n';
+    }
+    if (poll(&sink_fd, 1, 0) == 0 || write(STDERR_FILENO, line->data, line->len) < 0) {
+        dropped++;
+        return;
+    }
+    if (dropped) {
+        uint64_t n = dropped;
+        dropped = 0;
+        log_warn("log_lines_dropped", LOG_I("lines", n));
+    }
+}
+
 void log_write(enum log_level level, const char *event, size_t n, const struct log_field *fields)
 {
     if (level < sink.level)
@@ -120,8 +144,6 @@ void log_write(enum log_level level, const char *event, size_t n, const struct l
         put_value(&b, &fields[i]);
     }
     buf_puts(&b, sink.format == LOG_JSON ? "}\n" : "\n");
-    if (write(STDERR_FILENO, b.data, b.len) < 0) {
-        /* a dead log sink must not stop the work */
-    }
+    put_line(&b);
     buf_release(&b);
 }

@@ -64,20 +64,20 @@ static const struct db_stmt stmt_lock_urls = {"lock_urls",
 /* T1, second half. One row per event asked for. */
 static const struct db_stmt stmt_claim = {"claim",
     "WITH job AS ("
-    "  SELECT * FROM unnest($2::uuid[]) WITH ORDINALITY AS j (event_id, n)"
+    "  SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS j (event_id, n)"
     "), seen AS ("
     "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
     "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
     "    WHEN c.rescrape_status = 'queued' THEN 'free'"
     "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
-    "    WHEN c.claimed_by = $3 THEN 'free'" /* our own unsure claim */
+    "    WHEN c.claimed_by = $2 THEN 'free'" /* our own unsure claim */
     "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
     "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
     "  ORDER BY c.id FOR UPDATE OF c"
     "), pick AS (" /* one event per URL, none while another of it is in progress */
     "  SELECT DISTINCT ON (s.watch_url) s.id FROM seen s"
     "  WHERE s.state = 'free'"
-    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $3 AND dead_at IS NULL)"
+    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"
     "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
     "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
     "        AND o.rescrape_status = 'in_progress' AND o.id <> s.id)"
@@ -86,8 +86,8 @@ static const struct db_stmt stmt_claim = {"claim",
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0)"
-    "      + CASE WHEN c.claimed_by = $3 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $3, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
+    "      + CASE WHEN c.claimed_by = $2 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
+    "    claimed_by = $2, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
     "    scrape_seq = nextval('webhook.scrape_clock')"
     "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
     "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
@@ -97,7 +97,7 @@ static const struct db_stmt stmt_claim = {"claim",
     "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
     "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
     "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id",
-    3};
+    2};
 
 /* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL: ours in
  * the snapshot, yet not updated: another transaction was faster, perhaps our own first try that had not
@@ -309,8 +309,9 @@ struct op {
 
 struct op_spec {
     int nparams;
-    bool owner_first; /* $1 is the owner; arrays follow */
-    const struct db_stmt *before, *stmt;
+    bool owner_first;             /* $1 is the owner; arrays follow */
+    const struct db_stmt *before; /* runs first, in the same transaction; takes the first arrays */
+    const struct db_stmt *stmt;   /* takes the rest */
     /* Adds one request to the arrays. */
     void (*put)(struct store_req *r, struct buf *arrays);
     /* Reads one result row; returns the request's outcome. */
@@ -457,24 +458,17 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
     return t3_outcome(rows, row);
 }
 
+/* clang-format off */
 static const struct op_spec specs[NOPS] = {
-    [OP_ACCEPT] = {.nparams = 8,              .stmt = &stmt_accept, .put = put_accept, .get = get_accept},
-    [OP_CLAIM] = { .nparams = 1,
-                   .before = &stmt_lock_urls,
-                   .stmt = &stmt_claim,
-                   .put = put_claim,
-                   .get = get_claim},
-    [OP_COMPLETE] = {                                                                      .nparams = 10,
-                   .owner_first = true,
-                   .stmt = &stmt_complete,
-                   .put = put_complete,
-                   .get = get_complete},
-    [OP_SETTLE] = {                                                                   .nparams = 6,
-                   .owner_first = true,
-                   .stmt = &stmt_settle,
-                   .put = put_settle,
-                   .get = get_settle},
+    [OP_ACCEPT]   = {.nparams = 8, .stmt = &stmt_accept, .put = put_accept, .get = get_accept},
+    [OP_CLAIM]    = {.nparams = 2, .before = &stmt_lock_urls, .stmt = &stmt_claim,
+                     .put = put_claim, .get = get_claim},
+    [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete,
+                     .put = put_complete, .get = get_complete},
+    [OP_SETTLE]   = {.nparams = 6, .owner_first = true, .stmt = &stmt_settle,
+                     .put = put_settle, .get = get_settle},
 };
+/* clang-format on */
 
 /* --- one flush --- */
 
@@ -506,7 +500,8 @@ static void op_run(struct op *op, size_t max)
         op->values[first + i] = pgarray_end(&op->params[i]);
     if (spec->before)
         calls[n++] = (struct db_call){spec->before, op->values};
-    calls[n++] = (struct db_call){spec->stmt, op->values};
+    calls[n++] =
+        (struct db_call){spec->stmt, op->values + (spec->before ? spec->before->nparams : 0)};
     dbpool_exec(op->store->pool, calls, n, op->store->timeout_ms, op_done, op);
 }
 

@@ -34,9 +34,11 @@ struct db_req {
     int64_t deadline_ms; /* of everything; 0 = the statement time once it runs */
     db_cb *cb;
     void *ctx;
-    struct hl_err err; /* what deliver answers */
+    struct hl_err err;       /* what deliver answers */
+    char limit[24];          /* of each statement, in ms, for the server */
+    const char *limit_value; /* = limit, as stmt_limit's parameter */
     int ncalls;
-    struct db_call calls[];
+    struct db_call calls[]; /* the first is stmt_limit */
 };
 
 struct dbpool {
@@ -182,7 +184,10 @@ static void run(struct slot *s, struct db_req *r)
     r->slot = s;
     s->req = r;
     slot_move(s, SLOT_BUSY);
-    db_run(s->conn, r->calls, r->ncalls, left_ms > 0 ? left_ms : 0);
+    if (left_ms < 1)
+        left_ms = 1;
+    snprintf(r->limit, sizeof(r->limit), "%lld", (long long)(left_ms - left_ms / 10));
+    db_run(s->conn, r->calls, r->ncalls, left_ms);
 }
 
 /* After a connection proved to be alive: to who waits longest, without another ping; to rest; or
@@ -442,16 +447,22 @@ void dbpool_free(struct dbpool *p)
     free(p);
 }
 
+/* The server gives up a little before we do: then we know that nothing happened, and a statement whose connection we closed at its deadline would go on
+ * waiting for its lock there. Local to the transaction, so nothing is left on the connection. */
+static const struct db_stmt stmt_limit = {
+    "limit", "SELECT set_config('statement_timeout', $1, true)", 1};
+
 static struct db_req *req_new(
     struct dbpool *p, const struct db_call *calls, int ncalls, db_cb *cb, void *ctx)
 {
-    size_t size = (size_t)ncalls * sizeof(*calls);
-    struct db_req *r = mem_zero(sizeof(*r) + size);
+    struct db_req *r = mem_zero(sizeof(*r) + ((size_t)ncalls + 1) * sizeof(*calls));
     r->pool = p;
     r->cb = cb;
     r->ctx = ctx;
-    r->ncalls = ncalls;
-    memcpy(r->calls, calls, size);
+    r->ncalls = ncalls + 1;
+    r->limit_value = r->limit;
+    r->calls[0] = (struct db_call){&stmt_limit, &r->limit_value};
+    memcpy(r->calls + 1, calls, (size_t)ncalls * sizeof(*calls));
     return r;
 }
 

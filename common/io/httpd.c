@@ -878,6 +878,7 @@ static void sweep_idle(void *ctx)
 
 void httpd_drain(struct httpd *h, void (*done)(void *ctx), void *ctx)
 {
+    on_listen(WATCH_READ, h); /* who is connected already is served */
     h->draining = true;
     h->drain_done = done;
     h->drain_ctx = ctx;

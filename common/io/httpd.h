@@ -47,7 +47,7 @@ struct httpd_conf {
 struct httpd *httpd_new(struct loop *l, int listen_fd, const struct httpd_conf *conf);
 void httpd_free(struct httpd *h); /* NULL ok; closes every connection; unanswered requests must have
                                      been answered (httpd_drain) or are freed here */
-/* Stops accepting, closes idle connections, answers what is under way with Connection: close.
+/* Accepts who has connected so far, then no more (the socket may be closed from here on); closes idle connections, answers what is under way with Connection: close.
  * done runs from the loop once no connection and no unanswered request is left. */
 void httpd_drain(struct httpd *h, void (*done)(void *ctx), void *ctx);
 int httpd_connections(const struct httpd *h);

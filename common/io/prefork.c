@@ -45,6 +45,7 @@ struct supervisor {
     bool draining;
     bool killed_some;
     int64_t drain_until;
+    const struct prefork_role *leaving; /* asked to leave; those behind it still work */
 };
 
 int prefork_cores(void)
@@ -71,6 +72,7 @@ static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
         _exit(PREFORK_AGAIN); /* the supervisor died before the line above */
     signal(SIGINT, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(PREFORK_HURRY, SIG_IGN); /* until the child listens */
     sigprocmask(SIG_SETMASK, &s->inherited, NULL);
     snprintf(role, sizeof(role), "%s-%d", c->role->name, c->index);
     log_role(c->role->count > 1 ? role : c->role->name);
@@ -133,7 +135,7 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
         .pid = c->pid,
         .code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
         .signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-        .expected = s->draining,
+        .expected = s->draining && c->role <= s->leaving,
         .hung = c->hung,
         .max_rss_kb = usage->ru_maxrss,
         .lived_ms = now - c->started_at,
@@ -159,16 +161,40 @@ static void reap(struct supervisor *s)
     /* any other pid was an orphan adopted by PID 1: reaped is all it needs */
 }
 
+static bool role_left(const struct supervisor *s, const struct prefork_role *role)
+{
+    for (int i = 0; i < s->n; i++)
+        if (s->children[i].pid && s->children[i].role == role)
+            return true;
+    return false;
+}
+
+/* The next role is asked to leave when the last of the one before has left: what looks after the dead
+ * (a janitor) stays until nobody can die any more. */
+static void drain_next_role(struct supervisor *s)
+{
+    while (s->leaving->name && !role_left(s, s->leaving)) {
+        s->leaving++;
+        for (int i = 0; s->leaving->name && i < s->n; i++)
+            if (s->children[i].pid && s->children[i].role == s->leaving)
+                kill(s->children[i].pid, SIGTERM);
+    }
+}
+
 static void drain(struct supervisor *s, int signo)
 {
     bool again = s->draining;
-    s->draining = true;
-    if (!again)
-        s->drain_until = clock_mono_ms() + s->conf->drain_timeout_ms + DRAIN_GRACE_MS;
     log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
+    if (!again) {
+        s->draining = true;
+        s->drain_until = clock_mono_ms() + s->conf->drain_timeout_ms + DRAIN_GRACE_MS;
+        s->leaving = s->conf->roles;
+        if (s->conf->on_drain)
+            s->conf->on_drain(s->conf->ctx);
+    }
     for (int i = 0; i < s->n; i++)
-        if (s->children[i].pid)
-            kill(s->children[i].pid, SIGTERM);
+        if (s->children[i].pid && s->children[i].role == s->leaving)
+            kill(s->children[i].pid, again ? PREFORK_HURRY : SIGTERM);
 }
 
 /* A stopped process keeps SIGABRT pending, so SIGKILL follows. */
@@ -225,13 +251,15 @@ static void supervise(struct supervisor *s)
     for (;;) {
         int64_t now = clock_mono_ms();
         reap(s);
+        if (s->draining)
+            drain_next_role(s);
         if (s->draining && !anyone_left(s))
             return;
         if (s->draining && now >= s->drain_until)
             kill_all(s);
         for (int i = 0; i < s->n; i++) {
             struct child *c = &s->children[i];
-            if (!c->pid && !s->draining && now >= c->start_at)
+            if (!c->pid && now >= c->start_at && (!s->draining || c->role > s->leaving))
                 start(s, c);
             watch(s, c, now);
         }

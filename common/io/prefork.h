@@ -1,6 +1,6 @@
 /* prefork: a supervisor and its children. Forks the processes of each role, restarts what dies (with
- * backoff that a process resets by living), kills what hangs, drains on SIGTERM/SIGINT, hurries on the
- * second signal. The supervisor itself has no event loop and no connection: nothing it depends on can fail
+ * backoff that a process resets by living), kills what hangs, drains on SIGTERM/SIGINT, role after role,
+ * hurries on the second signal. The supervisor itself has no event loop and no connection: nothing it depends on can fail
  * or block, so it can be PID 1. Children are its direct children, in its process group, and get SIGTERM
  * when it dies (prctl PR_SET_PDEATHSIG). */
 #ifndef HL_IO_PREFORK_H
@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,11 +50,17 @@ struct prefork_exit {
 struct prefork_conf {
     const struct prefork_role *roles; /* ends with name == NULL */
     size_t slot_extra;
-    int64_t watchdog_ms;      /* no beat for this long: SIGABRT, then SIGKILL; 0 = off */
-    int64_t drain_timeout_ms; /* after SIGTERM; then SIGKILL */
+    int64_t watchdog_ms;         /* no beat for this long: SIGABRT, then SIGKILL; 0 = off */
+    int64_t drain_timeout_ms;    /* after SIGTERM; then SIGKILL */
+    void (*on_drain)(void *ctx); /* in the supervisor, once, when the drain begins; NULL ok */
     void (*on_exit)(const struct prefork_exit *e, void *ctx); /* in the supervisor; NULL ok */
     void *ctx;
 };
+
+/* Drain: a child gets SIGTERM when every child of the roles before its own has left. A further SIGTERM may
+ * reach it from elsewhere (a service manager tells the whole group, the kernel tells of a dead parent) and
+ * means no more than the first; only PREFORK_HURRY means "now". */
+#define PREFORK_HURRY SIGRTMIN
 
 /* Exit status with which a child asks for a replacement at once (it lost its identity). */
 #define PREFORK_AGAIN 75

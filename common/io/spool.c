@@ -23,8 +23,9 @@ enum { FRAME_HEAD = 8, GROUP_ITEMS = 1024, GROUP_BYTES = 4 * 1024 * 1024, MAX_WA
 struct segment {
     struct list_node node;
     char *path;
-    int fd;       /* holds the lock */
-    int64_t end;  /* bytes that are whole frames and synced */
+    int fd; /* holds the lock */
+    int64_t
+        end; /* ours: whole frames, synced. Adopted: end of file, until the reader comes to it */
     int64_t head; /* first byte not yet committed by the reader */
 };
 
@@ -99,57 +100,43 @@ static bool load(int fd, int64_t from, size_t len, struct buf *out)
     return true;
 }
 
-/* Keeps the bytes that are no frame beside the segment, for people; then cuts them off. */
-static void cut_tail(struct segment *g, int64_t size)
+/* Keeps the bytes from `at` on, which are no frame, beside the segment, for people; then cuts them off. */
+static void cut_tail(struct segment *g, int64_t at)
 {
+    enum { PIECE = 256 * 1024 };
     char *path = mem_printf("%s.cut", g->path);
-    struct buf rest = {0};
+    struct buf piece = {0};
     int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (fd >= 0 && load(g->fd, g->end, (size_t)(size - g->end), &rest) &&
-        write(fd, rest.data, rest.len) < 0) {
-        /* no space for a copy of broken bytes: cutting them is still right */
+    bool kept = fd >= 0;
+
+    for (int64_t from = at; kept && from < g->end; from += (int64_t)piece.len) {
+        int64_t left = g->end - from;
+        kept = load(g->fd, from, left < PIECE ? (size_t)left : PIECE, &piece) &&
+               write(fd, piece.data, piece.len) == (ssize_t)piece.len;
     }
     if (fd >= 0)
         close(fd);
-    if (ftruncate(g->fd, g->end) < 0) {
+    if (ftruncate(g->fd, at) < 0) {
         /* the reader stops at g->end in any case */
     }
-    buf_release(&rest);
+    g->end = at;
+    buf_release(&piece);
     free(path);
 }
 
-/* Finds the end of the last whole frame, window by window. False: no segment, or one that cannot be
- * read now: it is left as it is. */
-static bool scan(struct segment *g)
+/* Takes the whole file for frames; the reader finds out where they end as it comes to them. False: no
+ * segment, or one that cannot be read now. */
+static bool look_into(struct segment *g)
 {
-    enum { WINDOW = 4 * 1024 * 1024 };
     struct stat st;
-    struct buf b = {0};
     char head[sizeof(magic)];
-    bool whole = true;
 
-    if (fstat(g->fd, &st) < 0)
+    if (fstat(g->fd, &st) < 0 || pread(g->fd, head, sizeof(head), 0) != sizeof(head))
         return false;
-    if (pread(g->fd, head, sizeof(head), 0) != sizeof(head) ||
-        memcmp(head, magic, sizeof(head)) != 0)
+    if (memcmp(head, magic, sizeof(head)) != 0)
         return false;
-    g->head = g->end = sizeof(magic);
-    while (whole && g->end < st.st_size) {
-        int64_t left = st.st_size - g->end;
-        size_t len = left < WINDOW ? (size_t)left : WINDOW;
-        if (!load(g->fd, g->end, len, &b)) {
-            buf_release(&b);
-            return false;
-        }
-        size_t at = 0;
-        for (size_t n; (n = frame_at(b.data + at, len - at)); at += n)
-            ;
-        whole = at > 0;
-        g->end += (int64_t)at;
-    }
-    if (g->end < st.st_size)
-        cut_tail(g, st.st_size);
-    buf_release(&b);
+    g->head = sizeof(magic);
+    g->end = st.st_size;
     return true;
 }
 
@@ -331,43 +318,6 @@ void spool_append(struct spool *s, struct spool_append *a)
 
 /* --- read ------------------------------------------------------------------------------------------ */
 
-static struct segment *first_unread(struct spool *s)
-{
-    LIST_EACH(&s->segments, n)
-    {
-        struct segment *g = LIST_OF(n, struct segment, node);
-        if (g->head < g->end)
-            return g;
-    }
-    return NULL;
-}
-
-size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
-{
-    enum { WINDOW = 4 * 1024 * 1024 }; /* holds several of the largest records */
-    struct segment *g = s->reading ? NULL : first_unread(s);
-    size_t n = 0, at = 0;
-
-    if (!g)
-        return 0;
-    int64_t left = g->end - g->head;
-    size_t len = left < WINDOW ? (size_t)left : WINDOW;
-    if (!load(g->fd, g->head, len, &s->in))
-        return 0;
-    for (size_t frame; n < max && (frame = frame_at(s->in.data + at, len - at)); at += frame)
-        out[n++] = (struct spool_record){s->in.data + at + FRAME_HEAD, frame - FRAME_HEAD};
-    if (!n) { /* bytes that were whole when scanned are not any more: the disk lies */
-        struct segment cut = *g;
-        cut.end = g->head;
-        cut_tail(&cut, g->end);
-        g->end = g->head;
-        return 0;
-    }
-    s->reading = g;
-    s->read_to = g->head + (int64_t)at;
-    return n;
-}
-
 static void retire(struct spool *s, struct segment *g)
 {
     if (g != s->own) {
@@ -380,6 +330,47 @@ static void retire(struct spool *s, struct segment *g)
         return; /* a write is under way; the next commit finds it empty */
     if (ftruncate(g->fd, sizeof(magic)) == 0)
         g->head = g->end = sizeof(magic);
+}
+
+static struct segment *first_unread(struct spool *s)
+{
+    LIST_EACH(&s->segments, n)
+    {
+        struct segment *g = LIST_OF(n, struct segment, node);
+        if (g->head < g->end)
+            return g;
+    }
+    return NULL;
+}
+
+/* Loads what follows g->head; false when the disk does not give it now. */
+static bool load_window(struct spool *s, struct segment *g)
+{
+    enum { WINDOW = 4 * 1024 * 1024 }; /* holds several of the largest records */
+    int64_t left = g->end - g->head;
+    return load(g->fd, g->head, left < WINDOW ? (size_t)left : WINDOW, &s->in);
+}
+
+size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
+{
+    for (struct segment *g; !s->reading && (g = first_unread(s));) {
+        size_t n = 0, at = 0;
+        if (!load_window(s, g))
+            return 0;
+        for (size_t frame; n < max && (frame = frame_at(s->in.data + at, s->in.len - at));
+             at += frame)
+            out[n++] = (struct spool_record){s->in.data + at + FRAME_HEAD, frame - FRAME_HEAD};
+        if (n) {
+            s->reading = g;
+            s->read_to = g->head + (int64_t)at;
+            return n;
+        }
+        if (g == s->own && s->busy)
+            return 0;         /* never while a write to it is under way */
+        cut_tail(g, g->head); /* torn by a crash, or damaged */
+        retire(s, g);
+    }
+    return 0;
 }
 
 void spool_commit(struct spool *s)
@@ -438,7 +429,7 @@ static bool adopt_one(struct spool *s, const char *name)
     struct segment *g = mem_new(struct segment);
     g->path = path;
     g->fd = open(path, O_RDWR | O_CLOEXEC);
-    if (g->fd < 0 || flock(g->fd, LOCK_EX | LOCK_NB) < 0 || !same_file(g) || !scan(g)) {
+    if (g->fd < 0 || flock(g->fd, LOCK_EX | LOCK_NB) < 0 || !same_file(g) || !look_into(g)) {
         segment_free(g);
         return false;
     }

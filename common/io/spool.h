@@ -46,7 +46,8 @@ void spool_commit(struct spool *s); /* those of the last read are safe elsewhere
 void spool_rewind(struct spool *s); /* they are not: the next read gives them again */
 
 /* Looks for segments whose process is gone and takes them over; returns how many. Cheap; call it
- * every few seconds. A torn tail is cut; the cut bytes are kept beside in NAME.seg.cut. */
+ * every few seconds. A torn tail is cut when the reader comes to it; the cut bytes are kept beside in
+ * NAME.seg.cut. */
 int spool_adopt(struct spool *s);
 int64_t spool_depth(const struct spool *s); /* bytes of uncommitted frames of this process */
 

@@ -120,13 +120,22 @@ static int asks_again(struct prefork_slot *slot, int index, void *ctx)
     return good(slot, index, ctx);
 }
 
-/* Leaves at the second SIGTERM only. */
+static volatile sig_atomic_t got_hurry;
+
+static void on_hurry(int signo)
+{
+    (void)signo;
+    got_hurry = 1;
+}
+
+/* Leaves only when hurried. */
 static int stubborn(struct prefork_slot *slot, int index, void *ctx)
 {
     (void)ctx;
+    signal(PREFORK_HURRY, on_hurry);
     watch_term();
     begin(slot, index);
-    while (got_term < 2) {
+    while (!got_hurry) {
         nap(slot);
         atomic_store(&board->terms, got_term);
     }
@@ -492,7 +501,7 @@ Test(prefork, a_child_that_fails_during_the_drain_is_not_replaced)
     cr_expect_eq(atomic_load(&board->starts), 2);
 }
 
-Test(prefork, a_second_sigterm_reaches_the_children_again)
+Test(prefork, a_second_sigterm_hurries_the_children)
 {
     supervise_all(1, stubborn, 0);
     kill(supervisor, SIGTERM);
@@ -500,6 +509,37 @@ Test(prefork, a_second_sigterm_reaches_the_children_again)
     cr_expect_eq(waitpid(supervisor, NULL, WNOHANG), 0, "it waits for its child");
     kill(supervisor, SIGTERM);
     cr_expect_eq(ended(), 0);
+}
+
+/* A service manager sends SIGTERM to the whole group, and the supervisor passes its own on. */
+Test(prefork, a_sigterm_from_elsewhere_is_no_hurry)
+{
+    supervise_all(1, stubborn, 0);
+    kill(pid_of_start(0), SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) == 1, PATIENCE_MS);
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) == 2, PATIENCE_MS);
+    cr_expect_eq(waitpid(supervisor, NULL, WNOHANG), 0, "it waits for its child");
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+}
+
+Test(prefork, a_role_is_asked_to_leave_when_the_one_before_it_has_left)
+{
+    const struct prefork_role roles[] = {
+        {"worker",  1, stubborn},
+        {"janitor", 1, good},
+        {0}
+    };
+    supervise(roles, 0);
+    WAIT_FOR(atomic_load(&board->starts) == 2, PATIENCE_MS);
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) == 1, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0, "the janitor stays while the worker drains");
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+    cr_expect_eq(atomic_load(&board->exits), 2);
+    cr_expect_str_eq(exit_of(0)->role, "worker");
 }
 
 Test(prefork, who_does_not_leave_in_time_is_killed)

@@ -469,14 +469,14 @@ static void adopt_damaged(const struct buf *b, size_t len, const size_t ends[4],
     char *path = text_of("%s/dead-1-abc.seg", dir), *cut = text_of("%s.cut", path);
     open_rig(&r, dir, MIB);
     write_file(path, b->data, len);
-    cr_assert_eq(spool_adopt(r.spool), whole > 0, "length %zu", len);
+    cr_assert_eq(spool_adopt(r.spool), len > ends[0], "length %zu", len);
     expect_read(&r, 16, reads[whole]);
+    spool_commit(r.spool);
+    expect_read(&r, 16, ""); /* comes to what is no frame, and cuts it off */
     if (len > ends[whole])
         expect_file(cut, b->data + ends[whole], len - ends[whole]);
     else
         cr_expect_eq(file_size(cut), -1);
-    cr_expect_eq(file_size(path), whole ? (int64_t)ends[whole] : -1);
-    spool_commit(r.spool);
     cr_expect_eq(file_size(path), -1);
     close_rig(&r);
 }
@@ -530,14 +530,11 @@ Test(spool, a_segment_that_cannot_be_read_now_is_left_for_later)
     const char *dir = new_dir(), *path = text_of("%s/dead-1-abc.seg", dir);
     open_rig(&r, dir, MIB);
     write_file(path, b.data, b.len);
-    read_error = EIO;
-    cr_assert_eq(spool_adopt(r.spool), 0);
-    read_error = 0;
-    expect_file(path, b.data, b.len);
     cr_assert_eq(spool_adopt(r.spool), 1);
     read_error = EIO;
     expect_read(&r, 16, "");
     read_error = 0;
+    expect_file(path, b.data, b.len);
     expect_read(&r, 16, "one second the third");
     close_rig(&r);
     buf_release(&b);
