@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "producer/server.h"
+#include "producer/stores.h"
 
 #include <stdlib.h>
 
@@ -24,7 +24,7 @@ struct record {
 };
 
 struct forward {
-    struct server *server;
+    struct stores *stores;
     struct timer round, adopt;
     struct record *records;
     size_t n;
@@ -48,13 +48,13 @@ static void end_round(struct forward *f)
         return;
     release_window(f);
     if (f->failed) {
-        spool_rewind(f->server->spool);
+        spool_rewind(f->stores->spool);
         timer_start(&f->round, RETRY_MS);
         return;
     }
-    spool_commit(f->server->spool);
+    spool_commit(f->stores->spool);
     log_info(
-        "spool_forwarded", LOG_I("events", n), LOG_I("left_bytes", spool_depth(f->server->spool)));
+        "spool_forwarded", LOG_I("events", n), LOG_I("left_bytes", spool_depth(f->stores->spool)));
     timer_start(&f->round, ROUND_MS);
 }
 
@@ -78,7 +78,7 @@ static void ask_queue(struct record *r, enum queue_op op,
     void (*done)(struct queue_req *, enum hl_rc, const struct hl_err *), const char *reason)
 {
     r->publish = (struct queue_req){.ev = &r->ev, .done = done, .ctx = r, .reason = reason};
-    queue_do(r->f->server->queue, op, &r->publish);
+    queue_do(r->f->stores->queue, op, &r->publish);
 }
 
 static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -99,14 +99,14 @@ static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *
  * that are no event become a dead letter, once Redis is there to take them. */
 static bool decode(struct record *r, const struct spool_record *bytes)
 {
-    struct server *s = r->f->server;
+    struct stores *s = r->f->stores;
     struct hl_err err;
     enum hl_rc rc = event_decode(bytes->data, bytes->len, &r->ev, &err);
 
     if (rc == HL_OK)
         return true;
     log_error("spool_record_unreadable", LOG_S("error", err.msg), LOG_I("bytes", bytes->len));
-    if (rc == HL_FATAL && server_redis_ready(s))
+    if (rc == HL_FATAL && stores_redis_ready(s))
         queue_quarantine(s->queue, "", bytes->data, bytes->len, "unreadable spool record");
     else
         r->f->failed = true;
@@ -117,7 +117,7 @@ static void run_round(void *ctx)
 {
     struct forward *f = ctx;
     struct spool_record window[WINDOW];
-    size_t n = server_database_ready(f->server) ? spool_read(f->server->spool, window, WINDOW) : 0;
+    size_t n = stores_database_ready(f->stores) ? spool_read(f->stores->spool, window, WINDOW) : 0;
 
     if (!n) {
         timer_start(&f->round, IDLE_MS);
@@ -136,7 +136,7 @@ static void run_round(void *ctx)
         r->accept.ev = &r->ev;
         r->accept.req.done = accepted;
         r->accept.req.ctx = r;
-        store_accept(f->server->store, &r->accept);
+        store_accept(f->stores->store, &r->accept);
     }
     end_round(f);
 }
@@ -144,17 +144,17 @@ static void run_round(void *ctx)
 static void adopt(void *ctx)
 {
     struct forward *f = ctx;
-    int n = spool_adopt(f->server->spool);
+    int n = spool_adopt(f->stores->spool);
     if (n)
         log_info(
-            "spool_adopted", LOG_I("segments", n), LOG_I("bytes", spool_depth(f->server->spool)));
+            "spool_adopted", LOG_I("segments", n), LOG_I("bytes", spool_depth(f->stores->spool)));
     timer_start(&f->adopt, ADOPT_MS);
 }
 
-struct forward *forward_new(struct server *s)
+struct forward *forward_new(struct stores *s)
 {
     struct forward *f = mem_new(struct forward);
-    f->server = s;
+    f->stores = s;
     timer_init(s->loop, &f->round, run_round, f);
     timer_init(s->loop, &f->adopt, adopt, f);
     timer_start(&f->round, 0);

@@ -4,9 +4,9 @@
 #define HL_PRODUCER_FORWARD_H
 
 struct forward;
-struct server;
+struct stores;
 
-struct forward *forward_new(struct server *s);
+struct forward *forward_new(struct stores *s);
 /* NULL ok. What is under way is dropped: it stays in the spool. Requests handed to the store must have
  * been answered: free the pool first. */
 void forward_free(struct forward *f);

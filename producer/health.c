@@ -6,7 +6,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/timestamp.h"
-#include "producer/server.h"
+#include "producer/stores.h"
 
 #include <stdlib.h>
 
@@ -18,11 +18,11 @@ struct probe {
     struct hl_err redis, postgres;
 };
 
-void health_root(struct httpd_req *req, void *server)
+void health_root(struct httpd_req *req, void *stores)
 {
     static const char body[] = "{\"service\":\"Firecrawl Search Bridge\",\"version\":\"0.1.0\","
                                "\"status\":\"running\",\"docs\":\"/docs\",\"health\":\"/health\"}";
-    (void)server;
+    (void)stores;
     httpd_reply(req, 200, "application/json", body, sizeof(body) - 1);
 }
 
@@ -78,9 +78,9 @@ static void postgres_answered(
     finish(p);
 }
 
-void health_get(struct httpd_req *req, void *server)
+void health_get(struct httpd_req *req, void *stores)
 {
-    struct server *s = server;
+    struct stores *s = stores;
     struct probe *p = mem_new(struct probe);
     p->req = req;
     p->pending = 2;

@@ -4,7 +4,7 @@
 
 #include "io/httpd.h"
 
-void health_root(struct httpd_req *req, void *server);
-void health_get(struct httpd_req *req, void *server);
+void health_root(struct httpd_req *req, void *stores);
+void health_get(struct httpd_req *req, void *stores);
 
 #endif

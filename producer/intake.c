@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "producer/gate.h"
 #include "producer/hook.h"
-#include "producer/server.h"
+#include "producer/stores.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,7 @@
 enum { ACCEPT_MS = 900, SPOOL_MS = 400, PUBLISH_MS = 300 };
 
 struct intake {
-    struct server *server;
+    struct stores *stores;
     struct httpd_req *req; /* NULL once answered */
     struct change_event ev;
     struct store_accept accept;
@@ -40,14 +40,14 @@ static void start_publish(struct intake *in);
 
 static void finish(struct intake *in)
 {
-    struct server *s = in->server;
+    struct stores *s = in->stores;
     if (in->req || in->pending)
         return;
     timer_stop(&in->deadline);
     event_release(&in->ev);
     buf_release(&in->job);
     free(in);
-    server_intake_done(s);
+    stores_intake_ends(s);
 }
 
 static void reply_accepted(struct intake *in)
@@ -88,7 +88,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
 /* Enough for a 202. */
 static bool safe(const struct intake *in)
 {
-    bool in_redis = in->published && in->server->cfg->ack == ACK_QUEUE;
+    bool in_redis = in->published && in->stores->cfg->ack == ACK_QUEUE;
     return in->committed || in->spooled || in_redis;
 }
 
@@ -96,7 +96,7 @@ static bool safe(const struct intake *in)
  * janitor publishes from the row. */
 static void stored(struct intake *in)
 {
-    if (!in->publish_tried && server_redis_ready(in->server))
+    if (!in->publish_tried && stores_redis_ready(in->stores))
         start_publish(in);
     else
         reply_accepted(in);
@@ -154,7 +154,7 @@ static void timed_out(void *ctx)
         hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "the spool did not answer in time");
         reply_unavailable(in, &err);
     } else if (in->accept_tried) {
-        if (store_accept_undo(in->server->store, &in->accept))
+        if (store_accept_undo(in->stores->store, &in->accept))
             in->pending--; /* the spool brings it home */
         start_spool(in);
     } else {
@@ -165,7 +165,7 @@ static void timed_out(void *ctx)
 
 static void start_accept(struct intake *in)
 {
-    if (!server_database_ready(in->server)) {
+    if (!stores_database_ready(in->stores)) {
         in->accept_tried = true;
         start_spool(in);
         return;
@@ -176,7 +176,7 @@ static void start_accept(struct intake *in)
     in->accept.req.done = accept_done;
     in->accept.req.ctx = in;
     timer_start(&in->deadline, ACCEPT_MS);
-    store_accept(in->server->store, &in->accept);
+    store_accept(in->stores->store, &in->accept);
 }
 
 static void start_spool(struct intake *in)
@@ -189,7 +189,7 @@ static void start_spool(struct intake *in)
     in->append.done = spool_done;
     in->append.ctx = in;
     timer_start(&in->deadline, SPOOL_MS);
-    spool_append(in->server->spool, &in->append);
+    spool_append(in->stores->spool, &in->append);
 }
 
 static void start_publish(struct intake *in)
@@ -200,18 +200,18 @@ static void start_publish(struct intake *in)
     in->publish.done = publish_done;
     in->publish.ctx = in;
     timer_start(&in->deadline, PUBLISH_MS);
-    queue_do(in->server->queue, QUEUE_PUBLISH, &in->publish);
+    queue_do(in->stores->queue, QUEUE_PUBLISH, &in->publish);
 }
 
-static void begin(struct server *s, struct httpd_req *req, const struct change_event *ev)
+static void begin(struct stores *s, struct httpd_req *req, const struct change_event *ev)
 {
     struct intake *in = mem_new(struct intake);
-    s->intakes++;
-    in->server = s;
+    stores_intake_begins(s);
+    in->stores = s;
     in->req = req;
     in->ev = *ev;
     timer_init(s->loop, &in->deadline, timed_out, in);
-    if (s->cfg->ack == ACK_QUEUE && server_redis_ready(s))
+    if (s->cfg->ack == ACK_QUEUE && stores_redis_ready(s))
         start_publish(in);
     else
         start_accept(in);
@@ -236,9 +236,9 @@ static const char *or_empty(const char *s)
     return s ? s : "";
 }
 
-void intake_changedetection(struct httpd_req *req, void *server)
+void intake_changedetection(struct httpd_req *req, void *stores)
 {
-    struct server *s = server;
+    struct stores *s = stores;
     const struct gate gate = {.secret = s->cfg->webhook_secret, .token = s->cfg->intake_token};
     struct gate_request creds = {.signature = httpd_header(req, "X-Signature"),
         .authorization = httpd_header(req, "Authorization"),

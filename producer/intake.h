@@ -6,6 +6,6 @@
 
 #include "io/httpd.h"
 
-void intake_changedetection(struct httpd_req *req, void *server);
+void intake_changedetection(struct httpd_req *req, void *stores);
 
 #endif

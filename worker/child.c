@@ -8,6 +8,7 @@
 #include "domain/migrate.h"
 #include "worker/job.h"
 #include "worker/lease.h"
+#include "worker/obituary.h"
 #include "worker/wires.h"
 
 #include <signal.h>
@@ -32,7 +33,7 @@ struct child {
     const struct config *cfg;
     struct prefork_slot *slot;
     struct held *held;
-    char instance[FLEET_NAME];
+    char instance[sizeof(((struct prefork_slot *)0)->instance)];
     struct wires wires;
     struct dbpool *lease_pool;
     struct store *lease_store;
@@ -532,12 +533,12 @@ static void tear_down(struct child *c)
     wires_close(&c->wires);
 }
 
-int child_run(struct prefork_slot *slot, struct fleet *fleet)
+int child_run(struct prefork_slot *slot, const struct config *cfg)
 {
     static struct child c; /* static: what is in flight at the end is no leak */
     struct hl_err err = {0};
 
-    c.cfg = fleet_config(fleet);
+    c.cfg = cfg;
     c.slot = slot;
     c.exit_code = EXIT_FAILURE;
     c.held = (struct held *)(void *)slot->extra;

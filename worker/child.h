@@ -3,9 +3,11 @@
 #ifndef HL_WORKER_CHILD_H
 #define HL_WORKER_CHILD_H
 
-#include "worker/fleet.h"
+#include "base/config.h"
+#include "io/prefork.h"
 
-/* The life of a worker process; returns its exit status. */
-int child_run(struct prefork_slot *slot, struct fleet *fleet);
+/* The life of a worker process; returns its exit status. slot->extra holds a struct held (obituary.h) for each
+ * of cfg->concurrency jobs. */
+int child_run(struct prefork_slot *slot, const struct config *cfg);
 
 #endif

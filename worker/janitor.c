@@ -31,11 +31,11 @@ enum {
 struct janitor {
     const struct config *cfg;
     struct prefork_slot *slot;
-    struct fleet *fleet;
+    struct obituaries *dead; /* workers our supervisor saw die */
     struct wires wires;
     struct watchlist *watchlist;
     struct sigwatch term;
-    struct watch obituaries;
+    struct watch deaths;
     struct timer heartbeat, sweep, promote, schema_check;
     bool said_waiting, sweeping, again, stopping, promoting;
     size_t step;
@@ -121,16 +121,16 @@ static void obituary_written(
         next_step(j);
         return;
     }
-    if (PQntuples(rows) && fleet_obituary(j->fleet, &o))
+    if (PQntuples(rows) && obituaries_first(j->dead, &o))
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause));
-    fleet_obituary_done(j->fleet);
+    obituaries_done(j->dead);
     bury_next(j);
 }
 
 static void bury_next(struct janitor *j)
 {
     struct obituary o;
-    if (fleet_obituary(j->fleet, &o))
+    if (obituaries_first(j->dead, &o))
         store_declare_dead(j->wires.store, o.instance, -1, o.cause, obituary_written, j);
     else
         next_step(j);
@@ -359,7 +359,7 @@ static void somebody_died(int what, void *ctx)
     struct janitor *j = ctx;
     uint64_t n;
     (void)what;
-    if (read(fleet_obituary_fd(j->fleet), &n, sizeof(n)) < 0)
+    if (read(obituaries_fd(j->dead), &n, sizeof(n)) < 0)
         return;
     if (j->sweeping)
         j->again = true;
@@ -422,8 +422,7 @@ static void schema_answered(
     }
     timer_start(&j->sweep, 0);
     timer_start(&j->promote, 0);
-    watch_start(
-        j->wires.loop, &j->obituaries, fleet_obituary_fd(j->fleet), WATCH_READ, somebody_died, j);
+    watch_start(j->wires.loop, &j->deaths, obituaries_fd(j->dead), WATCH_READ, somebody_died, j);
 }
 
 static void check_schema(void *ctx)
@@ -434,7 +433,7 @@ static void check_schema(void *ctx)
 
 static void tear_down(struct janitor *j)
 {
-    watch_stop(&j->obituaries);
+    watch_stop(&j->deaths);
     sigwatch_stop(&j->term);
     timer_stop(&j->heartbeat);
     timer_stop(&j->sweep);
@@ -445,14 +444,14 @@ static void tear_down(struct janitor *j)
     wires_close(&j->wires);
 }
 
-int janitor_run(struct prefork_slot *slot, struct fleet *fleet)
+int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obituaries *dead)
 {
     static struct janitor j; /* static: what is in flight at the end is no leak */
     struct hl_err err = {0};
 
-    j.cfg = fleet_config(fleet);
+    j.cfg = cfg;
     j.slot = slot;
-    j.fleet = fleet;
+    j.dead = dead;
     if (!wires_open(&j.wires, j.cfg, "janitor", false, CONNECTIONS, &err)) {
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_CONFIG;

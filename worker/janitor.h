@@ -3,9 +3,11 @@
 #ifndef HL_WORKER_JANITOR_H
 #define HL_WORKER_JANITOR_H
 
-#include "worker/fleet.h"
+#include "base/config.h"
+#include "io/prefork.h"
+#include "worker/obituary.h"
 
 /* The life of the janitor process; returns its exit status. */
-int janitor_run(struct prefork_slot *slot, struct fleet *fleet);
+int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obituaries *dead);
 
 #endif

@@ -1,0 +1,46 @@
+/* stores: what a producer process keeps events in: PostgreSQL, Redis, the spool, and whether each may be
+ * used now. The handlers of its routes get this as their context. */
+#ifndef HL_PRODUCER_STORES_H
+#define HL_PRODUCER_STORES_H
+
+#include "base/config.h"
+#include "domain/queue.h"
+#include "domain/store.h"
+#include "io/spool.h"
+
+struct stores {
+    const struct config *cfg;
+    struct loop *loop;
+    struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
+    struct dbpool *pool;
+    struct store *store;
+    struct redis *redis;
+    struct queue *queue;
+    struct spool *spool;
+    struct timer schema_check;
+    bool schema_ready; /* the migrations this program needs are applied */
+    bool said_waiting, redis_evicts;
+
+    int intakes;             /* requests accepted and not finished */
+    void (*idle)(void *ctx); /* the last of them has finished */
+    void *idle_ctx;
+};
+
+/* On a loop of the process's own; cfg is borrowed. Opens the spool (err names folder and remedy), connects to
+ * the rest as needed. False: half-open, stores_close is due. */
+bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, struct hl_err *err);
+/* In two steps, because who has requests waiting (forward) must be freed between: what is under way is
+ * answered by the first; the second takes the rest. */
+void stores_stop(struct stores *s);
+void stores_close(struct stores *s);
+
+/* True when T0 may be tried: PostgreSQL answers and has the schema. */
+bool stores_database_ready(const struct stores *s);
+/* True when Redis may be told: it answers, and does not evict. */
+bool stores_redis_ready(const struct stores *s);
+
+/* Counts a request from its acceptance to its end. */
+void stores_intake_begins(struct stores *s);
+void stores_intake_ends(struct stores *s);
+
+#endif
