@@ -53,16 +53,16 @@ ROW(queue_prefix, key_prefix, "WEBHOOK_QUEUE_PREFIX", "hookline", 1, 64, P | W |
     "What every Redis key begins with. The same for all programs of one installation.")            \
                                                                                                    \
 GROUP("Intake")                                                                                    \
-ROW(host, text, "WEBHOOK_HOST SEARCH_BRIDGE_HOST", "0.0.0.0", 1, 255, P | C,                       \
+ROW(host, text, "WEBHOOK_HOST SEARCH_BRIDGE_HOST", "0.0.0.0", 1, 255, P,                       \
     "Address the intake listens on.")                                                              \
 ROW(port, number, "WEBHOOK_PORT SEARCH_BRIDGE_PORT", "52100", 0, 65535, P | C,                     \
     "Port the intake listens on; 0 takes any free one.")                                           \
 ROW(webhook_secret, secret, "WEBHOOK_SECRET SEARCH_BRIDGE_WEBHOOK_SECRET", NULL, 16, 256,          \
     P | C | NEEDED_BY(P),                                                                          \
     "Key of the signature that senders put on a webhook.")                                         \
-ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P | C,                           \
+ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P,                           \
     "Bearer token for senders that cannot sign; without it they are refused.")                     \
-ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P | C,       \
+ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,       \
     "Bearer token of the read API.")                                                               \
 ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                                      \
     "What a 202 waits for: both (row and queue) or queue (the row follows).")                      \
@@ -90,33 +90,33 @@ ROW(workers, number, "WEBHOOK_WORKERS", "0", 0, 256, W,                         
     "Worker processes; 0 is one for each core.")                                                   \
 ROW(concurrency, number, "WEBHOOK_CONCURRENCY", "64", 1, 16384, W,                                 \
     "Jobs that one worker process has in hand.")                                                   \
-ROW(scraper, scraper, "WEBHOOK_SCRAPER", "firecrawl", 0, 0, W | C,                                 \
+ROW(scraper, scraper, "WEBHOOK_SCRAPER", "firecrawl", 0, 0, W,                                 \
     "Who fetches a changed page: Firecrawl, or the worker itself.")                                \
 ROW(index, index, "WEBHOOK_INDEX", "postgres", 0, 0, W,                                    \
     "Where fetched pages are indexed.")                                                            \
 ROW(firecrawl_api_url, web_url, "WEBHOOK_FIRECRAWL_API_URL FIRECRAWL_API_URL",                     \
-    "http://firecrawl:3002", 1, 2048, W | C,                                                       \
+    "http://firecrawl:3002", 1, 2048, W,                                                       \
     "Firecrawl's address.")                                                                        \
 ROW(firecrawl_api_key, api_key, "WEBHOOK_FIRECRAWL_API_KEY FIRECRAWL_API_KEY",                     \
-    "self-hosted-no-auth", 0, 4096, W | C,                                                         \
+    "self-hosted-no-auth", 0, 4096, W,                                                         \
     "Firecrawl's key.")                                                                            \
 ROW(firecrawl_proxy, text, "WEBHOOK_FIRECRAWL_PROXY", "basic", 0, 64, W,                           \
     "Firecrawl's choice of proxy; empty leaves it out of the request.")                            \
-ROW(direct_allow_private, bool, "WEBHOOK_DIRECT_ALLOW_PRIVATE", "false", 0, 1, W | C,              \
+ROW(direct_allow_private, bool, "WEBHOOK_DIRECT_ALLOW_PRIVATE", "false", 0, 1, W,              \
     "Let the direct scraper fetch from private and loopback addresses.")                           \
 ROW(direct_max_bytes, size, "WEBHOOK_DIRECT_MAX_BYTES", "5m", 64 * KIB, 64 * MIB, W,               \
     "Largest page the direct scraper takes.")                                                      \
 ROW(scrape_timeout_ms, time, "WEBHOOK_SCRAPE_TIMEOUT", "2m", MS_SECOND, 15 * MS_MINUTE, W,         \
     "Time for fetching one page.")                                                                 \
-ROW(job_timeout_ms, time, "WEBHOOK_JOB_TIMEOUT", "15m", 10 * MS_SECOND, 24 * MS_HOUR, W | C,       \
+ROW(job_timeout_ms, time, "WEBHOOK_JOB_TIMEOUT", "15m", 10 * MS_SECOND, 24 * MS_HOUR, W,       \
     "Age at which a job in progress is taken from its worker.")                                    \
-ROW(max_attempts, number, "WEBHOOK_MAX_ATTEMPTS", "5", 1, 100, W | C,                              \
+ROW(max_attempts, number, "WEBHOOK_MAX_ATTEMPTS", "5", 1, 100, W,                              \
     "Failed attempts after which a job is a dead letter.")                                         \
-ROW(max_starts, number, "WEBHOOK_MAX_STARTS", "5", 1, 100, W | C,                                  \
+ROW(max_starts, number, "WEBHOOK_MAX_STARTS", "5", 1, 100, W,                                  \
     "Starts without a result after which a job is a dead letter.")                                 \
-ROW(retry_base_ms, time, "WEBHOOK_RETRY_BASE", "5s", MS_SECOND, MS_HOUR, W | C,                    \
+ROW(retry_base_ms, time, "WEBHOOK_RETRY_BASE", "5s", MS_SECOND, MS_HOUR, W,                    \
     "Pause before the first retry; it doubles with each.")                                         \
-ROW(retry_max_ms, time, "WEBHOOK_RETRY_MAX", "15m", MS_SECOND, 24 * MS_HOUR, W | C,                \
+ROW(retry_max_ms, time, "WEBHOOK_RETRY_MAX", "15m", MS_SECOND, 24 * MS_HOUR, W,                \
     "Longest pause between retries.")                                                              \
                                                                                                    \
 GROUP("Processes")                                                                                 \
@@ -128,15 +128,15 @@ ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, W,     
     "Time that work in hand gets after SIGTERM.")                                                  \
                                                                                                    \
 GROUP("PostgreSQL connections")                                                                    \
-ROW(db_pool_size, number, "WEBHOOK_DB_POOL_SIZE", "20", 1, 1000, P | W | C,                        \
+ROW(db_pool_size, number, "WEBHOOK_DB_POOL_SIZE", "20", 1, 1000, P | W,                        \
     "Connections that one process keeps.")                                                         \
-ROW(db_max_overflow, number, "WEBHOOK_DB_MAX_OVERFLOW", "10", 0, 1000, P | W | C,                  \
+ROW(db_max_overflow, number, "WEBHOOK_DB_MAX_OVERFLOW", "10", 0, 1000, P | W,                  \
     "Connections beyond that, under load.")                                                        \
-ROW(db_pool_timeout_ms, time, "WEBHOOK_DB_POOL_TIMEOUT", "30s", 100, 10 * MS_MINUTE, P | W | C,    \
+ROW(db_pool_timeout_ms, time, "WEBHOOK_DB_POOL_TIMEOUT", "30s", 100, 10 * MS_MINUTE, P | W,    \
     "How long a statement waits for a free connection.")                                           \
-ROW(db_pre_ping_after_ms, time, "WEBHOOK_DB_PRE_PING_AFTER", "5s", 0, MS_HOUR, P | W | C,          \
+ROW(db_pre_ping_after_ms, time, "WEBHOOK_DB_PRE_PING_AFTER", "5s", 0, MS_HOUR, P | W,          \
     "A connection idle for longer is tested before use; 0 = always.")                              \
-ROW(db_max_age_ms, time, "WEBHOOK_DB_MAX_AGE", "1h", MS_SECOND, 168 * MS_HOUR, P | W | C,          \
+ROW(db_max_age_ms, time, "WEBHOOK_DB_MAX_AGE", "1h", MS_SECOND, 168 * MS_HOUR, P | W,          \
     "Age at which a connection is replaced.")                                                      \
 ROW(db_connect_timeout_ms, time, "WEBHOOK_DB_CONNECT_TIMEOUT", "5s", 100, 5 * MS_MINUTE,           \
     P | W | C,                                                                                     \
@@ -144,7 +144,7 @@ ROW(db_connect_timeout_ms, time, "WEBHOOK_DB_CONNECT_TIMEOUT", "5s", 100, 5 * MS
 ROW(db_statement_timeout_ms, time, "WEBHOOK_DB_STATEMENT_TIMEOUT", "30s", 100, MS_HOUR,            \
     P | W | C,                                                                                     \
     "Time for one transaction.")                                                                   \
-ROW(db_prepared, on_off, "WEBHOOK_DB_PREPARED", "on", 0, 1, P | W | C,                             \
+ROW(db_prepared, on_off, "WEBHOOK_DB_PREPARED", "on", 0, 1, P | W,                             \
     "Prepare statements; off for PgBouncer before 1.21 in transaction mode.")
 /* clang-format on */
 

@@ -37,7 +37,7 @@ static int print_help(void)
            "  --print-config  show the settings in effect, secrets masked\n"
            "  --version       show the version\n"
            "  --help          show this text\n\n"
-           "Exit codes: %d done, %d error, %d not empty or blocked, %d wrong usage,\n"
+           "Exit codes: %d done, %d error, %d nothing found or not empty, %d wrong usage,\n"
            "            %d unreachable, %d timed out\n\n"
            "Settings:\n%s",
         CTL_OK, CTL_ERROR, CTL_NOT_EMPTY, CTL_USAGE, CTL_UNREACHABLE, CTL_TIMEOUT,
