@@ -20,7 +20,8 @@ struct record {
     struct forward *f;
     struct change_event ev;
     struct store_accept accept;
-    struct queue_req publish; /* or bury */
+    struct queue_req publish;       /* or bury */
+    struct spool_record unreadable; /* the bytes, where they are no event */
 };
 
 struct forward {
@@ -29,7 +30,7 @@ struct forward {
     struct record *records;
     size_t n;
     int pending;
-    bool failed;
+    bool failed, newer, quarantined; /* in this round */
 };
 
 static void release_window(struct forward *f)
@@ -41,14 +42,48 @@ static void release_window(struct forward *f)
     f->n = 0;
 }
 
+static void end_round(struct forward *f);
+
+static void quarantined(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+{
+    struct forward *f = ctx;
+    (void)moved;
+    (void)left;
+    f->failed |= rc != HL_OK;
+    end_round(f);
+}
+
+/* Once, when all else of the window is safe: a window that is run again must not bury them again. */
+static void quarantine_unreadable(struct forward *f)
+{
+    f->quarantined = true;
+    f->pending = 1;
+    for (size_t i = 0; i < f->n; i++) {
+        const struct spool_record *bytes = &f->records[i].unreadable;
+        if (!bytes->data)
+            continue;
+        f->pending++;
+        queue_quarantine(f->stores->queue, "", bytes->data, bytes->len, "unreadable spool record",
+            quarantined, f);
+    }
+    end_round(f);
+}
+
 static void end_round(struct forward *f)
 {
     size_t n = f->n;
     if (--f->pending)
         return;
+    if (!f->failed && !f->newer && !f->quarantined) {
+        quarantine_unreadable(f);
+        return;
+    }
     release_window(f);
-    if (f->failed) {
+    if (f->newer)
+        spool_skip(f->stores->spool);
+    else if (f->failed)
         spool_rewind(f->stores->spool);
+    if (f->newer || f->failed) {
         timer_start(&f->round, RETRY_MS);
         return;
     }
@@ -95,21 +130,20 @@ static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *
     }
 }
 
-/* False: not an event for us. A record of a newer program keeps the window in the spool, for that program; bytes
- * that are no event become a dead letter, once Redis is there to take them. */
+/* False: not an event for us. A record of a newer program is for that program: its segment is let go of.
+ * Bytes that are no event become a dead letter. */
 static bool decode(struct record *r, const struct spool_record *bytes)
 {
-    struct stores *s = r->f->stores;
     struct hl_err err;
     enum hl_rc rc = event_decode(bytes->data, bytes->len, &r->ev, &err);
 
     if (rc == HL_OK)
         return true;
     log_error("spool_record_unreadable", LOG_S("error", err.msg), LOG_I("bytes", bytes->len));
-    if (rc == HL_FATAL && stores_redis_ready(s))
-        queue_quarantine(s->queue, "", bytes->data, bytes->len, "unreadable spool record");
+    if (rc == HL_LOST)
+        r->f->newer = true;
     else
-        r->f->failed = true;
+        r->unreadable = *bytes;
     return false;
 }
 
@@ -125,7 +159,7 @@ static void run_round(void *ctx)
     }
     f->records = mem_array(n, sizeof(*f->records));
     f->n = n;
-    f->failed = false;
+    f->failed = f->newer = f->quarantined = false;
     f->pending = 1; /* until all are on their way */
     for (size_t i = 0; i < n; i++) {
         struct record *r = &f->records[i];

@@ -47,7 +47,8 @@ struct child {
     int *free_marks;               /* lines of `held` that are free */
     int nfree;
     struct buf held_ids;
-    int64_t own_asked;      /* entries asked for by an own read, 0 = not one */
+    char own_after
+        [QUEUE_ENTRY_MAX];  /* our own entries are being looked through: those behind this */
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_waiting, said_evicting;
     bool working; /* lease granted, not fenced */
@@ -175,7 +176,7 @@ static void start_job(struct child *c, const struct queue_entry *e)
     case HL_UNSURE:
     case HL_FATAL:
         log_error("job_quarantined", LOG_S("entry", e->entry), LOG_S("error", err.msg));
-        queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg);
+        queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg, NULL, NULL);
         return;
     }
     struct job *same = job_in_flight(c, &ev.id);
@@ -201,18 +202,17 @@ static void read_done(
 {
     struct child *c = ctx;
     c->reading = false;
+    if (c->own_after[0]) /* the next page, or the end of our own entries */
+        snprintf(c->own_after, sizeof(c->own_after), "%s", n ? entries[n - 1].entry : "");
     for (size_t i = 0; i < n; i++)
-        start_job(c, &entries[i]);
+        if (entries[i].job)
+            start_job(c, &entries[i]);
     if (c->leaving)
         return;
-    if (c->own_asked && (int64_t)n >= c->own_asked) {
-        c->read_own = true; /* there are more; those in flight end first */
-        timer_start(&c->read_retry, READ_RETRY_MS);
-        return;
-    }
     if (rc != HL_OK) {
         log_warn("queue_read_failed", LOG_S("error", err->msg));
         c->read_own = true; /* an answer may have been lost on its way */
+        c->own_after[0] = '\0';
         timer_start(&c->read_retry, READ_RETRY_MS);
         return;
     }
@@ -230,23 +230,20 @@ static void read_more(void *ctx)
 {
     struct child *c = ctx;
     int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
-    bool own = c->read_own;
 
     if (c->reading || c->draining || !redis_up(c->reader) || !room_enough(c))
         return;
-    if (!may_work(
-            c)) { /* the lease is between two renewals, or lost: then `granted` starts us again */
+    if (!may_work(c)) { /* between two renewals, or lost: then `granted` starts us again */
         timer_start(&c->read_retry, READ_RETRY_MS);
         return;
     }
-    if (!own && room > READ_COUNT)
-        room = READ_COUNT;
+    if (c->read_own && !c->own_after[0])
+        snprintf(c->own_after, sizeof(c->own_after), "0");
+    bool own = c->own_after[0] != '\0';
+    c->read_own = c->read_own && !own;
     c->reading = true;
-    c->read_own = false;
-    /* Of our own, those in flight come back too: ask for more than can be in flight. */
-    c->own_asked = own ? c->cfg->concurrency + READ_COUNT : 0;
-    queue_read(c->wires.queue, c->reader, own, (int)(own ? c->own_asked : room), READ_BLOCK_MS,
-        read_done, c);
+    queue_read(c->wires.queue, c->reader, own ? c->own_after : NULL,
+        (int)(own || room > READ_COUNT ? READ_COUNT : room), READ_BLOCK_MS, read_done, c);
 }
 
 /* Redis that may evict our keys is no queue: refuse to read from it, and say what to change. */
@@ -523,6 +520,8 @@ static void tear_down(struct child *c)
     sigwatch_stop(&c->hurry);
     loop_defer_cancel(c->wires.loop, &c->kick);
     loop_defer_cancel(c->wires.loop, &c->idle);
+    redis_free(c->wires.redis); /* may still ask to resign */
+    c->wires.redis = NULL;
     dbpool_free(c->lease_pool);
     lease_free(c->lease);
     store_free(c->lease_store);

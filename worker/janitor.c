@@ -26,6 +26,7 @@ enum {
     PAGE = 500,               /* rows per step of the reconciler */
     PUBLISH_GRACE_MS = 10000, /* a row this young is still being published by its producer */
     TAKEOVER_MAX = 100,
+    LAST_WORDS_MS = 3000, /* for the last steps; less than the supervisor's grace */
 };
 
 struct janitor {
@@ -38,7 +39,8 @@ struct janitor {
     struct watch deaths;
     struct timer heartbeat, sweep, promote, schema_check;
     bool said_waiting, sweeping, again, stopping, promoting;
-    size_t step;
+    size_t step, last_step;
+    struct timer last_words;
 
     char **consumers; /* of the group, as read in this sweep */
     size_t nconsumers, consumer_at;
@@ -215,8 +217,10 @@ static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
         log_warn("zombie_reaped", LOG_S("event_id", db_text(rows, i, 0)), LOG_S("status", status));
         move_row(j, rows, i, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
     }
-    if (PQntuples(rows) == REAP_MAX)
-        j->step--; /* all of them, before their entries go to others: who claims counts no starts */
+    /* All of them, before their entries go to others: who claims counts no starts. */
+    size_t *step = j->stopping ? &j->last_step : &j->step;
+    if (PQntuples(rows) == REAP_MAX && *step)
+        --*step;
     j->page_done = true;
     page_end(j);
 }
@@ -324,15 +328,26 @@ static void (*const steps[])(struct janitor *) = {
 };
 enum { NSTEPS = sizeof(steps) / sizeof(*steps) };
 
-static void leave(struct janitor *j)
+static void leave(void *ctx)
 {
+    struct janitor *j = ctx;
     loop_stop(j->wires.loop);
+}
+
+/* The last worker may have died a moment ago: its death is told, and its jobs freed, before we leave. */
+static void last_steps(struct janitor *j)
+{
+    static void (*const last[])(struct janitor *) = {bury_next, reap};
+    if (j->last_step < sizeof(last) / sizeof(*last) && !j->database_failed)
+        last[j->last_step++](j);
+    else
+        leave(j);
 }
 
 static void next_step(struct janitor *j)
 {
     if (j->stopping) {
-        leave(j);
+        last_steps(j);
         return;
     }
     if (j->step < NSTEPS) {
@@ -346,7 +361,7 @@ static void next_step(struct janitor *j)
 static void start_sweep(void *ctx)
 {
     struct janitor *j = ctx;
-    if (j->sweeping)
+    if (j->sweeping || j->stopping)
         return;
     j->sweeping = true;
     j->again = j->database_failed = j->redis_failed = false;
@@ -396,9 +411,12 @@ static void heartbeat(void *ctx);
 static void on_term(void *ctx)
 {
     struct janitor *j = ctx;
+    if (j->stopping)
+        return;
     j->stopping = true;
+    timer_start(&j->last_words, LAST_WORDS_MS);
     if (!j->sweeping)
-        leave(j);
+        last_steps(j);
 }
 
 static void heartbeat(void *ctx)
@@ -437,6 +455,7 @@ static void tear_down(struct janitor *j)
     sigwatch_stop(&j->term);
     timer_stop(&j->heartbeat);
     timer_stop(&j->sweep);
+    timer_stop(&j->last_words);
     timer_stop(&j->promote);
     timer_stop(&j->schema_check);
     forget_consumers(j);
@@ -461,6 +480,7 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
+    timer_init(j.wires.loop, &j.last_words, leave, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);
     timer_init(j.wires.loop, &j.promote, promote, &j);
     timer_init(j.wires.loop, &j.schema_check, check_schema, &j);

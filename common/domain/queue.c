@@ -237,13 +237,12 @@ static bool entry_of(const redisReply *r, struct queue_entry *out)
 }
 
 /* An own entry that was deleted meanwhile comes back with nil for its fields: let go of it. */
-static bool gone(struct queue *q, const redisReply *r)
+static void let_go_of_deleted(struct queue *q, const redisReply *r, struct queue_entry *e)
 {
-    if (!is_array(r, 2) || !is_text(r->element[0]) || r->element[1]->type != REDIS_REPLY_NIL)
-        return false;
-    redis_call(
-        q->redis, TIMEOUT_MS, NULL, NULL, "XACK", q->stream, GROUP, r->element[0]->str, NULL);
-    return true;
+    if (r->element[1]->type != REDIS_REPLY_NIL)
+        return;
+    e->job = NULL;
+    redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "XACK", q->stream, GROUP, e->entry, NULL);
 }
 
 static void create_group(struct queue *q)
@@ -278,15 +277,15 @@ static void read_done(const redisReply *reply, const struct hl_err *err, void *c
         const redisReply *list = reply->element[0]->element[1];
         entries = mem_array(list->elements, sizeof(*entries));
         for (size_t i = 0; is_array(list, i + 1); i++)
-            if (!gone(call.q, list->element[i]))
-                n += entry_of(list->element[i], &entries[n]);
+            if (entry_of(list->element[i], &entries[n]))
+                let_go_of_deleted(call.q, list->element[i], &entries[n++]);
     }
     call.cb(entries, n, err ? err->rc : HL_OK, err, call.ctx);
     free(entries);
 }
 
-void queue_read(struct queue *q, struct redis *reader, bool own, int count, int64_t block_ms,
-    queue_read_cb *cb, void *ctx)
+void queue_read(struct queue *q, struct redis *reader, const char *after, int count,
+    int64_t block_ms, queue_read_cb *cb, void *ctx)
 {
     char count_s[16], block_s[24];
     struct read_call *call = mem_new(struct read_call);
@@ -294,17 +293,35 @@ void queue_read(struct queue *q, struct redis *reader, bool own, int count, int6
     *call = (struct read_call){.q = q, .cb = cb, .ctx = ctx};
     snprintf(count_s, sizeof(count_s), "%d", count);
     snprintf(block_s, sizeof(block_s), "%lld", (long long)block_ms);
-    if (own)
+    if (after)
         redis_call(reader, TIMEOUT_MS, read_done, call, "XREADGROUP", "GROUP", GROUP, q->consumer,
-            "COUNT", count_s, "STREAMS", q->stream, "0", NULL);
+            "COUNT", count_s, "STREAMS", q->stream, after, NULL);
     else
         redis_call(reader, block_ms + TIMEOUT_MS, read_done, call, "XREADGROUP", "GROUP", GROUP,
             q->consumer, "COUNT", count_s, "BLOCK", block_s, "STREAMS", q->stream, ">", NULL);
 }
 
-void queue_quarantine(
-    struct queue *q, const char *entry, const void *bytes, size_t len, const char *reason)
+/* --- the janitor's moves ------------------------------------------------------------------------------ */
+
+struct move_call {
+    queue_moved_cb *cb;
+    void *ctx;
+    int limit; /* promote: a full batch means that more wait */
+};
+
+static void quarantined(const redisReply *reply, const struct hl_err *err, void *ctx)
 {
+    struct move_call call = *(struct move_call *)ctx;
+    (void)reply;
+    free(ctx);
+    if (call.cb)
+        call.cb(err ? err->rc : HL_OK, err ? 0 : 1, false, call.ctx);
+}
+
+void queue_quarantine(struct queue *q, const char *entry, const void *bytes, size_t len,
+    const char *reason, queue_moved_cb *cb, void *ctx)
+{
+    struct move_call *call = mem_new(struct move_call);
     struct args a = {0};
     arg_str(&a, q->stream);
     arg_str(&a, q->dead);
@@ -319,16 +336,9 @@ void queue_quarantine(
     arg_str(&a, "-");
     arg_str(&a, reason);
     arg_add(&a, bytes, len);
-    args_eval(&a, q, &lua_bury, nkeys, NULL, NULL);
+    *call = (struct move_call){.cb = cb, .ctx = ctx};
+    args_eval(&a, q, &lua_bury, nkeys, quarantined, call);
 }
-
-/* --- the janitor's moves ------------------------------------------------------------------------------ */
-
-struct move_call {
-    queue_moved_cb *cb;
-    void *ctx;
-    int limit; /* promote: a full batch means that more wait */
-};
 
 static void promoted(const redisReply *reply, const struct hl_err *err, void *ctx)
 {

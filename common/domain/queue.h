@@ -52,17 +52,20 @@ struct queue_entry {
 };
 typedef void queue_read_cb(const struct queue_entry *entries, size_t n, enum hl_rc rc,
     const struct hl_err *err, void *ctx);
-/* At most count entries. own: entries delivered to this consumer before and never acknowledged (after a
- * reconnect), instead of new ones. One read at a time. A lost group is created again and reported HL_RETRY. */
-void queue_read(struct queue *q, struct redis *reader, bool own, int count, int64_t block_ms,
-    queue_read_cb *cb, void *ctx);
-
-/* Quarantines an entry that is no job: its bytes become a dead letter. Fire and forget. */
-void queue_quarantine(
-    struct queue *q, const char *entry, const void *bytes, size_t len, const char *reason);
+/* At most count entries. after NULL: new ones. Otherwise those delivered to this consumer before and never
+ * acknowledged, behind the entry `after` ("0" = from the first): no entry means that was all. One that was
+ * deleted meanwhile comes with job NULL and has been let go of. One read at a time. A lost group is
+ * created again and reported HL_RETRY. */
+void queue_read(struct queue *q, struct redis *reader, const char *after, int count,
+    int64_t block_ms, queue_read_cb *cb, void *ctx);
 
 /* cb: how many were moved; left is true when more wait (call again). */
 typedef void queue_moved_cb(enum hl_rc rc, int64_t moved, bool left, void *ctx);
+
+/* Quarantines what is no job: its bytes become a dead letter. entry "" = not in the stream. cb may be NULL;
+ * it gets moved 1, left false. */
+void queue_quarantine(struct queue *q, const char *entry, const void *bytes, size_t len,
+    const char *reason, queue_moved_cb *cb, void *ctx);
 void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx);
 void queue_takeover(
     struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx);

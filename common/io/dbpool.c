@@ -447,7 +447,7 @@ void dbpool_free(struct dbpool *p)
     free(p);
 }
 
-/* The server gives up a little before we do: then we know that nothing happened, and a statement whose connection we closed at its deadline would go on
+/* The server gives up a little before we do: then we mostly know that nothing happened, and a statement whose connection we closed at its deadline would go on
  * waiting for its lock there. Local to the transaction, so nothing is left on the connection. */
 static const struct db_stmt stmt_limit = {
     "limit", "SELECT set_config('statement_timeout', $1, true)", 1};

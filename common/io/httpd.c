@@ -786,10 +786,9 @@ static void accept_resume(void *ctx)
     listen_again(ctx);
 }
 
-static void on_listen(int what, void *ctx)
+/* Accepts some of those who wait; false when nobody is left, or nobody more can be taken. */
+static bool accept_some(struct httpd *h)
 {
-    struct httpd *h = ctx;
-    (void)what;
     for (int i = 0; i < ACCEPT_MAX && h->n_conns < h->conf.max_connections; i++) {
         struct sockaddr_storage at = {0};
         socklen_t len = sizeof(at);
@@ -804,10 +803,18 @@ static void on_listen(int what, void *ctx)
             watch_set(&h->listen, 0);                  /* again with every turn of the loop */
             timer_start(&h->accept_pause, ACCEPT_PAUSE_MS);
         }
-        return;
+        return false;
     }
-    if (h->n_conns >= h->conf.max_connections)
-        watch_set(&h->listen, 0);
+    if (h->n_conns < h->conf.max_connections)
+        return true;
+    watch_set(&h->listen, 0);
+    return false;
+}
+
+static void on_listen(int what, void *ctx)
+{
+    (void)what;
+    accept_some(ctx);
 }
 
 /* --- server: life ----------------------------------------------------------------------------- */
@@ -878,7 +885,8 @@ static void sweep_idle(void *ctx)
 
 void httpd_drain(struct httpd *h, void (*done)(void *ctx), void *ctx)
 {
-    on_listen(WATCH_READ, h); /* who is connected already is served */
+    while (accept_some(h)) /* who is connected already is served */
+        ;
     h->draining = true;
     h->drain_done = done;
     h->drain_ctx = ctx;

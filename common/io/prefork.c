@@ -175,6 +175,9 @@ static void drain_next_role(struct supervisor *s)
 {
     while (s->leaving->name && !role_left(s, s->leaving)) {
         s->leaving++;
+        int64_t grace = clock_mono_ms() + DRAIN_GRACE_MS;
+        if (s->drain_until < grace)
+            s->drain_until = grace;
         for (int i = 0; s->leaving->name && i < s->n; i++)
             if (s->children[i].pid && s->children[i].role == s->leaving)
                 kill(s->children[i].pid, SIGTERM);
@@ -259,7 +262,8 @@ static void supervise(struct supervisor *s)
             kill_all(s);
         for (int i = 0; i < s->n; i++) {
             struct child *c = &s->children[i];
-            if (!c->pid && now >= c->start_at && (!s->draining || c->role > s->leaving))
+            if (!c->pid && now >= c->start_at && !s->killed_some &&
+                (!s->draining || c->role > s->leaving))
                 start(s, c);
             watch(s, c, now);
         }

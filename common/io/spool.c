@@ -68,7 +68,7 @@ static size_t frame_at(const char *p, size_t left)
         return 0;
     memcpy(head, p, sizeof(head));
     size_t len = le32toh(head[0]);
-    if (len > SPOOL_MAX_RECORD || left - FRAME_HEAD < len)
+    if (len == 0 || len > SPOOL_MAX_RECORD || left - FRAME_HEAD < len)
         return 0;
     if (digest_crc32c(0, p + FRAME_HEAD, len) != le32toh(head[1]))
         return 0;
@@ -100,8 +100,9 @@ static bool load(int fd, int64_t from, size_t len, struct buf *out)
     return true;
 }
 
-/* Keeps the bytes from `at` on, which are no frame, beside the segment, for people; then cuts them off. */
-static void cut_tail(struct segment *g, int64_t at)
+/* Keeps the bytes from `at` on, which are no frame, beside the segment, for people; then cuts them off.
+ * False, and nothing cut, when they cannot be kept. */
+static bool cut_tail(struct segment *g, int64_t at)
 {
     enum { PIECE = 256 * 1024 };
     char *path = mem_printf("%s.cut", g->path);
@@ -116,12 +117,12 @@ static void cut_tail(struct segment *g, int64_t at)
     }
     if (fd >= 0)
         close(fd);
-    if (ftruncate(g->fd, at) < 0) {
-        /* the reader stops at g->end in any case */
-    }
-    g->end = at;
+    kept = kept && ftruncate(g->fd, at) == 0;
+    if (kept)
+        g->end = at;
     buf_release(&piece);
     free(path);
+    return kept;
 }
 
 /* Takes the whole file for frames; the reader finds out where they end as it comes to them. False: no
@@ -351,12 +352,23 @@ static bool load_window(struct spool *s, struct segment *g)
     return load(g->fd, g->head, left < WINDOW ? (size_t)left : WINDOW, &s->in);
 }
 
+/* Lets go of an adopted segment, its lock included; the file stays. */
+static void abandon(struct spool *s, struct segment *g)
+{
+    list_remove(&s->segments, &g->node);
+    segment_free(g);
+}
+
 size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
 {
     for (struct segment *g; !s->reading && (g = first_unread(s));) {
         size_t n = 0, at = 0;
-        if (!load_window(s, g))
-            return 0;
+        if (!load_window(s, g)) {
+            if (g == s->own)
+                return 0;
+            abandon(s, g);
+            continue;
+        }
         for (size_t frame; n < max && (frame = frame_at(s->in.data + at, s->in.len - at));
              at += frame)
             out[n++] = (struct spool_record){s->in.data + at + FRAME_HEAD, frame - FRAME_HEAD};
@@ -366,9 +378,13 @@ size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
             return n;
         }
         if (g == s->own && s->busy)
-            return 0;         /* never while a write to it is under way */
-        cut_tail(g, g->head); /* torn by a crash, or damaged */
-        retire(s, g);
+            return 0;             /* never while a write to it is under way */
+        if (cut_tail(g, g->head)) /* torn by a crash, or damaged */
+            retire(s, g);
+        else if (g != s->own)
+            abandon(s, g);
+        else
+            return 0;
     }
     return 0;
 }
@@ -387,6 +403,14 @@ void spool_commit(struct spool *s)
 void spool_rewind(struct spool *s)
 {
     s->reading = NULL;
+}
+
+void spool_skip(struct spool *s)
+{
+    struct segment *g = s->reading;
+    s->reading = NULL;
+    if (g && g != s->own)
+        abandon(s, g);
 }
 
 int64_t spool_depth(const struct spool *s)

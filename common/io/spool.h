@@ -44,6 +44,9 @@ struct spool_record {
 size_t spool_read(struct spool *s, struct spool_record *out, size_t max);
 void spool_commit(struct spool *s); /* those of the last read are safe elsewhere: forget them */
 void spool_rewind(struct spool *s); /* they are not: the next read gives them again */
+/* They cannot be worked off here: an adopted segment is left to others, or to a later adoption; of our
+ * own the next read gives them again. */
+void spool_skip(struct spool *s);
 
 /* Looks for segments whose process is gone and takes them over; returns how many. Cheap; call it
  * every few seconds. A torn tail is cut when the reader comes to it; the cut bytes are kept beside in

@@ -216,6 +216,7 @@ static struct {
     struct uuid ids[MAX_READ]; /* zero for what is no job */
     char first_bytes[64];
     size_t first_len;
+    int deleted; /* own entries that came back without their job */
 } batch;
 
 static void note_entries(
@@ -226,16 +227,20 @@ static void note_entries(
     memset(&batch, 0, sizeof(batch));
     batch.calls = 1;
     batch.rc = rc;
-    batch.n = (int)n;
     for (size_t i = 0; i < n; i++) {
         struct change_event ev;
+        if (!entries[i].job) {
+            batch.deleted++;
+            continue;
+        }
+        batch.n++;
         snprintf(batch.entries[i], QUEUE_ENTRY_MAX, "%s", entries[i].entry);
         if (event_decode(entries[i].job, entries[i].len, &ev, NULL) != HL_OK)
             continue;
         batch.ids[i] = ev.id;
         event_release(&ev);
     }
-    if (n) {
+    if (n && entries[0].job) {
         batch.first_len = entries[0].len;
         memcpy(batch.first_bytes, entries[0].job,
             entries[0].len < sizeof(batch.first_bytes) ? entries[0].len : 0);
@@ -245,7 +250,7 @@ static void note_entries(
 static int read_some(struct worker *w, bool own, int count)
 {
     batch.calls = 0;
-    queue_read(w->queue, w->reader, own, count, own ? 0 : 50, note_entries, NULL);
+    queue_read(w->queue, w->reader, own ? "0" : NULL, count, own ? 0 : 50, note_entries, NULL);
     cr_assert_eq(batch.calls, 0, "a callback ran inside the call that armed it");
     RUN_UNTIL(batch.calls);
     return batch.n;
@@ -398,7 +403,7 @@ Test(queue, a_read_takes_at_most_count_and_waits_no_longer_than_asked)
 Test(queue, a_waiting_read_gets_what_is_published)
 {
     batch.calls = 0;
-    queue_read(a.queue, a.reader, false, 10, 10000, note_entries, NULL);
+    queue_read(a.queue, a.reader, NULL, 10, 10000, note_entries, NULL);
     struct change_event *ev = event();
     publish(ev);
     RUN_UNTIL(batch.calls);
@@ -456,7 +461,7 @@ Test(queue, a_group_lost_during_a_read_is_created_again)
     static const char *const losses[] = {"XGROUP DESTROY " STREAM " workers", "FLUSHALL"};
     for (int i = 0; i < 2; i++) {
         batch.calls = 0;
-        queue_read(a.queue, a.reader, false, 10, 10000, note_entries, NULL);
+        queue_read(a.queue, a.reader, NULL, 10, 10000, note_entries, NULL);
         RUN_UNTIL(strstr(redis_text(server, "INFO clients"), "blocked_clients:1"));
         redis_text(server, "%s", losses[i]);
         RUN_UNTIL(batch.calls);
@@ -851,7 +856,8 @@ Test(queue, a_quarantined_entry_keeps_its_bytes)
     redis_command(a.redis, 0, NULL, NULL, 5, argv, lens);
     RUN_UNTIL(read_some(&a, false, 10) == 1);
     cr_assert_eq(batch.first_len, sizeof(bytes));
-    queue_quarantine(a.queue, batch.entries[0], batch.first_bytes, batch.first_len, "no job: x");
+    queue_quarantine(
+        a.queue, batch.entries[0], batch.first_bytes, batch.first_len, "no job: x", NULL, NULL);
     RUN_UNTIL(stats().dead == 1);
     EXPECT_STATS(.dead = 1);
     expect_dead("-", "no job: x", bytes, sizeof(bytes));

@@ -535,7 +535,47 @@ Test(spool, a_segment_that_cannot_be_read_now_is_left_for_later)
     expect_read(&r, 16, "");
     read_error = 0;
     expect_file(path, b.data, b.len);
+    cr_assert_eq(spool_adopt(r.spool), 1, "it was let go of");
     expect_read(&r, 16, "one second the third");
+    close_rig(&r);
+    buf_release(&b);
+}
+
+Test(spool, what_is_skipped_is_left_to_others_and_does_not_hold_up_our_own)
+{
+    struct rig r;
+    size_t ends[4];
+    struct buf b = three_records(ends);
+    const char *dir = new_dir(), *path = text_of("%s/dead-1-abc.seg", dir);
+    open_rig(&r, dir, MIB);
+    append(&r, "ours");
+    write_file(path, b.data, b.len);
+    cr_assert_eq(spool_adopt(r.spool), 1);
+    expect_read(&r, 16, "one second the third");
+    spool_skip(r.spool);
+    expect_file(path, b.data, b.len);
+    expect_read(&r, 16, "ours");
+    spool_commit(r.spool);
+    cr_assert_eq(spool_adopt(r.spool), 1, "the lock is free again");
+    close_rig(&r);
+    buf_release(&b);
+}
+
+Test(spool, zeros_at_the_end_are_no_records)
+{
+    struct rig r;
+    size_t ends[4];
+    struct buf b = three_records(ends);
+    const char *dir = new_dir(), *path = text_of("%s/dead-1-abc.seg", dir);
+    memset(buf_reserve(&b, 64), 0, 64);
+    b.len += 64;
+    open_rig(&r, dir, MIB);
+    write_file(path, b.data, b.len);
+    cr_assert_eq(spool_adopt(r.spool), 1);
+    expect_read(&r, 16, "one second the third");
+    spool_commit(r.spool);
+    expect_read(&r, 16, "");
+    cr_expect_eq(file_size(path), -1);
     close_rig(&r);
     buf_release(&b);
 }

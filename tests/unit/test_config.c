@@ -569,12 +569,12 @@ Test(config_files, a_config_file_that_cannot_be_read_is_a_fault)
 Test(config_files, a_file_may_be_large_but_not_without_end)
 {
     struct buf text = {0};
-    buf_puts(&text, "WEBHOOK_MAX_STARTS=7\n#");
+    buf_puts(&text, "WEBHOOK_PORT=7\n#");
     while (text.len < ENVFILE_MAX)
         buf_putc(&text, 'x');
     write_bytes("a.conf", text.data, text.len);
     struct config cfg = loaded(CFG_CTL, "a.conf", ENV("HOME=/"));
-    cr_assert_eq(cfg.max_starts, 7);
+    cr_assert_eq(cfg.port, 7);
     config_release(&cfg);
     buf_putc(&text, 'x');
     write_bytes("a.conf", text.data, text.len);
