@@ -237,7 +237,7 @@ static const struct db_stmt stmt_reap = {"reap",
     "  SELECT c.id, " NO_LIVING_OWNER " AS orphan FROM webhook.change_events c"
     "  WHERE c.rescrape_status = 'in_progress' AND c.claimed_by IS NOT NULL"
     /* a worker that registered after this statement's snapshot is not seen: its claim is younger */
-    "    AND (" NO_LIVING_OWNER " AND c.claimed_at < now()"
+    "    AND (" NO_LIVING_OWNER " AND coalesce(c.claimed_at < now(), true)"
     "      OR c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond')"
     "  ORDER BY c.id LIMIT $3::integer FOR UPDATE OF c SKIP LOCKED"
     "), reaped AS ("
