@@ -2,14 +2,13 @@
 #include "producer/stores.h"
 
 #include "base/log.h"
-#include "domain/migrate.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
-    SCHEMA_CHECK_MS = 1000,
+    REDIS_MS = 2000,
     STORE_TIMEOUT_MS = 1000, /* of a T0 flush: behind it the spool takes over */
 };
 
@@ -38,28 +37,10 @@ bool stores_database_ready(const struct stores *s)
     return s->schema_ready && dbpool_up(s->pool);
 }
 
-static void schema_answered(
-    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+static void schema_ready(void *ctx)
 {
     struct stores *s = ctx;
-    s->schema_ready = rc == HL_OK && db_int(rows, 0, 0) >= migrate_latest();
-    if (s->schema_ready) {
-        if (s->said_waiting)
-            log_info("database_ready");
-        return;
-    }
-    if (!s->said_waiting)
-        log_warn("waiting_for_database",
-            LOG_S("error", err ? err->msg : "the schema is older than this program"),
-            LOG_S("remedy", "run `hooklinectl migrate`; events go to the spool meanwhile"));
-    s->said_waiting = true;
-    timer_start(&s->schema_check, SCHEMA_CHECK_MS);
-}
-
-static void check_schema(void *ctx)
-{
-    struct stores *s = ctx;
-    store_schema_version(s->store, schema_answered, s);
+    s->schema_ready = true;
 }
 
 void stores_intake_begins(struct stores *s)
@@ -79,27 +60,11 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
 {
     char name[64];
     snprintf(name, sizeof(name), "hookline-producer:%d", (int)getpid());
-    const struct db_conf db = {
-        .url = cfg->database_url,
-        .application_name = name,
-        .prepared = cfg->db_prepared,
-        .pool_size = (int)cfg->db_pool_size,
-        .max_overflow = (int)cfg->db_max_overflow,
-        .max_waiters = 4096,
-        .pool_timeout_ms = cfg->db_pool_timeout_ms,
-        .pre_ping_after_ms = cfg->db_pre_ping_after_ms,
-        .max_age_ms = cfg->db_max_age_ms,
-        .connect_timeout_ms = cfg->db_connect_timeout_ms,
-        .statement_timeout_ms = cfg->db_statement_timeout_ms,
-    };
-    const struct redis_conf redis = {.url = cfg->redis_url,
-        .client_name = name,
-        .connect_timeout_ms = 2000,
-        .command_timeout_ms = 2000,
-        .max_pending = 65536};
+    const struct db_conf db = connect_db_conf(cfg, name);
+    struct redis_conf redis = connect_redis_conf(cfg, name);
+    redis.connect_timeout_ms = redis.command_timeout_ms = REDIS_MS;
 
     *s = (struct stores){.cfg = cfg, .loop = l};
-    timer_init(l, &s->schema_check, check_schema, s);
     s->names = offload_new(l, err);
     s->disk = s->names ? offload_new(l, err) : NULL;
     s->pool = s->disk ? dbpool_new(l, s->names, &db, err) : NULL;
@@ -110,13 +75,14 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, NULL);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
-    check_schema(s);
+    schema_wait_start(l, &s->schema, s->store,
+        "run `hooklinectl migrate`; events go to the spool meanwhile", schema_ready, s);
     return s->spool != NULL;
 }
 
 void stores_stop(struct stores *s)
 {
-    timer_stop(&s->schema_check);
+    schema_wait_stop(&s->schema);
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
     store_free(s->store);

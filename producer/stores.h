@@ -4,8 +4,8 @@
 #define HL_PRODUCER_STORES_H
 
 #include "base/config.h"
+#include "domain/connect.h"
 #include "domain/queue.h"
-#include "domain/store.h"
 #include "io/spool.h"
 
 struct stores {
@@ -17,9 +17,9 @@ struct stores {
     struct redis *redis;
     struct queue *queue;
     struct spool *spool;
-    struct timer schema_check;
+    struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
-    bool said_waiting, redis_evicts;
+    bool redis_evicts;
 
     int intakes;             /* requests accepted and not finished */
     void (*idle)(void *ctx); /* the last of them has finished */

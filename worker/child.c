@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/pgarray.h"
 #include "base/uuid.h"
-#include "domain/migrate.h"
+#include "domain/connect.h"
 #include "worker/job.h"
 #include "worker/lease.h"
 #include "worker/obituary.h"
@@ -24,7 +24,6 @@ enum {
     READ_RETRY_MS = 500,
     OWN_CHECK_MS = 60000, /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
-    SCHEMA_CHECK_MS = 1000,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
     NBUCKETS = 1024,
 };
@@ -38,6 +37,7 @@ struct child {
     struct dbpool *lease_pool;
     struct store *lease_store;
     struct lease *lease;
+    struct schema_wait schema;
     struct redis *reader;
     struct scraper *scraper;
     struct job_env env;
@@ -50,13 +50,13 @@ struct child {
     char own_after
         [QUEUE_ENTRY_MAX];  /* our own entries are being looked through: those behind this */
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
-    bool said_waiting, said_evicting;
+    bool said_evicting;
     bool working; /* lease granted, not fenced */
     bool draining, leaving;
     int exit_code;
     struct defer kick;
     struct defer idle;
-    struct timer heartbeat, own_check, read_retry, drain_limit, leave_limit, schema_check;
+    struct timer heartbeat, own_check, read_retry, drain_limit, leave_limit;
     struct sigwatch term, hurry;
 };
 
@@ -425,8 +425,9 @@ static void check_own(void *ctx)
     timer_start(&c->own_check, OWN_CHECK_MS);
 }
 
-static void start_lease(struct child *c)
+static void start_lease(void *ctx)
 {
+    struct child *c = ctx;
     const struct lease_conf conf = {.lease_ms = c->cfg->lease_ms,
         .held = held_ids,
         .granted = lease_granted,
@@ -435,30 +436,6 @@ static void start_lease(struct child *c)
         .freed = lease_freed,
         .ctx = c};
     c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
-}
-
-static void check_schema(void *ctx);
-
-static void schema_answered(
-    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
-{
-    struct child *c = ctx;
-    if (rc == HL_OK && db_int(rows, 0, 0) >= migrate_latest()) {
-        start_lease(c);
-        return;
-    }
-    if (!c->said_waiting)
-        log_warn("waiting_for_database",
-            LOG_S("error", err ? err->msg : "the schema is older than this program"),
-            LOG_S("remedy", "run `hooklinectl migrate`"));
-    c->said_waiting = true;
-    timer_start(&c->schema_check, SCHEMA_CHECK_MS);
-}
-
-static void check_schema(void *ctx)
-{
-    struct child *c = ctx;
-    store_schema_version(c->wires.store, schema_answered, c);
 }
 
 /* host-pid-nonce: no two processes ever share a name, and people can tell where it runs. */
@@ -503,7 +480,6 @@ static bool build(struct child *c, struct hl_err *err)
     timer_start(&c->own_check, OWN_CHECK_MS);
     timer_init(c->wires.loop, &c->drain_limit, drain_timed_out, c);
     timer_init(c->wires.loop, &c->leave_limit, give_up_leaving, c);
-    timer_init(c->wires.loop, &c->schema_check, check_schema, c);
     return true;
 }
 
@@ -515,7 +491,7 @@ static void tear_down(struct child *c)
     timer_stop(&c->own_check);
     timer_stop(&c->drain_limit);
     timer_stop(&c->leave_limit);
-    timer_stop(&c->schema_check);
+    schema_wait_stop(&c->schema);
     sigwatch_stop(&c->term);
     sigwatch_stop(&c->hurry);
     loop_defer_cancel(c->wires.loop, &c->kick);
@@ -555,7 +531,8 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
         return EX_CONFIG;
     }
     heartbeat(&c);
-    check_schema(&c);
+    schema_wait_start(
+        c.wires.loop, &c.schema, c.wires.store, "run `hooklinectl migrate`", start_lease, &c);
     loop_run(c.wires.loop);
     if (!c.jobs.len)
         tear_down(&c);

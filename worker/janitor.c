@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "domain/migrate.h"
+#include "domain/connect.h"
 #include "worker/watchlist.h"
 #include "worker/wires.h"
 
@@ -21,7 +21,6 @@ enum {
     SWEEP_MAX_MS = 5000,
     PROMOTE_MS = 250,
     HEARTBEAT_MS = 500,
-    SCHEMA_CHECK_MS = 1000,
     REAP_MAX = 500,
     PAGE = 500,               /* rows per step of the reconciler */
     PUBLISH_GRACE_MS = 10000, /* a row this young is still being published by its producer */
@@ -35,10 +34,11 @@ struct janitor {
     struct obituaries *dead; /* workers our supervisor saw die */
     struct wires wires;
     struct watchlist *watchlist;
+    struct schema_wait schema;
     struct sigwatch term;
     struct watch deaths;
-    struct timer heartbeat, sweep, promote, schema_check;
-    bool said_waiting, sweeping, again, stopping, promoting;
+    struct timer heartbeat, sweep, promote;
+    bool sweeping, again, stopping, promoting;
     size_t step, last_step;
     struct timer last_words;
 
@@ -427,26 +427,12 @@ static void heartbeat(void *ctx)
     timer_start(&j->heartbeat, HEARTBEAT_MS);
 }
 
-static void check_schema(void *ctx);
-
-static void schema_answered(
-    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+static void schema_ready(void *ctx)
 {
     struct janitor *j = ctx;
-    (void)err;
-    if (rc != HL_OK || db_int(rows, 0, 0) < migrate_latest()) {
-        timer_start(&j->schema_check, SCHEMA_CHECK_MS);
-        return;
-    }
     timer_start(&j->sweep, 0);
     timer_start(&j->promote, 0);
     watch_start(j->wires.loop, &j->deaths, obituaries_fd(j->dead), WATCH_READ, somebody_died, j);
-}
-
-static void check_schema(void *ctx)
-{
-    struct janitor *j = ctx;
-    store_schema_version(j->wires.store, schema_answered, j);
 }
 
 static void tear_down(struct janitor *j)
@@ -457,7 +443,7 @@ static void tear_down(struct janitor *j)
     timer_stop(&j->sweep);
     timer_stop(&j->last_words);
     timer_stop(&j->promote);
-    timer_stop(&j->schema_check);
+    schema_wait_stop(&j->schema);
     forget_consumers(j);
     watchlist_free(j->watchlist);
     wires_close(&j->wires);
@@ -483,9 +469,9 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     timer_init(j.wires.loop, &j.last_words, leave, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);
     timer_init(j.wires.loop, &j.promote, promote, &j);
-    timer_init(j.wires.loop, &j.schema_check, check_schema, &j);
     heartbeat(&j);
-    check_schema(&j);
+    schema_wait_start(
+        j.wires.loop, &j.schema, j.wires.store, "run `hooklinectl migrate`", schema_ready, &j);
     loop_run(j.wires.loop);
     if (j.moves || j.promoting)
         return EXIT_SUCCESS; /* requests under way own memory; the kernel takes it back */

@@ -1,6 +1,8 @@
 /* wires: see wires.h. */
 #include "worker/wires.h"
 
+#include "domain/connect.h"
+
 #include <stdio.h>
 
 struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char *instance,
@@ -9,19 +11,9 @@ struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char 
     char name[64]; /* PostgreSQL cuts at 63 bytes */
     int keep = connections < cfg->db_pool_size ? connections : (int)cfg->db_pool_size;
     snprintf(name, sizeof(name), "hookline-worker:%s", instance);
-    const struct db_conf conf = {
-        .url = cfg->database_url,
-        .application_name = name,
-        .prepared = cfg->db_prepared,
-        .pool_size = keep,
-        .max_overflow = connections - keep,
-        .max_waiters = 65536,
-        .pool_timeout_ms = cfg->db_pool_timeout_ms,
-        .pre_ping_after_ms = cfg->db_pre_ping_after_ms,
-        .max_age_ms = cfg->db_max_age_ms,
-        .connect_timeout_ms = cfg->db_connect_timeout_ms,
-        .statement_timeout_ms = cfg->db_statement_timeout_ms,
-    };
+    struct db_conf conf = connect_db_conf(cfg, name);
+    conf.pool_size = keep;
+    conf.max_overflow = connections - keep;
     return dbpool_new(w->loop, w->offload, &conf, err);
 }
 
@@ -30,11 +22,7 @@ struct redis *wires_redis(
 {
     char name[128];
     snprintf(name, sizeof(name), "hookline-worker:%s", instance);
-    const struct redis_conf conf = {.url = cfg->redis_url,
-        .client_name = name,
-        .connect_timeout_ms = 5000,
-        .command_timeout_ms = 5000,
-        .max_pending = 65536};
+    const struct redis_conf conf = connect_redis_conf(cfg, name);
     return redis_new(w->loop, w->offload, &conf, err);
 }
 

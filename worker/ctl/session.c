@@ -1,28 +1,19 @@
 /* session: see session.h. */
 #include "worker/ctl/session.h"
 
+#include "domain/connect.h"
+
 enum { TIMEOUT_MS = 10000 };
 
 enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_err *err)
 {
-    const struct db_conf db = {
-        .url = cfg->database_url,
-        .application_name = "hooklinectl",
-        .prepared = false, /* each statement runs once */
-        .pool_size = 2,
-        .max_waiters = 16,
-        .pool_timeout_ms = TIMEOUT_MS,
-        .pre_ping_after_ms = TIMEOUT_MS,
-        .max_age_ms = 3600000,
-        .connect_timeout_ms = cfg->db_connect_timeout_ms,
-        .statement_timeout_ms = cfg->db_statement_timeout_ms,
-    };
-    const struct redis_conf redis = {.url = cfg->redis_url,
-        .client_name = "hooklinectl",
-        .connect_timeout_ms = TIMEOUT_MS / 2,
-        .command_timeout_ms = TIMEOUT_MS,
-        .max_pending = 64};
+    struct db_conf db = connect_db_conf(cfg, "hooklinectl");
+    const struct redis_conf redis = connect_redis_conf(cfg, "hooklinectl");
 
+    db.prepared = false; /* each statement runs once */
+    db.pool_size = 2;
+    db.max_overflow = 0;
+    db.pool_timeout_ms = TIMEOUT_MS;
     *s = (struct session){.loop = loop_new(err)};
     s->offload = s->loop ? offload_new(s->loop, err) : NULL;
     s->pool = s->offload ? dbpool_new(s->loop, s->offload, &db, err) : NULL;
