@@ -1,5 +1,5 @@
-/* forward: see forward.h. One window of records at a time: the window is committed to the spool only
- * when every record in it has a row or, refused by PostgreSQL for good, is a dead letter. */
+/* forward: see forward.h. One window of records at a time: the window is committed to the spool
+ * only when every record in it has a row or, refused by PostgreSQL for good, is a dead letter. */
 #include "producer/forward.h"
 
 #include "base/log.h"
@@ -53,7 +53,8 @@ static void quarantined(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     end_round(f);
 }
 
-/* Once, when all else of the window is safe: a window that is run again must not bury them again. */
+/* Once, when all else of the window is safe: a window that is run again must not bury them again.
+ */
 static void quarantine_unreadable(struct forward *f)
 {
     f->quarantined = true;
@@ -130,8 +131,8 @@ static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *
     }
 }
 
-/* False: not an event for us. A record of a newer program is for that program: its segment is let go of.
- * Bytes that are no event become a dead letter. */
+/* False: not an event for us. A record of a newer program is for that program: its segment is let
+ * go of. Bytes that are no event become a dead letter. */
 static bool decode(struct record *r, const struct spool_record *bytes)
 {
     struct hl_err err;

@@ -1,5 +1,6 @@
-/* forward: brings spooled events home. Reads the spool in order, commits each event (T0) when PostgreSQL is
- * back, publishes it, then lets the spool forget it. Also adopts segments of dead processes. */
+/* forward: brings spooled events home. Reads the spool in order, commits each event (T0) when
+ * PostgreSQL is back, publishes it, then lets the spool forget it. Also adopts segments of dead
+ * processes. */
 #ifndef HL_PRODUCER_FORWARD_H
 #define HL_PRODUCER_FORWARD_H
 
@@ -7,8 +8,8 @@ struct forward;
 struct stores;
 
 struct forward *forward_new(struct stores *s);
-/* NULL ok. What is under way is dropped: it stays in the spool. Requests handed to the store must have
- * been answered: free the pool first. */
+/* NULL ok. What is under way is dropped: it stays in the spool. Requests handed to the store must
+ * have been answered: free the pool first. */
 void forward_free(struct forward *f);
 
 #endif

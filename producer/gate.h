@@ -1,5 +1,5 @@
-/* gate: who may post to a webhook route. Pure. Reference contract section 2.1 for the signature; tokens for
- * senders that cannot compute one. All comparisons take constant time. */
+/* gate: who may post to a webhook route. Pure. Reference contract section 2.1 for the signature;
+ * tokens for senders that cannot compute one. All comparisons take constant time. */
 #ifndef HL_PRODUCER_GATE_H
 #define HL_PRODUCER_GATE_H
 

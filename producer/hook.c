@@ -43,7 +43,7 @@ static void payload_release(struct payload *p)
         free(*field_of(p, i));
 }
 
-/* --- the body ---------------------------------------------------------------------------------------- */
+/* --- the body ---------------------------------------------------------------------------- */
 
 /* Strict types: a number for a string field is refused. What the query gave already stays. */
 static enum hl_rc take_object(const json_t *obj, struct payload *p, struct hl_err *err)
@@ -140,7 +140,7 @@ static enum hl_rc read_body(const struct hook_input *in, struct payload *p, stru
     return rc;
 }
 
-/* --- identity in the query, with a token only ----------------------------------------------------------- */
+/* --- identity in the query, with a token only -------------------------------------------- */
 
 static char *query_text(const struct hook_input *in, const char *name)
 {
@@ -173,7 +173,8 @@ static bool read_query(const struct hook_input *in, struct payload *p)
     return false;
 }
 
-/* A body that is a payload, in an envelope or not, adds its fields; any other text is the snapshot. */
+/* A body that is a payload, in an envelope or not, adds its fields; any other text is the
+ * snapshot. */
 static void read_any_body(const struct hook_input *in, struct payload *p)
 {
     struct hl_err ignored;
@@ -195,7 +196,7 @@ static void read_any_body(const struct hook_input *in, struct payload *p)
     json_decref(obj);
 }
 
-/* --- the event ------------------------------------------------------------------------------------------ */
+/* --- the event --------------------------------------------------------------------------- */
 
 static enum hl_rc check_limits(const struct payload *p, struct hl_err *err)
 {

@@ -1,7 +1,7 @@
-/* hook: what changedetection.io (or anyone signing) posts -> a change event. Pure.
- * Reference contract section 2.1 for the payload; the rest follows what real senders were seen to send:
- * json:// wraps the text in an envelope, URL templates put the identity into the query, watch_uuid and
- * change_datetime are changedetection.io's own names. */
+/* hook: what changedetection.io (or anyone signing) posts -> a change event. Pure. Reference
+ * contract section 2.1 for the payload; the rest follows what real senders were seen to send:
+ * json:// wraps the text in an envelope, URL templates put the identity into the query, watch_uuid
+ * and change_datetime are changedetection.io's own names. */
 #ifndef HL_PRODUCER_HOOK_H
 #define HL_PRODUCER_HOOK_H
 
@@ -18,10 +18,10 @@ struct hook_input {
     int64_t now;           /* microseconds since 1970 UTC */
 };
 
-/* HL_OK: *ev is filled (caller releases), with a fresh id. HL_FATAL: err->msg says what is wrong and what
- * to change at the sender; the answer is 400 "Invalid payload: <msg>". With a token what can be understood is not
- * refused: that sender makes one attempt and never repeats. A query is heeded with a token only: a
- * signature does not cover it. */
+/* HL_OK: *ev is filled (caller releases), with a fresh id. HL_FATAL: err->msg says what is wrong
+ * and what to change at the sender; the answer is 400 "Invalid payload: <msg>". With a token what
+ * can be understood is not refused: that sender makes one attempt and never repeats. A query is
+ * heeded with a token only: a signature does not cover it. */
 enum hl_rc hook_read(const struct hook_input *in, struct change_event *ev, struct hl_err *err);
 
 #endif

@@ -1,6 +1,7 @@
-/* intake: see intake.h. One struct per request, stepped by the answers of T0, the queue and the spool, each
- * with a deadline. A step that comes late still holds the event, so the struct lives until all have
- * answered; the client's answer goes out once, at the first point where the event is safe. */
+/* intake: see intake.h. One struct per request, stepped by the answers of T0, the queue and the
+ * spool, each with a deadline. A step that comes late still holds the event, so the struct lives
+ * until all have answered; the client's answer goes out once, at the first point where the event
+ * is safe. */
 #include "producer/intake.h"
 
 #include "base/clock.h"
@@ -36,7 +37,7 @@ static void start_accept(struct intake *in);
 static void start_spool(struct intake *in);
 static void start_publish(struct intake *in);
 
-/* --- the end ------------------------------------------------------------------------------------------ */
+/* --- the end ----------------------------------------------------------------------------- */
 
 static void finish(struct intake *in)
 {
@@ -83,7 +84,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     in->req = NULL;
 }
 
-/* --- the steps ----------------------------------------------------------------------------------------- */
+/* --- the steps --------------------------------------------------------------------------- */
 
 /* Enough for a 202. */
 static bool safe(const struct intake *in)
@@ -217,7 +218,7 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
         start_accept(in);
 }
 
-/* --- the request ---------------------------------------------------------------------------------------- */
+/* --- the request ------------------------------------------------------------------------- */
 
 static void refuse(struct httpd_req *req, enum gate_verdict verdict)
 {

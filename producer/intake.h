@@ -1,6 +1,6 @@
-/* intake: POST /api/webhook/changedetection, from the request to the receipt. An event is safe before its
- * 202: committed in PostgreSQL (T0), or synced in the spool; with WEBHOOK_ACK=queue in Redis. Answers
- * within two seconds whatever PostgreSQL, Redis and the disk do. */
+/* intake: POST /api/webhook/changedetection, from the request to the receipt. An event is safe
+ * before its 202: committed in PostgreSQL (T0), or synced in the spool; with WEBHOOK_ACK=queue in
+ * Redis. Answers within two seconds whatever PostgreSQL, Redis and the disk do. */
 #ifndef HL_PRODUCER_INTAKE_H
 #define HL_PRODUCER_INTAKE_H
 

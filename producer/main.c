@@ -1,4 +1,5 @@
-/* hookline-producer: the front door. Reads its settings, opens the port, supervises its processes. */
+/* hookline-producer: the front door. Reads its settings, opens the port, supervises its processes.
+ */
 #include "base/log.h"
 #include "base/program.h"
 #include "io/httpd.h"
@@ -48,10 +49,12 @@ int main(int argc, char **argv)
         return EX_UNAVAILABLE;
     }
     log_info("listening", LOG_S("address", p.cfg.host), LOG_I("port", port));
+    /* clang-format off */
     const struct prefork_role roles[] = {
         {"producer", p.cfg.producers ? (int)p.cfg.producers : prefork_cores(), serve},
-        {0    },
+        {0},
     };
+    /* clang-format on */
     const struct prefork_conf fleet = {.roles = roles,
         .watchdog_ms = p.cfg.watchdog_ms,
         .drain_timeout_ms = p.cfg.body_timeout_ms + p.cfg.header_timeout_ms,

@@ -51,7 +51,7 @@ static void on_reply(struct httpd_req *req, int status, void *ctx)
     httpd_add_header(req, "X-Process-Time", took);
 }
 
-/* --- the end -------------------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------- */
 
 static void leave_if_done(void *ctx)
 {
@@ -94,7 +94,7 @@ static void heartbeat(void *ctx)
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 
-/* --- building --------------------------------------------------------------------------------------------- */
+/* --- building ---------------------------------------------------------------------------- */
 
 static void open_door(struct server *s, const struct config *cfg)
 {

@@ -12,7 +12,7 @@ enum {
     STORE_TIMEOUT_MS = 1000, /* of a T0 flush: behind it the spool takes over */
 };
 
-/* --- readiness ---------------------------------------------------------------------------------------- */
+/* --- readiness --------------------------------------------------------------------------- */
 
 /* Redis that may evict our keys is no queue: only the row counts then. */
 static void redis_state(struct redis *r, bool up, void *ctx)
@@ -54,7 +54,7 @@ void stores_intake_ends(struct stores *s)
         s->idle(s->idle_ctx);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------- */
 
 bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, struct hl_err *err)
 {

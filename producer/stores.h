@@ -1,5 +1,5 @@
-/* stores: what a producer process keeps events in: PostgreSQL, Redis, the spool, and whether each may be
- * used now. The handlers of its routes get this as their context. */
+/* stores: what a producer process keeps events in: PostgreSQL, Redis, the spool, and whether each
+ * may be used now. The handlers of its routes get this as their context. */
 #ifndef HL_PRODUCER_STORES_H
 #define HL_PRODUCER_STORES_H
 
@@ -26,11 +26,11 @@ struct stores {
     void *idle_ctx;
 };
 
-/* On a loop of the process's own; cfg is borrowed. Opens the spool (err names folder and remedy), connects to
- * the rest as needed. False: half-open, stores_close is due. */
+/* On a loop of the process's own; cfg is borrowed. Opens the spool (err names folder and remedy),
+ * connects to the rest as needed. False: half-open, stores_close is due. */
 bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, struct hl_err *err);
-/* In two steps, because who has requests waiting (forward) must be freed between: what is under way is
- * answered by the first; the second takes the rest. */
+/* In two steps, because who has requests waiting (forward) must be freed between: what is under
+ * way is answered by the first; the second takes the rest. */
 void stores_stop(struct stores *s);
 void stores_close(struct stores *s);
 

@@ -62,7 +62,7 @@ struct child {
 
 static void read_more(void *ctx);
 
-/* --- the jobs in flight ----------------------------------------------------------------------------------- */
+/* --- the jobs in flight ------------------------------------------------------------------ */
 
 static struct job *job_at(struct list_node *n)
 {
@@ -137,7 +137,7 @@ static bool may_work(void *ctx)
     return c->working && lease_good(c->lease);
 }
 
-/* --- reading ----------------------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 struct handed_back {
     struct queue_req req;
@@ -274,7 +274,7 @@ static void reader_state(struct redis *r, bool up, void *ctx)
         loop_defer(c->wires.loop, &c->kick, read_more, c);
 }
 
-/* --- the lease ----------------------------------------------------------------------------------------------- */
+/* --- the lease --------------------------------------------------------------------------- */
 
 static const char *held_ids(void *ctx)
 {
@@ -307,8 +307,8 @@ static void lease_fenced(void *ctx)
     abort_all(c);
 }
 
-/* Somebody judged us dead: everything we hold belongs to others now. The supervisor starts a process
- * with a new name in our place. */
+/* Somebody judged us dead: everything we hold belongs to others now. The supervisor starts a
+ * process with a new name in our place. */
 static void lease_dead(void *ctx)
 {
     struct child *c = ctx;
@@ -330,7 +330,7 @@ static void lease_freed(const struct change_event *ev, void *ctx)
     hand_back(c, &copy);
 }
 
-/* --- the end -------------------------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------- */
 
 static void give_up_leaving(void *ctx)
 {
@@ -407,7 +407,7 @@ static void on_term(void *ctx)
     loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
-/* --- building --------------------------------------------------------------------------------------------------- */
+/* --- building ---------------------------------------------------------------------------- */
 
 static void heartbeat(void *ctx)
 {

@@ -9,8 +9,8 @@ struct document {
     char *canonical_url, *url, *title, *description, *language, *text; /* owned; NULL = none */
 };
 
-/* Copies; `text` loses what is not printable text but keeps its lines. HL_FATAL when nothing is left
- * ("No content after cleaning", reference contract section 5.1). */
+/* Copies; `text` loses what is not printable text but keeps its lines. HL_FATAL when nothing is
+ * left ("No content after cleaning", reference contract section 5.1). */
 enum hl_rc document_init(struct document *d, const char *url, const char *title,
     const char *description, const char *language, const char *text, struct hl_err *err);
 void document_release(struct document *d);

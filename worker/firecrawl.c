@@ -18,7 +18,7 @@ enum {
     MAX_RETRY_AFTER_S = 30 * 24 * 3600,
 };
 
-/* --- request ---------------------------------------------------------------------------------- */
+/* --- request ----------------------------------------------------------------------------- */
 
 /* Firecrawl must give up before we do: without a limit of its own it goes on working, and asking
  * the target, for pages nobody waits for any more. */
@@ -62,7 +62,7 @@ static enum hl_rc prepare(
     return HL_OK;
 }
 
-/* --- failures --------------------------------------------------------------------------------- */
+/* --- failures ---------------------------------------------------------------------------- */
 
 /* What a failure means. First match decides: codes say more than statuses. Retries are bounded by
  * the caller, so a doubtful case is tried again rather than lost.
@@ -179,9 +179,10 @@ static void read_failure(long status, const json_t *root, struct scrape_result *
         out->retry_after_ms = retry_after_ms(root);
 }
 
-/* --- pages ------------------------------------------------------------------------------------ */
+/* --- pages ------------------------------------------------------------------------------- */
 
-/* Without the NUL characters a page may hold. Returned, caller frees; NULL when value is no string. */
+/* Without the NUL characters a page may hold. Returned, caller frees; NULL when value is no
+ * string. */
 static char *text_of(const json_t *value)
 {
     struct buf text = {0};

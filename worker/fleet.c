@@ -76,11 +76,13 @@ static int run_janitor(struct prefork_slot *slot, int index, void *ctx)
 int fleet_run(const struct config *cfg)
 {
     struct fleet f = {.cfg = cfg};
+    /* clang-format off */
     const struct prefork_role roles[] = {
-        {"worker",    cfg->workers ? (int)cfg->workers : prefork_cores(), run_worker},
-        {"janitor", 1, run_janitor},
-        {0  },
+        {"worker", cfg->workers ? (int)cfg->workers : prefork_cores(), run_worker},
+        {"janitor", 1, run_janitor}, /* leaves last */
+        {0},
     };
+    /* clang-format on */
     const struct prefork_conf conf = {.roles = roles,
         .slot_extra = (size_t)cfg->concurrency * sizeof(struct held),
         .watchdog_ms = cfg->watchdog_ms,

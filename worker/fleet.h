@@ -1,4 +1,5 @@
-/* fleet: the worker program as a whole: which roles its supervisor runs, and what it does when one dies. */
+/* fleet: the worker program as a whole: which roles its supervisor runs, and what it does when one
+ * dies. */
 #ifndef HL_WORKER_FLEET_H
 #define HL_WORKER_FLEET_H
 

@@ -23,7 +23,7 @@
 #define MAIN_ENOUGH       200         /* bytes of text that make a main element worth preferring */
 #define MAX_NAMES         (16 * 1024) /* bytes of tag and attribute names that one page may bring */
 
-/* --- what the bytes are ----------------------------------------------------------------------- */
+/* --- what the bytes are ------------------------------------------------------------------ */
 
 enum kind { KIND_HTML, KIND_PLAIN, KIND_OTHER };
 
@@ -89,7 +89,7 @@ static enum kind kind_of(const char *type)
     return KIND_OTHER;
 }
 
-/* --- to UTF-8 --------------------------------------------------------------------------------- */
+/* --- to UTF-8 ---------------------------------------------------------------------------- */
 
 /* Labels of the WHATWG Encoding Standard that pages use, and what iconv calls them. NULL is done
  * here. A list, not whatever iconv knows: the label comes from outside. */
@@ -274,7 +274,7 @@ static void to_utf8(
     convert(find_label(text_utf8_valid(s, len) ? "utf-8" : "windows-1252"), s, len, out);
 }
 
-/* --- layout ----------------------------------------------------------------------------------- */
+/* --- layout ------------------------------------------------------------------------------ */
 
 /* Writes text with blanks collapsed; line ends and prefixes wait until text comes behind them. */
 struct layout {
@@ -370,7 +370,7 @@ static void layout_preformatted(struct layout *l, const char *s)
     }
 }
 
-/* --- elements --------------------------------------------------------------------------------- */
+/* --- elements ---------------------------------------------------------------------------- */
 
 enum role {
     ROLE_INLINE,    /* what the table does not name */
@@ -510,7 +510,7 @@ static bool is_hidden(const xmlNode *n)
            (style && style_hides(style));
 }
 
-/* --- the walk --------------------------------------------------------------------------------- */
+/* --- the walk ---------------------------------------------------------------------------- */
 
 static void open_element(struct layout *l, const xmlNode *n, enum role role)
 {
@@ -731,7 +731,7 @@ static void extract_html(const struct buf *utf8, struct htmltext *out)
     htmlFreeParserCtxt(ctxt);
 }
 
-/* --- the way in ------------------------------------------------------------------------------- */
+/* --- the way in -------------------------------------------------------------------------- */
 
 static enum hl_rc refuse_type(const char *type, struct hl_err *err)
 {

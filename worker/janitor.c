@@ -1,5 +1,5 @@
-/* janitor: see janitor.h. A sweep is a row of steps, one after the other; each ends in next_step(). Two
- * connections to PostgreSQL at most. */
+/* janitor: see janitor.h. A sweep is a row of steps, one after the other; each ends in
+ * next_step(). Two connections to PostgreSQL at most. */
 #include "worker/janitor.h"
 
 #include "base/clock.h"
@@ -69,7 +69,7 @@ static bool database_failed(struct janitor *j, enum hl_rc rc, const struct hl_er
     return true;
 }
 
-/* --- events that go back to the queue, or to the dead --------------------------------------------------- */
+/* --- events that go back to the queue, or to the dead ------------------------------------ */
 
 struct move {
     struct queue_req req;
@@ -110,7 +110,7 @@ static void move_row(
     queue_do(j->wires.queue, op, &m->req);
 }
 
-/* --- step: the dead our supervisor saw die ----------------------------------------------------------------- */
+/* --- step: the dead our supervisor saw die ----------------------------------------------- */
 
 static void bury_next(struct janitor *j);
 
@@ -138,7 +138,7 @@ static void bury_next(struct janitor *j)
         next_step(j);
 }
 
-/* --- step: who reads the queue -------------------------------------------------------------------------------- */
+/* --- step: who reads the queue ----------------------------------------------------------- */
 
 static void forget_consumers(struct janitor *j)
 {
@@ -160,14 +160,14 @@ static void consumers_read(enum hl_rc rc, const char *const *names, size_t n, vo
     next_step(j);
 }
 
-/* Before the workers are read: whoever is a consumer now has registered before, so that a living one
- * cannot be missing there. */
+/* Before the workers are read: whoever is a consumer now has registered before, so that a living
+ * one cannot be missing there. */
 static void read_consumers(struct janitor *j)
 {
     queue_consumers(j->wires.queue, consumers_read, j);
 }
 
-/* --- step: who has not moved for a lease ------------------------------------------------------------------------ */
+/* --- step: who has not moved for a lease ------------------------------------------------- */
 
 static void declared(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
@@ -201,7 +201,7 @@ static void read_workers(struct janitor *j)
     store_workers(j->wires.store, workers_read, j);
 }
 
-/* --- step: zombies ------------------------------------------------------------------------------------------------- */
+/* --- step: zombies ----------------------------------------------------------------------- */
 
 static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
@@ -233,7 +233,7 @@ static void reap(struct janitor *j)
     store_reap(j->wires.store, &limits, REAP_MAX, reaped, j);
 }
 
-/* --- step: entries given to consumers that are gone ------------------------------------------------------------------ */
+/* --- step: entries given to consumers that are gone -------------------------------------- */
 
 static void take_over_next(struct janitor *j);
 
@@ -261,7 +261,7 @@ static void take_over_next(struct janitor *j)
         queue_takeover(j->wires.queue, j->consumers[j->consumer_at], TAKEOVER_MAX, taken_over, j);
 }
 
-/* --- step: dead workers that own nothing any more ----------------------------------------------------------------------- */
+/* --- step: dead workers that own nothing any more ---------------------------------------- */
 
 static void forgotten(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
@@ -285,7 +285,7 @@ static void forget_dead(struct janitor *j)
     store_dead_workers(j->wires.store, dead_read, j);
 }
 
-/* --- step: queued rows without a job ---------------------------------------------------------------------------------------- */
+/* --- step: queued rows without a job ----------------------------------------------------- */
 
 static void unpublished_read(
     enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -315,7 +315,7 @@ static void reconcile(struct janitor *j)
             j->wires.store, j->published_to, PUBLISH_GRACE_MS, PAGE, unpublished_read, j);
 }
 
-/* --- a sweep ----------------------------------------------------------------------------------------------------------------- */
+/* --- a sweep ----------------------------------------------------------------------------- */
 
 static void (*const steps[])(struct janitor *) = {
     bury_next,
@@ -334,7 +334,8 @@ static void leave(void *ctx)
     loop_stop(j->wires.loop);
 }
 
-/* The last worker may have died a moment ago: its death is told, and its jobs freed, before we leave. */
+/* The last worker may have died a moment ago: its death is told, and its jobs freed, before we
+ * leave. */
 static void last_steps(struct janitor *j)
 {
     static void (*const last[])(struct janitor *) = {bury_next, reap};
@@ -382,7 +383,7 @@ static void somebody_died(int what, void *ctx)
         timer_start(&j->sweep, 0);
 }
 
-/* --- beside the sweeps: delayed jobs whose time has come ---------------------------------------------------------------------- */
+/* --- beside the sweeps: delayed jobs whose time has come --------------------------------- */
 
 static void promoted(enum hl_rc rc, int64_t n, bool left, void *ctx)
 {
@@ -404,7 +405,7 @@ static void promote(void *ctx)
     queue_promote(j->wires.queue, PAGE, promoted, j);
 }
 
-/* --- life ----------------------------------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------- */
 
 static void heartbeat(void *ctx);
 
@@ -461,8 +462,8 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_CONFIG;
     }
-    /* Sweeps are at most a quarter of a lease apart: twice that is an outage, and after one as short as
-     * that a worker still has time to renew. */
+    /* Sweeps are at most a quarter of a lease apart: twice that is an outage, and after one as
+     * short as that a worker still has time to renew. */
     j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);

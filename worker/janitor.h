@@ -1,5 +1,5 @@
-/* janitor: the process that looks after what others left behind. Every supervisor has one; any number may
- * run side by side. */
+/* janitor: the process that looks after what others left behind. Every supervisor has one; any
+ * number may run side by side. */
 #ifndef HL_WORKER_JANITOR_H
 #define HL_WORKER_JANITOR_H
 

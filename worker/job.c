@@ -1,4 +1,5 @@
-/* job: see job.h. job_step is the only writer of j->state. Callbacks only turn answers into events. */
+/* job: see job.h. job_step is the only writer of j->state. Callbacks only turn answers into
+ * events. */
 #include "worker/job.h"
 
 #include "base/backoff.h"
@@ -78,7 +79,7 @@ static void set_text(char **to, const char *s)
     *to = mem_strdup(s);
 }
 
-/* --- answers become events ------------------------------------------------------------------------------- */
+/* --- answers become events --------------------------------------------------------------- */
 
 static const enum job_event event_of[] = {
     [HL_OK] = EV_OK,
@@ -184,7 +185,7 @@ static void scraped(struct scrape_result *res, void *ctx)
     job_step(j, event_of[rc]);
 }
 
-/* --- entering a state ------------------------------------------------------------------------------------- */
+/* --- entering a state -------------------------------------------------------------------- */
 
 static void enter_claim(struct job *j)
 {
@@ -366,7 +367,7 @@ static void (*const on_enter[JOB_NSTATES])(struct job *) = {
     [JOB_DONE] = enter_done,
 };
 
-/* --- the machine ------------------------------------------------------------------------------------------- */
+/* --- the machine ------------------------------------------------------------------------- */
 
 static void retry_now(void *ctx)
 {
@@ -398,7 +399,8 @@ static void job_step(struct job *j, enum job_event ev)
     on_enter[j->state](j);
 }
 
-/* A scrape that takes so long is a failure of the page, and charged: given back it would run for ever. */
+/* A scrape that takes so long is a failure of the page, and charged: given back it would run for
+ * ever. */
 static void limit_reached(void *ctx)
 {
     struct job *j = ctx;

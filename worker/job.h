@@ -1,5 +1,5 @@
-/* job: one rescrape in flight in a worker process. Steps the table of jobstate.h: on entering a state the
- * step is started, its answer becomes an event, the event chooses the next state. */
+/* job: one rescrape in flight in a worker process. Steps the table of jobstate.h: on entering a
+ * state the step is started, its answer becomes an event, the event chooses the next state. */
 #ifndef HL_WORKER_JOB_H
 #define HL_WORKER_JOB_H
 
@@ -24,9 +24,11 @@ struct job_env {
     void *ctx;
 };
 
-/* Takes *ev (its strings). entry: the stream entry that brought it, "" = none; copied. Starts at once: T1. */
+/* Takes *ev (its strings). entry: the stream entry that brought it, "" = none; copied. Starts at
+ * once: T1. */
 struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry);
-/* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited for. */
+/* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited
+ * for. */
 void job_abort(struct job *j);
 
 const struct uuid *job_id(const struct job *j);

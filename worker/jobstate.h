@@ -1,6 +1,6 @@
-/* jobstate: the rescrape job as a table of state x event. Pure.
- * Three short transactions and no other: T1 (CLAIM), T3a (FAIL, RELEASE), T3b (COMPLETE). SCRAPE and INDEX
- * hold none. SETTLE tells Redis, only after PostgreSQL knows. */
+/* jobstate: the rescrape job as a table of state x event. Pure. Three short transactions and no
+ * other: T1 (CLAIM), T3a (FAIL, RELEASE), T3b (COMPLETE). SCRAPE and INDEX hold none. SETTLE tells
+ * Redis, only after PostgreSQL knows. */
 #ifndef HL_WORKER_JOBSTATE_H
 #define HL_WORKER_JOBSTATE_H
 

@@ -1,6 +1,6 @@
-/* lease: one lease per worker process, whatever it has in flight. A row in webhook.workers whose beat counter
- * moves; sweepers watch the counter on their own monotonic clocks. A process that cannot renew stops
- * before anyone may call it dead. */
+/* lease: one lease per worker process, whatever it has in flight. A row in webhook.workers whose
+ * beat counter moves; sweepers watch the counter on their own monotonic clocks. A process that
+ * cannot renew stops before anyone may call it dead. */
 #ifndef HL_WORKER_LEASE_H
 #define HL_WORKER_LEASE_H
 
@@ -10,7 +10,8 @@ struct lease;
 
 struct lease_conf {
     int64_t lease_ms;
-    /* uuid array text of the events this process holds or is claiming; borrowed until the next call. */
+    /* uuid array text of the events this process holds or is claiming; borrowed until the next
+     * call. */
     const char *(*held)(void *ctx);
     void (*granted)(void *ctx); /* the first renewal, and the first after a fence */
     void (*fenced)(

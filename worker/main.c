@@ -1,4 +1,5 @@
-/* hookline-worker: the fleet. Reads its settings, then supervises workers and a janitor until drained. */
+/* hookline-worker: the fleet. Reads its settings, then supervises workers and a janitor until
+ * drained. */
 #include "base/log.h"
 #include "base/program.h"
 #include "worker/fleet.h"

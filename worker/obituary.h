@@ -1,5 +1,6 @@
-/* obituary: what the supervisor tells the janitor about workers that died, in shared memory, and what a worker
- * shows of its jobs for the case. Made before the fork; the supervisor writes, the janitor works off. */
+/* obituary: what the supervisor tells the janitor about workers that died, in shared memory, and
+ * what a worker shows of its jobs for the case. Made before the fork; the supervisor writes, the
+ * janitor works off. */
 #ifndef HL_WORKER_OBITUARY_H
 #define HL_WORKER_OBITUARY_H
 
@@ -30,8 +31,8 @@ void obituaries_add(struct obituaries *o, const struct obituary *one);
 
 /* The janitor's side. The descriptor is readable (an eventfd) whenever somebody died. */
 int obituaries_fd(const struct obituaries *o);
-/* The first that was not handled yet, copied out; false when there is none. obituaries_done marks it
- * handled: a janitor that dies in between leaves it to the next one. */
+/* The first that was not handled yet, copied out; false when there is none. obituaries_done marks
+ * it handled: a janitor that dies in between leaves it to the next one. */
 bool obituaries_first(const struct obituaries *o, struct obituary *out);
 void obituaries_done(struct obituaries *o);
 

@@ -32,7 +32,7 @@ struct scrape {
     bool delivering; /* its callback is running */
 };
 
-/* --- results ---------------------------------------------------------------------------------- */
+/* --- results ----------------------------------------------------------------------------- */
 
 void scrape_fail(struct scrape_result *out, enum hl_rc rc, const char *detail, const char *fmt, ...)
 {
@@ -72,7 +72,7 @@ void scrape_result_release(struct scrape_result *res)
     *res = (struct scrape_result){0};
 }
 
-/* --- scrapes ---------------------------------------------------------------------------------- */
+/* --- scrapes ----------------------------------------------------------------------------- */
 
 static void deliver(struct scrape *x, struct scrape_result *out)
 {

@@ -1,6 +1,6 @@
-/* watchlist: which workers have shown no new beat for a whole lease, on this process's own monotonic
- * clock, with reads succeeding all the while. Pure: no wall clock and no database clock is involved, and an outage
- * of the database declares nobody dead. */
+/* watchlist: which workers have shown no new beat for a whole lease, on this process's own
+ * monotonic clock, with reads succeeding all the while. Pure: no wall clock and no database clock
+ * is involved, and an outage of the database declares nobody dead. */
 #ifndef HL_WORKER_WATCHLIST_H
 #define HL_WORKER_WATCHLIST_H
 

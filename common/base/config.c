@@ -17,7 +17,7 @@
 
 #define SECRET_FILE_MAX 65536 /* bytes of a NAME_FILE file */
 
-/* --- where values come from ------------------------------------------------------------------ */
+/* --- where values come from -------------------------------------------------------------- */
 
 struct source {
     const char *label;
@@ -123,7 +123,7 @@ static struct finding find_value(
     return f;
 }
 
-/* --- loading --------------------------------------------------------------------------------- */
+/* --- loading ----------------------------------------------------------------------------- */
 
 static void report(const struct config_row *r, const char *origin, const char *text,
     const char *wrong, struct buf *faults)
@@ -260,7 +260,7 @@ void config_release(struct config *cfg)
     *cfg = (struct config){0};
 }
 
-/* --- the command line ------------------------------------------------------------------------ */
+/* --- the command line -------------------------------------------------------------------- */
 
 static bool is_flag(const char *arg, const char *longer, const char *shorter)
 {

@@ -13,7 +13,7 @@
 
 #define SECRET_MIN 32 /* characters, outside test mode */
 
-/* --- durations, sizes, numbers ------------------------------------------------------------- */
+/* --- durations, sizes, numbers ----------------------------------------------------------- */
 
 /* Largest first, for writing. */
 static const struct config_unit time_units[] = {
@@ -66,7 +66,7 @@ bool config_size(const char *s, int64_t *bytes)
     return read_units(s, size_units, bytes);
 }
 
-/* --- kinds ---------------------------------------------------------------------------------- */
+/* --- kinds ------------------------------------------------------------------------------- */
 
 static bool starts(const char *s, const char *prefix)
 {
@@ -168,7 +168,7 @@ static const struct config_kind kind_web_url = {
     .noun = "http:// or https://, and a host", .show = CONFIG_SHOWN_AS_URL, .check = check_web_url};
 /* clang-format on */
 
-/* --- the table ------------------------------------------------------------------------------ */
+/* --- the table --------------------------------------------------------------------------- */
 
 #define TYPE_OF(field)                                                                             \
     _Generic(((struct config *)0)->field, char * : CONFIG_TEXT, int64_t : CONFIG_NUMBER, bool      \
@@ -219,7 +219,7 @@ int64_t config_number(const struct config *cfg, const struct config_row *r)
     return r->type == CONFIG_BOOL ? *(const bool *)at : *(const int64_t *)(const void *)at;
 }
 
-/* --- writing values ------------------------------------------------------------------------- */
+/* --- writing values ---------------------------------------------------------------------- */
 
 void config_write_number(const struct config_kind *k, int64_t v, struct buf *out)
 {
@@ -262,7 +262,7 @@ void config_write_allowed(const struct config_row *r, struct buf *out)
     }
 }
 
-/* --- reading values: each returns what is wrong with the text, or NULL ----------------------- */
+/* --- reading values: each returns what is wrong with the text, or NULL ------------------- */
 
 static const char *read_text(struct config *cfg, const struct config_row *r, const char *text)
 {

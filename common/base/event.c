@@ -39,7 +39,7 @@ void event_copy(struct change_event *to, const struct change_event *from)
     to->metadata = mem_strdup(from->metadata);
 }
 
-/* --- encoding ------------------------------------------------------------------------------- */
+/* --- encoding ---------------------------------------------------------------------------- */
 
 static int to_buf(void *out, const char *data, size_t len)
 {
@@ -84,7 +84,7 @@ void event_encode(const struct change_event *ev, struct buf *out)
     put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
 }
 
-/* --- decoding ------------------------------------------------------------------------------- */
+/* --- decoding ---------------------------------------------------------------------------- */
 
 struct field {
     const char *key;

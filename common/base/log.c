@@ -111,8 +111,9 @@ static void put_head(struct buf *b, enum log_level level, const char *event)
     buf_printf(b, "[%d] %s", (int)getpid(), event);
 }
 
-/* A sink that is stuck or gone must not stop the work: a line it cannot take at once is dropped, and
- * counted on the first one that gets through again. A pipe that is ready takes PIPE_BUF bytes. */
+/* A sink that is stuck or gone must not stop the work: a line it cannot take at once is dropped,
+ * and counted on the first one that gets through again. A pipe that is ready takes PIPE_BUF bytes.
+ */
 static void put_line(struct buf *line)
 {
     static uint64_t dropped;

@@ -1,4 +1,5 @@
-/* program: the command line that Hookline's programs share: settings, --help, --version, --print-config. */
+/* program: the command line that Hookline's programs share: settings, --help, --version,
+ * --print-config. */
 #ifndef HL_BASE_PROGRAM_H
 #define HL_BASE_PROGRAM_H
 
@@ -10,8 +11,8 @@ struct program {
     const char *about; /* what --help says before the settings; several lines, newline at the end */
 };
 
-/* Loads *cfg. Returns -1 to go on, otherwise the exit status with which to leave: 0 after --help and the
- * like, EX_USAGE or EX_CONFIG after having said on standard error what is wrong. */
+/* Loads *cfg. Returns -1 to go on, otherwise the exit status with which to leave: 0 after --help
+ * and the like, EX_USAGE or EX_CONFIG after having said on standard error what is wrong. */
 int program_settings(const struct program *p, int argc, char **argv, struct config *cfg);
 
 #endif

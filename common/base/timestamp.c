@@ -91,7 +91,7 @@ static void split(int64_t us, struct date *d, struct clock_time *t)
     *t = (struct clock_time){secs / 3600, secs / 60 % 60, secs % 60, (int)(rest % SECOND)};
 }
 
-/* --- reading ---------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 struct cursor {
     const char *p, *end;
@@ -337,7 +337,7 @@ bool timestamp_parse_cdio(const char *s, int64_t *out)
     return true;
 }
 
-/* --- writing ---------------------------------------------------------------------------------- */
+/* --- writing ----------------------------------------------------------------------------- */
 
 /* Instant at which the nth Sunday of a month reads `hour` o'clock in a zone `west` hours behind. */
 static int64_t nth_sunday(int year, int month, int nth, int hour, int west)

@@ -236,7 +236,7 @@ bool url_is_web(const char *url)
     return !u.userinfo.p || !memchr(u.userinfo.p, '@', u.userinfo.n);
 }
 
-/* --- query strings ---------------------------------------------------------------------------- */
+/* --- query strings ----------------------------------------------------------------------- */
 
 /* One name=value of a query string, as written; value.p is NULL without '='. */
 struct pair {
@@ -358,7 +358,7 @@ char *url_query_get(const char *query, const char *name, size_t *len)
     return NULL;
 }
 
-/* --- masking ---------------------------------------------------------------------------------- */
+/* --- masking ----------------------------------------------------------------------------- */
 
 /* Where the userinfo ends (its @), NULL without one. A password may hold a raw '/', '?' or '#',
  * which seem to end the authority: the last @ of all counts then. Only web addresses use @

@@ -1,5 +1,5 @@
-/* connect: what every program that talks to PostgreSQL and Redis does the same way: turns its settings into
- * connection settings, and waits for the schema it needs. */
+/* connect: what every program that talks to PostgreSQL and Redis does the same way: turns its
+ * settings into connection settings, and waits for the schema it needs. */
 #ifndef HL_DOMAIN_CONNECT_H
 #define HL_DOMAIN_CONNECT_H
 
@@ -7,13 +7,13 @@
 #include "domain/store.h"
 #include "io/redis.h"
 
-/* name: shown to the server, "program:instance"; borrowed by the result like cfg's strings. Adjust what
- * differs (pool size, deadlines) before use. */
+/* name: shown to the server, "program:instance"; borrowed by the result like cfg's strings. Adjust
+ * what differs (pool size, deadlines) before use. */
 struct db_conf connect_db_conf(const struct config *cfg, const char *name);
 struct redis_conf connect_redis_conf(const struct config *cfg, const char *name);
 
-/* Asks every second until the newest migration built into this program is applied, then calls ready, once.
- * Logs when it has to wait, once, and when the wait is over. Embedded in its owner. */
+/* Asks every second until the newest migration built into this program is applied, then calls
+ * ready, once. Logs when it has to wait, once, and when the wait is over. Embedded in its owner. */
 struct schema_wait {
     struct store *store;
     struct timer again;

@@ -68,7 +68,7 @@ static void pause_ms(int64_t ms)
     nanosleep(&t, NULL);
 }
 
-/* --- statements --------------------------------------------------------------------------- */
+/* --- statements -------------------------------------------------------------------------- */
 
 static enum hl_rc sql_failed(struct run *r, const PGresult *res, const char *what)
 {
@@ -127,7 +127,7 @@ static enum hl_rc query_bool(struct run *r, const char *what, const char *sql, b
     return HL_OK;
 }
 
-/* --- connecting --------------------------------------------------------------------------- */
+/* --- connecting -------------------------------------------------------------------------- */
 
 static const char *option(const PQconninfoOption *opts, const char *name)
 {
@@ -209,7 +209,7 @@ static enum hl_rc take_lock(struct run *r)
     }
 }
 
-/* --- what is there ------------------------------------------------------------------------ */
+/* --- what is there ----------------------------------------------------------------------- */
 
 /* Tables that sql/001 would silently take over: without our own table beside them, this is an
  * installation of the reference. */
@@ -298,7 +298,7 @@ static void describe(struct run *r, const PGresult *applied)
     }
 }
 
-/* --- applying ----------------------------------------------------------------------------- */
+/* --- applying ---------------------------------------------------------------------------- */
 
 static enum hl_rc create_own_table(struct run *r)
 {

@@ -29,7 +29,7 @@ struct queue {
     struct op ops[QUEUE_NOPS];
 };
 
-/* --- arguments: one flat buffer, offsets into it -------------------------------------------------- */
+/* --- arguments: one flat buffer, offsets into it ----------------------------------------- */
 
 struct args {
     struct buf bytes;
@@ -88,7 +88,7 @@ static void args_eval(struct args *a, struct queue *q, struct redis_script *scri
     buf_release(&a->lens);
 }
 
-/* --- batched operations ----------------------------------------------------------------------------- */
+/* --- batched operations ------------------------------------------------------------------ */
 
 static void put_job(struct args *a, const struct queue_req *r)
 {
@@ -201,7 +201,7 @@ static void refused(struct batch_item *item, void *ctx)
     r->done(r, HL_RETRY, &err);
 }
 
-/* --- reading ----------------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 struct read_call {
     struct queue *q;
@@ -301,7 +301,7 @@ void queue_read(struct queue *q, struct redis *reader, const char *after, int co
             q->consumer, "COUNT", count_s, "BLOCK", block_s, "STREAMS", q->stream, ">", NULL);
 }
 
-/* --- the janitor's moves ------------------------------------------------------------------------------ */
+/* --- the janitor's moves ----------------------------------------------------------------- */
 
 struct move_call {
     queue_moved_cb *cb;
@@ -431,7 +431,7 @@ void queue_alive(struct queue *q, int64_t ttl_ms)
     redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "SET", q->alive, "1", "PX", ttl, NULL);
 }
 
-/* --- statistics: four pipelined commands, the last answer ends the call ---------------------------------- */
+/* --- statistics: four pipelined commands, the last answer ends the call ------------------ */
 
 struct stats_call {
     struct queue_stats stats;
@@ -488,8 +488,8 @@ static void stat_groups(const redisReply *r, const struct hl_err *err, void *ctx
         if (strcmp(g->element[i]->str, "lag") == 0)
             c->stats.lag = value->type == REDIS_REPLY_INTEGER ? value->integer : -1;
     }
-    /* Redis does not know it while the entry delivered last is deleted and older ones are pending. Every
-     * entry is either pending or undelivered: that tells it too. */
+    /* Redis does not know it while the entry delivered last is deleted and older ones are pending.
+     * Every entry is either pending or undelivered: that tells it too. */
     if (c->stats.lag < 0 && c->stats.length >= c->stats.pending)
         c->stats.lag = c->stats.length - c->stats.pending;
     c->cb(c->err.rc, &c->stats, c->err.rc == HL_OK ? NULL : &c->err, c->ctx);
@@ -507,7 +507,7 @@ void queue_stats(struct queue *q, queue_stats_cb *cb, void *ctx)
     redis_call(q->redis, TIMEOUT_MS, stat_groups, c, "XINFO", "GROUPS", q->stream, NULL);
 }
 
-/* --- life -------------------------------------------------------------------------------------------- */
+/* --- life -------------------------------------------------------------------------------- */
 
 static void redis_state(struct redis *r, bool up, void *ctx)
 {

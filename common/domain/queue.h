@@ -1,6 +1,6 @@
-/* queue: every Redis key and script of Hookline (PROTOCOL.md, "Redis"). Redis is the fast path and may lose
- * everything: PostgreSQL decides who may work. Requests are batched naturally (io/batch.h), one script
- * call per flush; all keys of a queue share one hash tag. */
+/* queue: every Redis key and script of Hookline (PROTOCOL.md, "Redis"). Redis is the fast path and
+ * may lose everything: PostgreSQL decides who may work. Requests are batched naturally
+ * (io/batch.h), one script call per flush; all keys of a queue share one hash tag. */
 #ifndef HL_DOMAIN_QUEUE_H
 #define HL_DOMAIN_QUEUE_H
 
@@ -10,9 +10,9 @@
 
 struct queue;
 
-/* redis is borrowed; free it before the queue, so that it can answer. consumer: this worker's instance
- * id, NULL in programs that only publish or look. With a consumer it takes the redis_on_state hook of
- * `redis`: creates the group whenever the connection comes up. */
+/* redis is borrowed; free it before the queue, so that it can answer. consumer: this worker's
+ * instance id, NULL in programs that only publish or look. With a consumer it takes the
+ * redis_on_state hook of `redis`: creates the group whenever the connection comes up. */
 struct queue *queue_new(
     struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
 /* NULL ok; after its redis: requests still waiting are forgotten */
@@ -21,8 +21,8 @@ void queue_free(struct queue *q);
 #define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */
 
 /* One request, embedded in its owner, zero-initialised; borrowed until done has run. done runs
- * from the loop, once. rc: HL_OK; HL_RETRY nothing happened; HL_UNSURE it may have: every operation here may be
- * repeated; HL_FATAL refused by Redis for good. */
+ * from the loop, once. rc: HL_OK; HL_RETRY nothing happened; HL_UNSURE it may have: every
+ * operation here may be repeated; HL_FATAL refused by Redis for good. */
 struct queue_req {
     struct batch_item item;        /* private */
     const struct change_event *ev; /* what it is about; borrowed */
@@ -52,18 +52,18 @@ struct queue_entry {
 };
 typedef void queue_read_cb(const struct queue_entry *entries, size_t n, enum hl_rc rc,
     const struct hl_err *err, void *ctx);
-/* At most count entries. after NULL: new ones. Otherwise those delivered to this consumer before and never
- * acknowledged, behind the entry `after` ("0" = from the first): no entry means that was all. One that was
- * deleted meanwhile comes with job NULL and has been let go of. One read at a time. A lost group is
- * created again and reported HL_RETRY. */
+/* At most count entries. after NULL: new ones. Otherwise those delivered to this consumer before
+ * and never acknowledged, behind the entry `after` ("0" = from the first): no entry means that was
+ * all. One that was deleted meanwhile comes with job NULL and has been let go of. One read at a
+ * time. A lost group is created again and reported HL_RETRY. */
 void queue_read(struct queue *q, struct redis *reader, const char *after, int count,
     int64_t block_ms, queue_read_cb *cb, void *ctx);
 
 /* cb: how many were moved; left is true when more wait (call again). */
 typedef void queue_moved_cb(enum hl_rc rc, int64_t moved, bool left, void *ctx);
 
-/* Quarantines what is no job: its bytes become a dead letter. entry "" = not in the stream. cb may be NULL;
- * it gets moved 1, left false. */
+/* Quarantines what is no job: its bytes become a dead letter. entry "" = not in the stream. cb may
+ * be NULL; it gets moved 1, left false. */
 void queue_quarantine(struct queue *q, const char *entry, const void *bytes, size_t len,
     const char *reason, queue_moved_cb *cb, void *ctx);
 void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx);

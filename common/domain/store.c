@@ -1,5 +1,5 @@
-/* store: see store.h. First the statements, each with its transaction and expected row count; then the
- * batching that T0, T1 and T3 share; then one function per statement. */
+/* store: see store.h. First the statements, each with its transaction and expected row count; then
+ * the batching that T0, T1 and T3 share; then one function per statement. */
 #include "domain/store.h"
 
 #include "base/mem.h"
@@ -18,7 +18,7 @@
 #define MAX_SINGLE       4
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
-/* ================================ the statements ================================================= */
+/* ================================ the statements ========================================= */
 
 /* Columns of an event, as store_event reads them. */
 #define EVENT_COLUMNS(t)                                                                           \
@@ -53,8 +53,8 @@ static const struct db_stmt stmt_accept = {"accept",
     "  LEFT JOIN webhook.change_events old ON old.event_id = j.event_id",
     8};
 
-/* T1, first half: whoever claims events of one URL takes turns, so that the second half, which has a later
- * snapshot, sees the other's claim. One row. */
+/* T1, first half: whoever claims events of one URL takes turns, so that the second half, which has
+ * a later snapshot, sees the other's claim. One row. */
 static const struct db_stmt stmt_lock_urls = {"lock_urls",
     "SELECT count(pg_advisory_xact_lock(key)) FROM ("
     "  SELECT DISTINCT hashtextextended(url, 0) AS key FROM unnest($1::text[]) AS j (url)"
@@ -99,17 +99,17 @@ static const struct db_stmt stmt_claim = {"claim",
     "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id",
     2};
 
-/* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL: ours in
- * the snapshot, yet not updated: another transaction was faster, perhaps our own first try that had not
- * committed; the next snapshot tells. */
+/* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
+ * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try
+ * that had not committed; the next snapshot tells. */
 #define T3_WON                                                                                     \
     "CASE WHEN w.id IS NOT NULL THEN true"                                                         \
     "  WHEN c.rescrape_status = 'in_progress' AND c.claim_epoch = f.epoch"                         \
     "    AND c.claimed_by = $1 THEN NULL"                                                          \
     "  ELSE "
 
-/* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the claim
- * is not ours any more nothing at all is written. */
+/* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the
+ * claim is not ours any more nothing at all is written. */
 static const struct db_stmt stmt_complete = {"complete",
     "WITH fin AS ("
     "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
@@ -190,8 +190,9 @@ static const struct db_stmt stmt_register = {"register",
     " ON CONFLICT (id) DO NOTHING",
     3};
 
-/* Lease. No row: declared dead. Otherwise one row per row given back, or one of NULLs. A claim younger than
- * the lease may have been committed after `held` was written down: it is left alone. */
+/* Lease. No row: declared dead. Otherwise one row per row given back, or one of NULLs. A claim
+ * younger than the lease may have been committed after `held` was written down: it is left alone.
+ */
 static const struct db_stmt stmt_renew = {"renew",
     "WITH beat AS ("
     "  UPDATE webhook.workers SET beat = beat + 1, seen_at = now()"
@@ -229,8 +230,8 @@ static const struct db_stmt stmt_forget_worker = {"forget_worker",
     "  WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress') RETURNING id",
     1};
 
-/* Janitor. A zombie is judged by its owner's life and by the time its work began, never by the sender's
- * detected_at. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
+/* Janitor. A zombie is judged by its owner's life and by the time its work began, never by the
+ * sender's detected_at. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
 static const struct db_stmt stmt_reap = {"reap",
     "WITH zombie AS ("
     /* no join: the condition is looked at again with the row as it is once it is locked */
@@ -292,7 +293,7 @@ static const struct db_stmt stmt_search = {"search",
     " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer",
     2};
 
-/* ================================ batching ======================================================== */
+/* ================================ batching =============================================== */
 
 enum op_kind { OP_ACCEPT, OP_CLAIM, OP_COMPLETE, OP_SETTLE, NOPS };
 
@@ -338,7 +339,7 @@ static bool is_true(const PGresult *rows, int row, int col)
     return db_text(rows, row, col)[0] == 't';
 }
 
-/* --- T0 --- */
+/* --- T0 ---------------------------------------------------------------------------------- */
 
 static void put_accept(struct store_req *r, struct buf *b)
 {
@@ -365,7 +366,7 @@ static enum hl_rc get_accept(struct store_req *r, const PGresult *rows, int row)
     return HL_OK;
 }
 
-/* --- T1 --- */
+/* --- T1 ---------------------------------------------------------------------------------- */
 
 static void put_claim(struct store_req *r, struct buf *b)
 {
@@ -394,7 +395,7 @@ static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
     return HL_OK;
 }
 
-/* --- T3b --- */
+/* --- T3b --------------------------------------------------------------------------------- */
 
 static enum hl_rc t3_outcome(const PGresult *rows, int row)
 {
@@ -439,7 +440,7 @@ static enum hl_rc get_complete(struct store_req *r, const PGresult *rows, int ro
     return t3_outcome(rows, row);
 }
 
-/* --- T3a --- */
+/* --- T3a --------------------------------------------------------------------------------- */
 
 static void put_settle(struct store_req *r, struct buf *b)
 {
@@ -471,7 +472,7 @@ static const struct op_spec specs[NOPS] = {
 };
 /* clang-format on */
 
-/* --- one flush --- */
+/* --- one flush --------------------------------------------------------------------------- */
 
 static void op_done(const struct db_result *res, void *ctx);
 
@@ -538,9 +539,9 @@ static void op_succeeded(struct op *op, const PGresult *rows)
         op_answer(sent[i], rcs[i], &err);
 }
 
-/* Only the data itself is refused for good: classes 22 and 23, and 54, more of it than the server can
- * handle. Anything else that PostgreSQL says no to, a missing table or right, is the installation's fault:
- * the event waits until somebody mends it. */
+/* Only the data itself is refused for good: classes 22 and 23, and 54, more of it than the server
+ * can handle. Anything else that PostgreSQL says no to, a missing table or right, is the
+ * installation's fault: the event waits until somebody mends it. */
 static bool data_refused(const struct hl_err *err)
 {
     static const char *const classes[] = {"22", "23", "54"};
@@ -640,7 +641,7 @@ void store_settle(struct store *s, struct store_settle *f)
     submit(s, OP_SETTLE, &f->req, 128 + length(f->metadata));
 }
 
-/* ================================ single statements ================================================ */
+/* ================================ single statements ====================================== */
 
 struct single {
     store_cb *cb;
@@ -761,7 +762,7 @@ void store_search(struct store *s, const char *words, int limit, store_cb *cb, v
     run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, number(limit).text});
 }
 
-/* ================================ life, and rows read back =========================================== */
+/* ================================ life, and rows read back =============================== */
 
 struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms)
 {

@@ -1,8 +1,8 @@
 /* store: every SQL statement of Hookline, by name. PostgreSQL is the sole arbiter: only a
  * compare-and-set on the row decides who may work on an event and whose result counts
- * (ARCHITECTURE.md, "The three transactions").
- * T0, T1 and T3 are batched naturally (io/batch.h): one set-based statement and one commit per flush,
- * an outcome per row. A row that PostgreSQL refuses fails alone: its flush is halved until it is found. */
+ * (ARCHITECTURE.md, "The three transactions"). T0, T1 and T3 are batched naturally (io/batch.h):
+ * one set-based statement and one commit per flush, an outcome per row. A row that PostgreSQL
+ * refuses fails alone: its flush is halved until it is found. */
 #ifndef HL_DOMAIN_STORE_H
 #define HL_DOMAIN_STORE_H
 
@@ -13,12 +13,13 @@
 struct store;
 
 /* pool is borrowed. owner: this worker's instance id, copied; NULL in programs that claim nothing.
- * timeout_ms: deadline of one flush of T0, T1, T3, waiting for a connection included; 0 = the pool's. */
+ * timeout_ms: deadline of one flush of T0, T1, T3, waiting for a connection included; 0 = the
+ * pool's. */
 struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms);
 void store_free(struct store *s); /* NULL ok; after the pool: nothing may be in flight */
 
-/* What every batched request begins with; zero-initialised, borrowed until done has run. done runs from
- * the loop, once. rc: HL_OK; HL_LOST the row is not (or no longer) ours; HL_RETRY nothing
+/* What every batched request begins with; zero-initialised, borrowed until done has run. done runs
+ * from the loop, once. rc: HL_OK; HL_LOST the row is not (or no longer) ours; HL_RETRY nothing
  * happened; HL_UNSURE it may have: repeat, every request here recognises its own earlier success;
  * HL_FATAL PostgreSQL refuses this row for good. err is NULL for HL_OK and HL_LOST. */
 struct store_req {
@@ -55,9 +56,9 @@ struct store_claim {
 };
 void store_claim(struct store *s, struct store_claim *c);
 
-/* T3b: the scrape succeeded: completed, document written, older queued events of this URL superseded,
- * all in one statement. Guarded by in_progress, epoch and owner. HL_LOST: not ours any more; nothing
- * was written, neither row nor document; `gone` when there is no row at all. */
+/* T3b: the scrape succeeded: completed, document written, older queued events of this URL
+ * superseded, all in one statement. Guarded by in_progress, epoch and owner. HL_LOST: not ours any
+ * more; nothing was written, neither row nor document; `gone` when there is no row at all. */
 struct store_document { /* borrowed; text NULL = no index wanted */
     const char *canonical_url, *url, *title, *description, *language, *text;
 };
@@ -85,17 +86,17 @@ struct store_settle {
 };
 void store_settle(struct store *s, struct store_settle *f);
 
-/* --- the lease of a worker process, and the janitor: one statement each ------------------------------ */
+/* --- the lease of a worker process, and the janitor: one statement each ------------------ */
 
 /* rows: NULL unless rc is HL_OK; borrowed during the callback. */
 typedef void store_cb(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
 
 /* Writes this owner's row of webhook.workers. No columns. */
 void store_register(struct store *s, store_cb *cb, void *ctx);
-/* beat + 1, unless declared dead: then no row comes back. At once gives back every row claimed by us at least
- * a lease ago that is not among `held` (a commit that arrived after its read-back): one result row
- * each, columns of an event (store_event); otherwise one row with event_id NULL. held: text of a uuid
- * array, borrowed. The deadline is a third of the lease. */
+/* beat + 1, unless declared dead: then no row comes back. At once gives back every row claimed by
+ * us at least a lease ago that is not among `held` (a commit that arrived after its read-back):
+ * one result row each, columns of an event (store_event); otherwise one row with event_id NULL.
+ * held: text of a uuid array, borrowed. The deadline is a third of the lease. */
 void store_renew(struct store *s, const char *held, int64_t lease_ms, store_cb *cb, void *ctx);
 /* Takes this owner's row away: it holds nothing any more. */
 void store_resign(struct store *s, store_cb *cb, void *ctx);
@@ -109,25 +110,27 @@ void store_declare_dead(
 void store_dead_workers(struct store *s, store_cb *cb, void *ctx);
 /* Forgets a dead worker once it owns no row in progress. */
 void store_forget_worker(struct store *s, const char *worker, store_cb *cb, void *ctx);
-/* Zombies: in_progress without a living owner, or longer than job_timeout_ms + lease_ms (the owner gives
- * up a lease before job_timeout_ms, so that the two never overlap). Back to queued (epoch raised) or,
- * after max_starts starts, failed. Columns of an event plus rescrape_status. At most max rows. */
+/* Zombies: in_progress without a living owner, or longer than job_timeout_ms + lease_ms (the owner
+ * gives up a lease before job_timeout_ms, so that the two never overlap). Back to queued (epoch
+ * raised) or, after max_starts starts, failed. Columns of an event plus rescrape_status. At most
+ * max rows. */
 struct store_limits {
     int64_t job_timeout_ms, lease_ms, max_starts;
 };
 void store_reap(
     struct store *s, const struct store_limits *limits, int max, store_cb *cb, void *ctx);
-/* Queued and due events with id > after, accepted at least grace_ms ago, in order of id; columns of an
- * event, then id. */
+/* Queued and due events with id > after, accepted at least grace_ms ago, in order of id; columns
+ * of an event, then id. */
 void store_unpublished(
     struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx);
 
-/* The newest applied migration in column 0 (0 = none); HL_FATAL with SQLSTATE 42P01 or 3F000: no schema. */
+/* The newest applied migration in column 0 (0 = none); HL_FATAL with SQLSTATE 42P01 or 3F000: no
+ * schema. */
 void store_schema_version(struct store *s, store_cb *cb, void *ctx);
 /* "SELECT 1" */
 void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx);
 
-/* --- readers for people --------------------------------------------------------------------------------- */
+/* --- readers for people ------------------------------------------------------------------ */
 
 /* status word, number of events */
 void store_count_by_status(struct store *s, store_cb *cb, void *ctx);

@@ -1,7 +1,7 @@
-/* batch: natural batching. While one flush is in flight, callers queue up; when it returns, all that
- * queued goes out in one. No timers, no added latency when idle, large batches under load. A flush
- * starts at the end of the loop turn, so that everything asked for in one turn shares it. The user
- * supplies "how to send n of these" and calls batch_done when they are answered. */
+/* batch: natural batching. While one flush is in flight, callers queue up; when it returns, all
+ * that queued goes out in one. No timers, no added latency when idle, large batches under load. A
+ * flush starts at the end of the loop turn, so that everything asked for in one turn shares it.
+ * The user supplies "how to send n of these" and calls batch_done when they are answered. */
 #ifndef HL_IO_BATCH_H
 #define HL_IO_BATCH_H
 

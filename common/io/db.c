@@ -46,7 +46,7 @@ struct db_conn {
     bool doomed; /* the server said that it hangs up */
 };
 
-/* --- outcomes --------------------------------------------------------------------------------- */
+/* --- outcomes ---------------------------------------------------------------------------- */
 
 /* First match wins. What is not here the server refuses for good: our SQL or our data is wrong. */
 static const struct {
@@ -118,7 +118,7 @@ static const char *field(const PGresult *res, int code)
     return text ? text : "";
 }
 
-/* --- descriptor ------------------------------------------------------------------------------- */
+/* --- descriptor -------------------------------------------------------------------------- */
 
 static void on_io(int what, void *ctx);
 
@@ -136,7 +136,7 @@ static void hang_up(struct db_conn *c)
     c->pg = NULL;
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
+/* --- opening ----------------------------------------------------------------------------- */
 
 static void next_attempt(void *ctx);
 
@@ -327,7 +327,7 @@ static void next_attempt(void *ctx)
     c->ops->closed(&err, c->ctx);
 }
 
-/* --- running ---------------------------------------------------------------------------------- */
+/* --- running ----------------------------------------------------------------------------- */
 
 static int total_rounds(const struct db_conn *c)
 {
@@ -557,7 +557,7 @@ static void on_deadline(void *ctx)
         run_timed_out(c);
 }
 
-/* --- public ----------------------------------------------------------------------------------- */
+/* --- public ------------------------------------------------------------------------------ */
 
 struct db_conn *db_open(struct loop *l, struct offload *o, struct db_settings *s,
     const struct db_conn_ops *ops, void *ctx)

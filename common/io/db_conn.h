@@ -4,7 +4,7 @@
 
 #include "io/db.h"
 
-/* --- settings: the URL taken apart, once per pool --------------------------------------------- */
+/* --- settings: the URL taken apart, once per pool ---------------------------------------- */
 
 /* One server of the URL's list. */
 struct db_host {
@@ -29,7 +29,7 @@ enum { DB_SPARE = 4 }; /* host, hostaddr, port, and the terminator */
 struct db_settings *db_settings_new(const struct db_conf *conf, struct hl_err *err);
 void db_settings_free(struct db_settings *s); /* NULL ok */
 
-/* --- connection ------------------------------------------------------------------------------- */
+/* --- connection -------------------------------------------------------------------------- */
 
 /* All run from the loop, as the last thing that the connection does: db_close is fine in each. */
 struct db_conn_ops {

@@ -67,7 +67,7 @@ static int open_count(const struct dbpool *p)
     return count(p, SLOT_PINGING) + count(p, SLOT_IDLE) + count(p, SLOT_BUSY);
 }
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests ---------------------------------------------------------------------------- */
 
 static void req_move(struct db_req *r, struct list *to)
 {
@@ -145,7 +145,7 @@ static void waited_too_long(void *ctx)
     give_up(r, &err);
 }
 
-/* --- slots ------------------------------------------------------------------------------------ */
+/* --- slots ------------------------------------------------------------------------------- */
 
 static void pump(struct dbpool *p);
 static const struct db_conn_ops slot_ops;
@@ -336,7 +336,7 @@ static void on_done(const struct db_result *res, void *ctx)
 static const struct db_conn_ops slot_ops = {
     .opened = on_opened, .closed = on_closed, .done = on_done};
 
-/* --- who gets what ---------------------------------------------------------------------------- */
+/* --- who gets what ----------------------------------------------------------------------- */
 
 /* Connections that will serve someone who waits. */
 static size_t preparing(const struct dbpool *p)
@@ -385,7 +385,7 @@ static void on_retry(void *ctx)
     pump(p);
 }
 
-/* --- public ----------------------------------------------------------------------------------- */
+/* --- public ------------------------------------------------------------------------------ */
 
 struct dbpool *dbpool_new(
     struct loop *l, struct offload *o, const struct db_conf *conf, struct hl_err *err)
@@ -447,8 +447,9 @@ void dbpool_free(struct dbpool *p)
     free(p);
 }
 
-/* The server gives up a little before we do: then we mostly know that nothing happened, and a statement whose connection we closed at its deadline would go on
- * waiting for its lock there. Local to the transaction, so nothing is left on the connection. */
+/* The server gives up a little before we do: then we mostly know that nothing happened, and a
+ * statement whose connection we closed at its deadline would go on waiting for its lock there.
+ * Local to the transaction, so nothing is left on the connection. */
 static const struct db_stmt stmt_limit = {
     "limit", "SELECT set_config('statement_timeout', $1, true)", 1};
 

@@ -65,7 +65,7 @@ struct http_call {
     char detail[CURL_ERROR_SIZE];
 };
 
-/* --- addresses -------------------------------------------------------------------------------- */
+/* --- addresses --------------------------------------------------------------------------- */
 
 /* RFC 6890 and the IANA registry of special-purpose addresses. */
 static const struct {
@@ -149,7 +149,7 @@ bool http_address_is_private(const struct sockaddr *sa)
     }
 }
 
-/* --- what curl asks of a call; none runs code of the call's owner ----------------------------- */
+/* --- what curl asks of a call; none runs code of the call's owner ------------------------ */
 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
@@ -193,7 +193,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     return n;
 }
 
-/* --- results ---------------------------------------------------------------------------------- */
+/* --- results ----------------------------------------------------------------------------- */
 
 static const struct trouble {
     CURLcode code;
@@ -316,7 +316,7 @@ static void settle(struct http_call *c, CURLcode result)
     loop_defer(c->http->loop, &c->deliver, deliver, c);
 }
 
-/* --- curl on the loop ------------------------------------------------------------------------- */
+/* --- curl on the loop -------------------------------------------------------------------- */
 
 static void collect(struct pool *p)
 {
@@ -451,7 +451,7 @@ void http_free(struct http *h)
     free(h);
 }
 
-/* --- calls ------------------------------------------------------------------------------------ */
+/* --- calls ------------------------------------------------------------------------------- */
 
 /* Sets an option unless an earlier one failed. */
 #define SET(option, value) (rc = rc ? rc : curl_easy_setopt(c->easy, option, value))

@@ -1,5 +1,5 @@
-/* http: HTTP client on the loop, libcurl multi underneath with its own resolver.
- * No proxy from the environment, http and https only, bounded answers, one total deadline per call. */
+/* http: HTTP client on the loop, libcurl multi underneath with its own resolver. No proxy from the
+ * environment, http and https only, bounded answers, one total deadline per call. */
 #ifndef HL_IO_HTTP_H
 #define HL_IO_HTTP_H
 
@@ -50,7 +50,8 @@ struct http_call *http_start(
 void http_cancel(struct http_call *c); /* NULL ok; cb will not run; no-op inside its own cb */
 
 /* True for an address that deny_private refuses (loopback, unspecified, RFC 1918, 100.64/10,
- * link-local, unique-local, multicast, reserved, documentation, IPv4 mapped or embedded in IPv6). */
+ * link-local, unique-local, multicast, reserved, documentation, IPv4 mapped or embedded in IPv6).
+ */
 struct sockaddr;
 bool http_address_is_private(const struct sockaddr *sa);
 

@@ -146,7 +146,7 @@ static const char *reason_of(int status)
     return "Unknown"; /* the phrase is for people only */
 }
 
-/* --- deadlines -------------------------------------------------------------------------------- */
+/* --- deadlines --------------------------------------------------------------------------- */
 
 static int64_t timeout_us(const struct httpd *h, enum state s)
 {
@@ -185,7 +185,7 @@ static void conn_enter(struct conn *c, enum state s, int64_t now_us)
     arm_deadline(h, c->deadline_us, now_us);
 }
 
-/* --- requests: life --------------------------------------------------------------------------- */
+/* --- requests: life ---------------------------------------------------------------------- */
 
 static struct httpd_req *req_new(struct conn *c, int64_t now_us)
 {
@@ -230,7 +230,7 @@ static void req_seal(struct httpd_req *req)
         s[head->fields[i].value.at + head->fields[i].value.len] = '\0';
 }
 
-/* --- connections: end ------------------------------------------------------------------------- */
+/* --- connections: end -------------------------------------------------------------------- */
 
 static void listen_again(struct httpd *h)
 {
@@ -279,7 +279,7 @@ static void conn_close(struct conn *c)
     watch_conn(c);
 }
 
-/* --- answers ---------------------------------------------------------------------------------- */
+/* --- answers ----------------------------------------------------------------------------- */
 
 static void flush(struct conn *c)
 {
@@ -416,7 +416,7 @@ static void req_too_large(struct httpd_req *req)
         req, 413, "%s: a body may have at most %zu bytes here", reason_of(413), body_limit(req));
 }
 
-/* --- routes ----------------------------------------------------------------------------------- */
+/* --- routes ------------------------------------------------------------------------------ */
 
 /* Same path, or one slash more where the route allows it. */
 static bool path_fits(const struct httpd_route *r, const char *path)
@@ -496,7 +496,7 @@ static void refuse(struct httpd_req *req)
     httpd_reply_detail(req, req->refusal, "%s", reason_of(req->refusal));
 }
 
-/* --- reading a request ------------------------------------------------------------------------ */
+/* --- reading a request ------------------------------------------------------------------- */
 
 /* The bytes of msg from at on belong to the next request. */
 static void cut_surplus(struct httpd_req *req, size_t at)
@@ -645,7 +645,7 @@ static void conn_settle(struct conn *c)
     watch_conn(c);
 }
 
-/* --- events ----------------------------------------------------------------------------------- */
+/* --- events ------------------------------------------------------------------------------ */
 
 /* The message has grown from had bytes on. */
 static bool read_on(struct httpd_req *req, size_t had)
@@ -754,7 +754,7 @@ static void on_deadline(void *ctx)
         arm_deadline(h, next_us, now_us);
 }
 
-/* --- accepting -------------------------------------------------------------------------------- */
+/* --- accepting --------------------------------------------------------------------------- */
 
 static void name_peer(char peer[INET6_ADDRSTRLEN], const struct sockaddr_storage *at)
 {
@@ -817,7 +817,7 @@ static void on_listen(int what, void *ctx)
     accept_some(ctx);
 }
 
-/* --- server: life ----------------------------------------------------------------------------- */
+/* --- server: life ------------------------------------------------------------------------ */
 
 struct httpd *httpd_new(struct loop *l, int listen_fd, const struct httpd_conf *conf)
 {
@@ -900,7 +900,7 @@ int httpd_connections(const struct httpd *h)
     return h->n_conns;
 }
 
-/* --- what a handler sees ---------------------------------------------------------------------- */
+/* --- what a handler sees ----------------------------------------------------------------- */
 
 const char *httpd_method(const struct httpd_req *req)
 {

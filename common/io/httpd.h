@@ -47,8 +47,9 @@ struct httpd_conf {
 struct httpd *httpd_new(struct loop *l, int listen_fd, const struct httpd_conf *conf);
 void httpd_free(struct httpd *h); /* NULL ok; closes every connection; unanswered requests must have
                                      been answered (httpd_drain) or are freed here */
-/* Accepts who has connected so far, then no more (the socket may be closed from here on); closes idle connections, answers what is under way with Connection: close.
- * done runs from the loop once no connection and no unanswered request is left. */
+/* Accepts who has connected so far, then no more (the socket may be closed from here on); closes
+ * idle connections, answers what is under way with Connection: close. done runs from the loop once
+ * no connection and no unanswered request is left. */
 void httpd_drain(struct httpd *h, void (*done)(void *ctx), void *ctx);
 int httpd_connections(const struct httpd *h);
 
@@ -65,7 +66,8 @@ int64_t httpd_started_us(const struct httpd_req *req); /* clock_mono_us() at the
 void httpd_set_user(struct httpd_req *req, void *user);
 void *httpd_user(const struct httpd_req *req);
 
-/* Before the reply. value is copied. Values with CR, LF or NUL are refused (the header is left out). */
+/* Before the reply. value is copied. Values with CR, LF or NUL are refused (the header is left
+ * out). */
 void httpd_add_header(struct httpd_req *req, const char *name, const char *value);
 /* Answers; body is copied; the request is gone afterwards. content_type NULL: none is sent. */
 void httpd_reply(
@@ -77,10 +79,10 @@ void httpd_reply_detail(struct httpd_req *req, int status, const char *fmt, ...)
  * nowhere. It is still tried. */
 bool httpd_client_gone(const struct httpd_req *req);
 
-/* Answers made by httpd itself, JSON like the contract's section 1.1: 400 {"detail":"Bad Request: <fault>"},
- * 404 {"detail":"Not Found"}, 405 {"detail":"Method Not Allowed"} with Allow, 408, 413, 414, 417,
- * 431, 501, 505; 307 with an absolute Location for one extra trailing slash on a GET route that
- * lacks HTTPD_ANY_SLASH. */
+/* Answers made by httpd itself, JSON like the contract's section 1.1: 400 {"detail":"Bad Request:
+ * <fault>"}, 404 {"detail":"Not Found"}, 405 {"detail":"Method Not Allowed"} with Allow, 408, 413,
+ * 414, 417, 431, 501, 505; 307 with an absolute Location for one extra trailing slash on a GET
+ * route that lacks HTTPD_ANY_SLASH. */
 
 /* Creates the listening socket. address: numeric IPv4/IPv6 or a host name; port 0 = any free one.
  * Uses an inherited socket when the process was given one (LISTEN_PID, LISTEN_FDS=1: the

@@ -85,7 +85,7 @@ static struct httpmsg_span span(const char *data, const char *at, size_t len)
     return (struct httpmsg_span){.at = (uint32_t)(at - data), .len = (uint32_t)len};
 }
 
-/* --- request line ----------------------------------------------------------------------------- */
+/* --- request line ------------------------------------------------------------------------ */
 
 /* s, n: "path[?query]", perhaps empty. */
 static void split_path(struct httpmsg_head *h, const char *data, const char *s, size_t n)
@@ -162,7 +162,7 @@ static bool request_line(struct httpmsg_head *h, const char *data, const char *s
     return h->has_line = target(h, data, at, (size_t)(sp2 - at));
 }
 
-/* --- fields ----------------------------------------------------------------------------------- */
+/* --- fields ------------------------------------------------------------------------------ */
 
 /* A field that matters for framing or the connection. plain: written as "Name: value" with at most
  * one blank before the value and none after; framing fields are taken in no other form. */
@@ -288,7 +288,7 @@ static bool field_line(struct httpmsg_head *h, const char *data, const char *s, 
     return true;
 }
 
-/* --- the whole head --------------------------------------------------------------------------- */
+/* --- the whole head ---------------------------------------------------------------------- */
 
 /* What can only be judged with all fields known. */
 static bool head_end(struct httpmsg_head *h)
@@ -375,7 +375,7 @@ const struct httpmsg_field *httpmsg_head_find(
     return NULL;
 }
 
-/* --- chunked body ----------------------------------------------------------------------------- */
+/* --- chunked body ------------------------------------------------------------------------ */
 
 enum {
     SIZE,

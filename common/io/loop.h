@@ -1,6 +1,7 @@
 /* loop: the one event loop of a process. Timers, descriptors, signals and deferred calls.
- * Callbacks run from loop_run (loop_turn) only, never inside the call that armed them. Single-threaded, but for
- * offload.h. After a fork the child builds a loop of its own and never touches the parent's. */
+ * Callbacks run from loop_run (loop_turn) only, never inside the call that armed them.
+ * Single-threaded, but for offload.h. After a fork the child builds a loop of its own and never
+ * touches the parent's. */
 #ifndef HL_IO_LOOP_H
 #define HL_IO_LOOP_H
 
@@ -17,8 +18,8 @@ struct loop;
 struct loop *loop_new(struct hl_err *err); /* NULL on failure, err filled */
 void loop_free(struct loop *l); /* NULL ok; everything armed on it must be stopped before */
 void loop_run(struct loop *l);  /* until loop_stop */
-/* One turn: waits until something happens, half a second at most, and runs it. For who looks at a condition
- * between turns. False when the kernel refuses. */
+/* One turn: waits until something happens, half a second at most, and runs it. For who looks at a
+ * condition between turns. False when the kernel refuses. */
 bool loop_turn(struct loop *l);
 void loop_stop(struct loop *l); /* from a callback: loop_run returns after the present turn */
 struct event_base *loop_base(struct loop *l);

@@ -1,5 +1,5 @@
-/* prefork: see prefork.h. One thread of thought: wait for a signal or the next due moment, reap, start
- * what is due, kill what hangs. All decisions are taken in supervise(). */
+/* prefork: see prefork.h. One thread of thought: wait for a signal or the next due moment, reap,
+ * start what is due, kill what hangs. All decisions are taken in supervise(). */
 #include "io/prefork.h"
 
 #include "base/clock.h"
@@ -103,7 +103,8 @@ static void start(struct supervisor *s, struct child *c)
         LOG_I("child", pid));
 }
 
-/* A child that has proven itself starts again at once; one that dies young waits longer each time. */
+/* A child that has proven itself starts again at once; one that dies young waits longer each time.
+ */
 static int64_t restart_delay(struct child *c, const struct prefork_exit *e)
 {
     if (e->lived_ms >= PROVEN_MS || e->code == PREFORK_AGAIN) {
@@ -169,8 +170,8 @@ static bool role_left(const struct supervisor *s, const struct prefork_role *rol
     return false;
 }
 
-/* The next role is asked to leave when the last of the one before has left: what looks after the dead
- * (a janitor) stays until nobody can die any more. */
+/* The next role is asked to leave when the last of the one before has left: what looks after the
+ * dead (a janitor) stays until nobody can die any more. */
 static void drain_next_role(struct supervisor *s)
 {
     while (s->leaving->name && !role_left(s, s->leaving)) {

@@ -1,8 +1,8 @@
-/* prefork: a supervisor and its children. Forks the processes of each role, restarts what dies (with
- * backoff that a process resets by living), kills what hangs, drains on SIGTERM/SIGINT, role after role,
- * hurries on the second signal. The supervisor itself has no event loop and no connection: nothing it depends on can fail
- * or block, so it can be PID 1. Children are its direct children, in its process group, and get SIGTERM
- * when it dies (prctl PR_SET_PDEATHSIG). */
+/* prefork: a supervisor and its children. Forks the processes of each role, restarts what dies
+ * (with backoff that a process resets by living), kills what hangs, drains on SIGTERM/SIGINT, role
+ * after role, hurries on the second signal. The supervisor itself has no event loop and no
+ * connection: nothing it depends on can fail or block, so it can be PID 1. Children are its direct
+ * children, in its process group, and get SIGTERM when it dies (prctl PR_SET_PDEATHSIG). */
 #ifndef HL_IO_PREFORK_H
 #define HL_IO_PREFORK_H
 
@@ -57,20 +57,20 @@ struct prefork_conf {
     void *ctx;
 };
 
-/* Drain: a child gets SIGTERM when every child of the roles before its own has left. A further SIGTERM may
- * reach it from elsewhere (a service manager tells the whole group, the kernel tells of a dead parent) and
- * means no more than the first; only PREFORK_HURRY means "now". */
+/* Drain: a child gets SIGTERM when every child of the roles before its own has left. A further
+ * SIGTERM may reach it from elsewhere (a service manager tells the whole group, the kernel tells
+ * of a dead parent) and means no more than the first; only PREFORK_HURRY means "now". */
 #define PREFORK_HURRY SIGRTMIN
 
 /* Exit status with which a child asks for a replacement at once (it lost its identity). */
 #define PREFORK_AGAIN 75
 
-/* Returns the supervisor's exit status: 0 when every child left by itself after the drain, 1 when some
- * had to be killed or the fleet could not be started. Logs every start and end. */
+/* Returns the supervisor's exit status: 0 when every child left by itself after the drain, 1 when
+ * some had to be killed or the fleet could not be started. Logs every start and end. */
 int prefork_run(const struct prefork_conf *conf);
 
-/* A child's sign of life, to be given several times within watchdog_ms, from its event loop. False when the
- * supervisor is gone: drain and leave. */
+/* A child's sign of life, to be given several times within watchdog_ms, from its event loop. False
+ * when the supervisor is gone: drain and leave. */
 bool prefork_beat(struct prefork_slot *slot);
 
 /* Cores this process may use (sched_getaffinity), at least 1. */

@@ -109,7 +109,7 @@ struct redis {
 
 static void turn(void *ctx);
 
-/* --- life time -------------------------------------------------------------------------------- */
+/* --- life time --------------------------------------------------------------------------- */
 
 static void destroy(struct redis *r)
 {
@@ -134,7 +134,7 @@ static void leave(struct redis *r)
         destroy(r);
 }
 
-/* --- the transport: the only two places that touch bytes on the wire -------------------------- */
+/* --- the transport: the only two places that touch bytes on the wire --------------------- */
 
 static ssize_t wire_read(struct redis *r, void *to, size_t n)
 {
@@ -146,7 +146,7 @@ static ssize_t wire_write(struct redis *r, const void *from, size_t n)
     return send(r->fd, from, n, MSG_NOSIGNAL);
 }
 
-/* --- answering -------------------------------------------------------------------------------- */
+/* --- answering --------------------------------------------------------------------------- */
 
 /* c is in no list any more; it is freed. The callback may do anything, freeing r included. */
 static void answer(struct cmd *c, const redisReply *reply, const struct hl_err *err)
@@ -184,7 +184,7 @@ static void fail_all(struct redis *r)
     timer_stop(&r->deadline);
 }
 
-/* --- losing the connection -------------------------------------------------------------------- */
+/* --- losing the connection --------------------------------------------------------------- */
 
 static void disconnect(struct redis *r)
 {
@@ -224,7 +224,7 @@ static void unreachable(struct redis *r, const char *what, const char *detail)
     lost(r);
 }
 
-/* --- error replies ---------------------------------------------------------------------------- */
+/* --- error replies ----------------------------------------------------------------------- */
 
 /* First word of an error reply -> what the caller can do. Words not here are final. */
 static const struct {
@@ -273,7 +273,7 @@ static void classify(
         err, rc, why, "redis %s: %s: %.*s", r->where, command, shown_len(reply), reply->str);
 }
 
-/* --- commands --------------------------------------------------------------------------------- */
+/* --- commands ---------------------------------------------------------------------------- */
 
 static struct cmd *cmd_new(
     struct redis *r, const char *name, int64_t timeout_ms, redis_cb *cb, void *ctx)
@@ -387,7 +387,7 @@ void redis_call(struct redis *r, int64_t timeout_ms, redis_cb *cb, void *ctx, ..
     free(argv);
 }
 
-/* --- scripts ---------------------------------------------------------------------------------- */
+/* --- scripts ----------------------------------------------------------------------------- */
 
 static void script_hash(struct redis_script *s)
 {
@@ -443,7 +443,7 @@ static void put_as_eval(struct redis *r, struct cmd *c)
     put(r, c);
 }
 
-/* --- handshake -------------------------------------------------------------------------------- */
+/* --- handshake --------------------------------------------------------------------------- */
 
 static void ask(struct redis *r, enum step step, int argc, const char *const *argv)
 {
@@ -562,7 +562,7 @@ static void handshake_reply(struct redis *r, const redisReply *reply)
         become_up(r);
 }
 
-/* --- bytes in and out ------------------------------------------------------------------------- */
+/* --- bytes in and out -------------------------------------------------------------------- */
 
 static void on_reply(struct redis *r, const redisReply *reply)
 {
@@ -654,7 +654,7 @@ static void flush(struct redis *r)
     watch_set(&r->io, left ? WATCH_READ | WATCH_WRITE : WATCH_READ);
 }
 
-/* --- connecting ------------------------------------------------------------------------------- */
+/* --- connecting -------------------------------------------------------------------------- */
 
 static void connect_finished(struct redis *r)
 {
@@ -765,7 +765,7 @@ static void attempt(struct redis *r)
     }
 }
 
-/* --- the clockwork ---------------------------------------------------------------------------- */
+/* --- the clockwork ----------------------------------------------------------------------- */
 
 static void on_phase(void *ctx)
 {
@@ -836,7 +836,7 @@ static void turn(void *ctx)
     leave(r);
 }
 
-/* --- from the URL to the first attempt -------------------------------------------------------- */
+/* --- from the URL to the first attempt --------------------------------------------------- */
 
 /* Decimal 0 .. MAX_DB; an empty text is 0. */
 static bool parse_db(const char *text, int *db)

@@ -1,7 +1,7 @@
 /* redis: one Redis connection on the loop: own transport, hiredis as the RESP codec only.
  * Pipelined, answers in order, a deadline per command, reconnect with jittered backoff, AUTH with
- * ACL user, database number, redis:// and unix://. Each (re)connect runs the handshake and reads INFO;
- * commands are accepted before it is done and sent after it. */
+ * ACL user, database number, redis:// and unix://. Each (re)connect runs the handshake and reads
+ * INFO; commands are accepted before it is done and sent after it. */
 #ifndef HL_IO_REDIS_H
 #define HL_IO_REDIS_H
 

@@ -1,5 +1,5 @@
-/* spool: see spool.h. The loop side owns all bookkeeping; the offload thread only writes and syncs one
- * prepared buffer at one offset. */
+/* spool: see spool.h. The loop side owns all bookkeeping; the offload thread only writes and syncs
+ * one prepared buffer at one offset. */
 #include "io/spool.h"
 
 #include "base/digest.h"
@@ -51,7 +51,7 @@ struct spool {
     struct buf in;
 };
 
-/* --- frames ------------------------------------------------------------------------------------ */
+/* --- frames ------------------------------------------------------------------------------ */
 
 static void put_frame(struct buf *b, const void *data, size_t len)
 {
@@ -75,7 +75,7 @@ static size_t frame_at(const char *p, size_t left)
     return FRAME_HEAD + len;
 }
 
-/* --- segments ---------------------------------------------------------------------------------- */
+/* --- segments ---------------------------------------------------------------------------- */
 
 static void segment_free(struct segment *g)
 {
@@ -100,8 +100,8 @@ static bool load(int fd, int64_t from, size_t len, struct buf *out)
     return true;
 }
 
-/* Keeps the bytes from `at` on, which are no frame, beside the segment, for people; then cuts them off.
- * False, and nothing cut, when they cannot be kept. */
+/* Keeps the bytes from `at` on, which are no frame, beside the segment, for people; then cuts them
+ * off. False, and nothing cut, when they cannot be kept. */
 static bool cut_tail(struct segment *g, int64_t at)
 {
     enum { PIECE = 256 * 1024 };
@@ -125,8 +125,8 @@ static bool cut_tail(struct segment *g, int64_t at)
     return kept;
 }
 
-/* Takes the whole file for frames; the reader finds out where they end as it comes to them. False: no
- * segment, or one that cannot be read now. */
+/* Takes the whole file for frames; the reader finds out where they end as it comes to them. False:
+ * no segment, or one that cannot be read now. */
 static bool look_into(struct segment *g)
 {
     struct stat st;
@@ -220,7 +220,7 @@ static int64_t folder_bytes(const struct spool *s)
     return sum;
 }
 
-/* --- append -------------------------------------------------------------------------------------- */
+/* --- append ------------------------------------------------------------------------------ */
 
 static int write_all(int fd, const char *data, size_t len, int64_t at)
 {
@@ -317,7 +317,7 @@ void spool_append(struct spool *s, struct spool_append *a)
     batch_add(s->batch, &a->item);
 }
 
-/* --- read ------------------------------------------------------------------------------------------ */
+/* --- read -------------------------------------------------------------------------------- */
 
 static void retire(struct spool *s, struct segment *g)
 {
@@ -424,7 +424,7 @@ int64_t spool_depth(const struct spool *s)
     return sum;
 }
 
-/* --- open, adopt, close ---------------------------------------------------------------------------- */
+/* --- open, adopt, close ------------------------------------------------------------------ */
 
 static bool ours(const struct spool *s, const char *path)
 {

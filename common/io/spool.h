@@ -1,10 +1,10 @@
-/* spool: records on disk for the time PostgreSQL cannot take them. One segment file per process in one
- * folder, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of the payload (u32 LE),
- * payload. Appends are grouped: all that queued while one write + fdatasync was under way go in the next, on the
- * offload thread. A record counts only after its fdatasync. The reader walks the segments in order; a
- * segment is emptied or removed once everything in it was committed by the reader. Segments of dead
- * processes (their lock is free) are adopted. Reading again after a crash repeats records: they must be
- * idempotent (events are, by id). */
+/* spool: records on disk for the time PostgreSQL cannot take them. One segment file per process in
+ * one folder, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of the
+ * payload (u32 LE), payload. Appends are grouped: all that queued while one write + fdatasync was
+ * under way go in the next, on the offload thread. A record counts only after its fdatasync. The
+ * reader walks the segments in order; a segment is emptied or removed once everything in it was
+ * committed by the reader. Segments of dead processes (their lock is free) are adopted. Reading
+ * again after a crash repeats records: they must be idempotent (events are, by id). */
 #ifndef HL_IO_SPOOL_H
 #define HL_IO_SPOOL_H
 
@@ -22,7 +22,8 @@ struct spool;
  * max_bytes: quota over all segments in the folder. Synchronous; err names folder and remedy. */
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err);
-/* Closes; an empty segment is removed, others stay for whoever adopts them. No append may be waiting. */
+/* Closes; an empty segment is removed, others stay for whoever adopts them. No append may be
+ * waiting. */
 void spool_close(struct spool *s);
 
 struct spool_append {
@@ -44,13 +45,13 @@ struct spool_record {
 size_t spool_read(struct spool *s, struct spool_record *out, size_t max);
 void spool_commit(struct spool *s); /* those of the last read are safe elsewhere: forget them */
 void spool_rewind(struct spool *s); /* they are not: the next read gives them again */
-/* They cannot be worked off here: an adopted segment is left to others, or to a later adoption; of our
- * own the next read gives them again. */
+/* They cannot be worked off here: an adopted segment is left to others, or to a later adoption; of
+ * our own the next read gives them again. */
 void spool_skip(struct spool *s);
 
 /* Looks for segments whose process is gone and takes them over; returns how many. Cheap; call it
- * every few seconds. A torn tail is cut when the reader comes to it; the cut bytes are kept beside in
- * NAME.seg.cut. */
+ * every few seconds. A torn tail is cut when the reader comes to it; the cut bytes are kept beside
+ * in NAME.seg.cut. */
 int spool_adopt(struct spool *s);
 int64_t spool_depth(const struct spool *s); /* bytes of uncommitted frames of this process */
 

@@ -1,6 +1,6 @@
-/* samplepage: a web server with one page, the page that changes in `make run` and `make demo`. Prints its
- * address, serves until SIGTERM or SIGINT. The page tells the time, so that every visit finds it
- * changed. */
+/* samplepage: a web server with one page, the page that changes in `make run` and `make demo`.
+ * Prints its address, serves until SIGTERM or SIGINT. The page tells the time, so that every visit
+ * finds it changed. */
 #include "base/buf.h"
 #include "base/err.h"
 #include "io/httpd.h"

@@ -25,7 +25,7 @@ static char *keep(char *s)
     return kept[n++] = s;
 }
 
-/* --- running it --------------------------------------------------------------------------- */
+/* --- running it -------------------------------------------------------------------------- */
 
 /* Strings of a child's environment, on a port and a database of the test. */
 static const char *const *environment(int port, const char *database)
@@ -61,7 +61,7 @@ static int ctl(const char *const *env, const char *const *args, const char **out
     return code;
 }
 
-/* --- a producer's stand-in that answers one request --------------------------------------- */
+/* --- a producer's stand-in that answers one request -------------------------------------- */
 
 struct peer {
     int listener, port;
@@ -121,7 +121,7 @@ static const char *sign_line(const char *body)
     return keep(mem_printf("X-Signature: sha256=%s\r\n", test_sign(SECRET, body, strlen(body))));
 }
 
-/* --- send --------------------------------------------------------------------------------- */
+/* --- send -------------------------------------------------------------------------------- */
 
 Test(ctl, send_builds_and_signs_an_event_and_shows_the_answer)
 {
@@ -219,7 +219,7 @@ Test(ctl, send_to_another_address)
         strstr(request, "\"detected_at\":\"2026-01-01\""), "times are sent as they were given");
 }
 
-/* --- migrate ------------------------------------------------------------------------------ */
+/* --- migrate ----------------------------------------------------------------------------- */
 
 Test(ctl, migrate_plans_applies_and_reports)
 {
@@ -250,7 +250,7 @@ Test(ctl, migrate_that_is_refused_or_finds_nobody_says_so_by_its_exit_code)
     cr_expect_not(strstr(out, "s3cr3t"), "%s", out);
 }
 
-/* --- the command line --------------------------------------------------------------------- */
+/* --- the command line -------------------------------------------------------------------- */
 
 Test(ctl, wrong_usage_is_64_and_names_what_is_wrong)
 {

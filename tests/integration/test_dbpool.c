@@ -20,7 +20,7 @@
 
 enum { HEART_MS = 10, STANDSTILL_MS = 300 };
 
-/* --- the loop, its heart beat, and one pool --------------------------------------------------- */
+/* --- the loop, its heart beat, and one pool ---------------------------------------------- */
 
 static struct loop *loop;
 static struct offload *offload;
@@ -109,7 +109,7 @@ static struct dbpool_stats stats(void)
     return s;
 }
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests ---------------------------------------------------------------------------- */
 
 struct answer {
     int times;
@@ -209,7 +209,7 @@ static bool running(const char *url, const char *what)
         WAIT_FOR(running(url, what), 5000);                                                        \
     } while (0)
 
-/* --- a relay: the network between, to be cut or made deaf ------------------------------------- */
+/* --- a relay: the network between, to be cut or made deaf -------------------------------- */
 
 struct relay {
     int listen_fd, port; /* of the server behind */
@@ -282,7 +282,7 @@ static const char *port_of(const char *url)
     return port;
 }
 
-/* --- in good times ---------------------------------------------------------------------------- */
+/* --- in good times ----------------------------------------------------------------------- */
 
 Test(dbpool, exec_returns_the_rows_prepared_or_not)
 {
@@ -465,7 +465,7 @@ Test(dbpool, a_connection_is_replaced_at_its_age)
     stop();
 }
 
-/* --- what the server refuses ------------------------------------------------------------------ */
+/* --- what the server refuses ------------------------------------------------------------- */
 
 #define RAISE(code) "DO $$ BEGIN RAISE EXCEPTION 'made up' USING ERRCODE = '" code "'; END $$"
 
@@ -659,7 +659,7 @@ Test(dbpool, too_many_connections_only_means_waiting)
     stop();
 }
 
-/* --- waiting ---------------------------------------------------------------------------------- */
+/* --- waiting ----------------------------------------------------------------------------- */
 
 Test(dbpool, waiters_are_bounded_in_time_and_number)
 {
@@ -729,7 +729,7 @@ Test(dbpool, freeing_answers_everyone)
     stop();
 }
 
-/* --- in bad times ----------------------------------------------------------------------------- */
+/* --- in bad times ------------------------------------------------------------------------ */
 
 /* The server ends it a little before we would, so that the outcome is known. */
 Test(dbpool, a_statement_over_its_deadline_is_ended_by_the_server_and_the_pool_goes_on)
@@ -810,7 +810,7 @@ Test(dbpool, a_commit_whose_answer_is_lost_is_unsure)
     stop();
 }
 
-/* --- a server by script ----------------------------------------------------------------------- */
+/* --- a server by script ------------------------------------------------------------------ */
 
 static void put(struct buf *out, char type, const char *body, size_t len)
 {

@@ -126,7 +126,7 @@ static void close_http(void)
     canned_stop(server);
 }
 
-/* --- answers ---------------------------------------------------------------------------------- */
+/* --- answers ----------------------------------------------------------------------------- */
 
 static bool echo(const struct canned_request *r)
 {
@@ -243,7 +243,7 @@ Test(http, reads_retry_after_in_both_forms)
     close_http();
 }
 
-/* --- trouble ---------------------------------------------------------------------------------- */
+/* --- trouble ----------------------------------------------------------------------------- */
 
 static bool misbehave(const struct canned_request *r)
 {
@@ -347,7 +347,7 @@ Test(http, broken_compression_may_pass)
     close_http();
 }
 
-/* --- bounds ----------------------------------------------------------------------------------- */
+/* --- bounds ------------------------------------------------------------------------------ */
 
 static bool too_much(const struct canned_request *r)
 {
@@ -444,7 +444,7 @@ Test(http, the_deadline_ends_an_answer_that_dribbles)
     close_http();
 }
 
-/* --- connections ------------------------------------------------------------------------------ */
+/* --- connections ------------------------------------------------------------------------- */
 
 static bool polite(const struct canned_request *r)
 {
@@ -506,7 +506,7 @@ Test(http, a_kept_connection_closed_between_requests_is_replaced)
     close_http();
 }
 
-/* --- look-ups --------------------------------------------------------------------------------- */
+/* --- look-ups ---------------------------------------------------------------------------- */
 
 static pthread_mutex_t lookup_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t lookup_change = PTHREAD_COND_INITIALIZER;
@@ -563,7 +563,7 @@ Test(http, a_look_up_that_hangs_holds_up_nobody, .timeout = 15)
     close_http();
 }
 
-/* --- cancel ----------------------------------------------------------------------------------- */
+/* --- cancel ------------------------------------------------------------------------------ */
 
 static void must_not_run(const struct http_response *res, void *ctx)
 {
@@ -655,7 +655,7 @@ Test(http, freeing_the_client_drops_running_calls)
     close_http();
 }
 
-/* --- private addresses ------------------------------------------------------------------------ */
+/* --- private addresses ------------------------------------------------------------------- */
 
 Test(http, private_addresses_are_refused_however_they_are_written)
 {

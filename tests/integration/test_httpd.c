@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- the server ------------------------------------------------------------------------------- */
+/* --- the server -------------------------------------------------------------------------- */
 
 struct server {
     struct loop *loop;
@@ -204,7 +204,7 @@ static void finish(void)
 
 TestSuite(httpd, .fini = finish, .timeout = 30);
 
-/* --- the client ------------------------------------------------------------------------------- */
+/* --- the client -------------------------------------------------------------------------- */
 
 static int dial(void)
 {
@@ -319,7 +319,7 @@ static void wait_for(const char *name, long want)
 
 #define HOST "Host: a\r\n"
 
-/* --- what is answered ------------------------------------------------------------------------- */
+/* --- what is answered -------------------------------------------------------------------- */
 
 /* clang-format off */
 static const struct {
@@ -512,7 +512,7 @@ Test(httpd, a_megabyte_comes_back_unharmed_plain_and_chunked)
     free(body);
 }
 
-/* --- pipelining ------------------------------------------------------------------------------- */
+/* --- pipelining -------------------------------------------------------------------------- */
 
 static void pipeline(const char *path, int n, size_t pad)
 {
@@ -550,7 +550,7 @@ Test(httpd, pipelined_requests_beyond_every_buffer_are_answered_in_order)
     pipeline("/echo", 3000, 1);
 }
 
-/* --- deadlines -------------------------------------------------------------------------------- */
+/* --- deadlines --------------------------------------------------------------------------- */
 
 /* One byte each 50 ms: an inactivity timer would never fire. *ms: how long until the answer. */
 static struct answer drip(int fd, const char *text, int64_t *ms)
@@ -634,7 +634,7 @@ Test(httpd, a_large_answer_is_sent_whole_to_a_slow_reader)
     close(fd);
 }
 
-/* --- clients that vanish ---------------------------------------------------------------------- */
+/* --- clients that vanish ----------------------------------------------------------------- */
 
 Test(httpd, forty_clients_may_vanish_while_their_answers_are_pending)
 {
@@ -674,7 +674,7 @@ Test(httpd, half_a_request_and_gone_leaves_nothing_behind)
     wait_for("connections=", 1);
 }
 
-/* --- limits ----------------------------------------------------------------------------------- */
+/* --- limits ------------------------------------------------------------------------------ */
 
 Test(httpd, connections_above_the_limit_wait_for_their_turn)
 {
@@ -730,7 +730,7 @@ Test(httpd, running_out_of_descriptors_neither_spins_nor_ends_the_server)
     close(fds[39]);
 }
 
-/* --- the end ---------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------- */
 
 Test(httpd, draining_closes_idle_connections_and_answers_what_is_under_way)
 {
@@ -768,7 +768,7 @@ Test(httpd, draining_waits_for_an_answer_that_is_being_taken)
     close(fd);
 }
 
-/* --- listening -------------------------------------------------------------------------------- */
+/* --- listening --------------------------------------------------------------------------- */
 
 Test(httpd_listen, a_port_in_use_is_named_with_its_remedy)
 {

@@ -1,5 +1,5 @@
-/* The front door as senders meet it: a real producer with real PostgreSQL and Redis, both of which are
- * killed and paused at will. A 202 means that the event is found again, exactly once. */
+/* The front door as senders meet it: a real producer with real PostgreSQL and Redis, both of which
+ * are killed and paused at will. A 202 means that the event is found again, exactly once. */
 #include "base/event.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -34,7 +34,7 @@ TestSuite(intake, .timeout = 150);
 #define ROUTE            "/api/webhook/changedetection"
 #define SENDERS_PATIENCE 2.0 /* seconds */
 
-/* --- memory that lives as long as the test ---------------------------------------------------------- */
+/* --- memory that lives as long as the test ----------------------------------------------- */
 
 static void *keep(void *p)
 {
@@ -58,7 +58,7 @@ __attribute__((format(printf, 1, 2))) static char *text_of(const char *fmt, ...)
     return keep(buf_detach(&b));
 }
 
-/* --- a producer and its stores ------------------------------------------------------------------- */
+/* --- a producer and its stores ----------------------------------------------------------- */
 
 struct world {
     struct test_pg *pg; /* NULL: a database in the suite's cluster */
@@ -197,7 +197,7 @@ static void stop(struct world *w)
     close(w->fd);
 }
 
-/* --- what is where ----------------------------------------------------------------------------------- */
+/* --- what is where ----------------------------------------------------------------------- */
 
 static long rows(const struct world *w)
 {
@@ -286,7 +286,7 @@ static const char *accepted_without_row(const struct test_reply *r)
     return id;
 }
 
-/* --- what an answer looks like ------------------------------------------------------------------------- */
+/* --- what an answer looks like ----------------------------------------------------------- */
 
 #define BODY                                                                                       \
     "{\"watch_id\":\"w1\",\"watch_url\":\"https://example.com/"                                    \
@@ -510,7 +510,7 @@ Test(intake, what_changedetection_io_sends_becomes_events)
     stop(&w);
 }
 
-/* --- limits and the grammar of HTTP ------------------------------------------------------------------------ */
+/* --- limits and the grammar of HTTP ------------------------------------------------------ */
 
 static const char *padded(size_t len)
 {
@@ -665,7 +665,7 @@ Test(intake, old_and_careful_clients_are_served)
     stop(&w);
 }
 
-/* --- routes ------------------------------------------------------------------------------------------------ */
+/* --- routes ------------------------------------------------------------------------------ */
 
 #define UUID_V4 "^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
@@ -718,7 +718,7 @@ Test(intake, every_answer_has_a_fresh_id_and_its_time)
     stop(&w);
 }
 
-/* --- health ------------------------------------------------------------------------------------------------ */
+/* --- health ------------------------------------------------------------------------------ */
 
 #define EASTERN "\"[01][0-9]:[0-5][0-9]:[0-5][0-9] [AP]M \\| [0-9]{2}/[0-9]{2}/[0-9]{4}\""
 #define HEALTH(status, redis, postgres)                                                            \
@@ -760,7 +760,7 @@ Test(intake, health_names_what_is_away_and_answers_in_time)
     stop(&w);
 }
 
-/* --- PostgreSQL away ----------------------------------------------------------------------------------------- */
+/* --- PostgreSQL away --------------------------------------------------------------------- */
 
 /* Three events in the dark, then light: each one row, with the id of its receipt, and its job. */
 static void events_without_database(struct world *w, void (*light)(struct test_pg *))
@@ -817,7 +817,7 @@ Test(intake, a_row_that_postgres_refuses_is_a_dead_letter_and_holds_up_nobody)
     stop(&w);
 }
 
-/* --- Redis away ------------------------------------------------------------------------------------------------ */
+/* --- Redis away -------------------------------------------------------------------------- */
 
 Test(intake, a_row_is_enough_while_redis_is_dead)
 {
@@ -865,7 +865,7 @@ Test(intake, a_redis_that_evicts_is_no_queue)
     stop(&w);
 }
 
-/* --- both away ---------------------------------------------------------------------------------------------------- */
+/* --- both away --------------------------------------------------------------------------- */
 
 static void events_in_the_spool_alone(struct world *w)
 {
@@ -928,7 +928,7 @@ Test(intake, the_spool_is_enough_while_names_are_not_resolved)
     close(dns);
 }
 
-/* --- the spool ------------------------------------------------------------------------------------------------------- */
+/* --- the spool --------------------------------------------------------------------------- */
 
 static const char *bulky_event(int i)
 {
@@ -1045,7 +1045,7 @@ Test(intake, events_before_the_migration_are_rows_after_it)
     stop(&w);
 }
 
-/* --- WEBHOOK_ACK=queue -------------------------------------------------------------------------------------------------- */
+/* --- WEBHOOK_ACK=queue ------------------------------------------------------------------- */
 
 static const char *const ack_queue[] = {"WEBHOOK_ACK=queue", NULL};
 
@@ -1097,7 +1097,7 @@ Test(intake, with_ack_queue_either_store_is_enough)
     stop(&w);
 }
 
-/* --- many at once, and the end ----------------------------------------------------------------------------------------------- */
+/* --- many at once, and the end ----------------------------------------------------------- */
 
 static int post_and_leave_open(const struct world *w, const char *watch_id)
 {
@@ -1201,7 +1201,7 @@ Test(intake, sigterm_waits_for_the_row_that_follows_a_receipt)
     stop(&w);
 }
 
-/* --- secrets ------------------------------------------------------------------------------------------------------------------- */
+/* --- secrets ----------------------------------------------------------------------------- */
 
 static void expect_no_secret(struct test_proc *p)
 {

@@ -64,7 +64,7 @@ static const char *snapshot(const char *url)
         " WHERE n.nspname IN ('webhook', 'public')");
 }
 
-/* --- what is built ------------------------------------------------------------------------ */
+/* --- what is built ----------------------------------------------------------------------- */
 
 Test(migrate, an_empty_database_gets_every_migration)
 {
@@ -163,7 +163,7 @@ Test(migrate, metrics_go_to_the_partition_of_their_day_and_else_to_the_default)
         "p");
 }
 
-/* --- again, at once, into what is there --------------------------------------------------- */
+/* --- again, at once, into what is there -------------------------------------------------- */
 
 Test(migrate, running_twice_changes_nothing)
 {
@@ -236,7 +236,7 @@ Test(migrate, status_tells_pending_from_applied)
         strstr(after.lines, "pending") && strstr(after.lines, " applied 20"), "%s", after.lines);
 }
 
-/* --- refusals ----------------------------------------------------------------------------- */
+/* --- refusals ---------------------------------------------------------------------------- */
 
 Test(migrate, an_edited_migration_is_refused_by_name)
 {

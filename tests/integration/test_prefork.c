@@ -1,5 +1,6 @@
-/* prefork: a supervisor in a forked child of the test, with children that behave as the test wants. What
- * they do is written down in memory shared by all; time passes faster where the test says so. */
+/* prefork: a supervisor in a forked child of the test, with children that behave as the test
+ * wants. What they do is written down in memory shared by all; time passes faster where the test
+ * says so. */
 #include "io/prefork.h"
 
 #include "base/clock.h"
@@ -53,7 +54,7 @@ static void pass_time(int64_t ms)
     atomic_fetch_add(&board->ahead_us, ms * 1000);
 }
 
-/* --- children --------------------------------------------------------------------------------- */
+/* --- children ---------------------------------------------------------------------------- */
 
 static void begin(struct prefork_slot *slot, int index)
 {
@@ -191,7 +192,7 @@ static int signals_as_promised(struct prefork_slot *slot, int index, void *ctx)
     return ok ? 42 : 1;
 }
 
-/* --- the supervisor --------------------------------------------------------------------------- */
+/* --- the supervisor ---------------------------------------------------------------------- */
 
 static void note_exit(const struct prefork_exit *e, void *ctx)
 {
@@ -215,8 +216,8 @@ static void note_exit(const struct prefork_exit *e, void *ctx)
 }
 
 #ifdef __SANITIZE_ADDRESS__
-/* The supervisor and its children are copies of a test of Criterion's: what that allocated is no leak of
- * theirs. Runs before the leak check. */
+/* The supervisor and its children are copies of a test of Criterion's: what that allocated is no
+ * leak of theirs. Runs before the leak check. */
 static void leave(int status, void *ctx)
 {
     (void)ctx;
@@ -300,7 +301,7 @@ static int ended(void)
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-/* --- restarts --------------------------------------------------------------------------------- */
+/* --- restarts ---------------------------------------------------------------------------- */
 
 Test(prefork, a_child_that_is_killed_is_replaced)
 {
@@ -396,7 +397,7 @@ Test(prefork, who_asks_for_a_replacement_gets_it_at_once)
     cr_expect_eq(exit_of(0)->code, PREFORK_AGAIN);
 }
 
-/* --- the watchdog ----------------------------------------------------------------------------- */
+/* --- the watchdog ------------------------------------------------------------------------ */
 
 Test(prefork, a_silent_child_is_aborted)
 {
@@ -463,7 +464,7 @@ Test(prefork, without_a_watchdog_nobody_is_judged)
     cr_expect_eq(atomic_load(&board->exits), 0);
 }
 
-/* --- the end ---------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------- */
 
 static void drains_on(int signo)
 {

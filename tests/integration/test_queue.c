@@ -1,5 +1,5 @@
-/* queue against a real Redis: where a job is after each operation, that repeating one does no harm, and that
- * the group's lag stays known, since only delivered entries are deleted. */
+/* queue against a real Redis: where a job is after each operation, that repeating one does no
+ * harm, and that the group's lag stays known, since only delivered entries are deleted. */
 #include "domain/queue.h"
 
 #include "base/buf.h"
@@ -25,7 +25,7 @@ static struct offload *offload;
 static struct test_redis *server;
 static struct timer tick;
 
-/* --- one worker: a queue with its consumer, and its reader ------------------------------------ */
+/* --- one worker: a queue with its consumer, and its reader ------------------------------- */
 
 struct worker {
     struct redis *redis, *reader;
@@ -139,7 +139,7 @@ static const char *marker(const struct change_event *ev)
     return redis_text(server, "GET " MARKER "%s", id_of(ev));
 }
 
-/* --- operations ------------------------------------------------------------------------------- */
+/* --- operations -------------------------------------------------------------------------- */
 
 struct got {
     int calls;
@@ -206,7 +206,7 @@ static void bury(const struct change_event *ev, const char *entry, const char *r
     do_req(&a, QUEUE_BURY, &r);
 }
 
-/* --- reading ---------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 static struct {
     int calls;
@@ -265,7 +265,7 @@ static const char *take(struct worker *w, const struct change_event *ev)
     return batch.entries[0];
 }
 
-/* --- the whole picture ------------------------------------------------------------------------ */
+/* --- the whole picture ------------------------------------------------------------------- */
 
 struct stats_got {
     int calls;
@@ -309,7 +309,7 @@ static void expect_marked(int line, const struct change_event *ev, const char *e
 }
 #define EXPECT_MARKED(ev, entry) expect_marked(__LINE__, ev, entry)
 
-/* --- publishing ------------------------------------------------------------------------------- */
+/* --- publishing -------------------------------------------------------------------------- */
 
 Test(queue, publishing_is_idempotent_while_the_job_is_in_the_queue)
 {
@@ -388,7 +388,7 @@ Test(queue, a_job_survives_the_way_through_redis)
     buf_release(&want);
 }
 
-/* --- reading ---------------------------------------------------------------------------------- */
+/* --- reading ----------------------------------------------------------------------------- */
 
 Test(queue, a_read_takes_at_most_count_and_waits_no_longer_than_asked)
 {
@@ -455,7 +455,8 @@ Test(queue, a_lost_group_is_created_again_and_misses_nothing)
     take(&a, ev);
 }
 
-/* Whether the group or the whole stream goes while a read waits, the reader is told to come again. */
+/* Whether the group or the whole stream goes while a read waits, the reader is told to come again.
+ */
 Test(queue, a_group_lost_during_a_read_is_created_again)
 {
     static const char *const losses[] = {"XGROUP DESTROY " STREAM " workers", "FLUSHALL"};
@@ -484,7 +485,7 @@ Test(queue, the_group_is_there_whenever_the_connection_comes_up)
     take(&a, ev);
 }
 
-/* --- acking ----------------------------------------------------------------------------------- */
+/* --- acking ------------------------------------------------------------------------------ */
 
 Test(queue, ack_removes_entry_and_marker)
 {
@@ -534,7 +535,7 @@ Test(queue, ack_of_a_job_without_an_entry_does_not_hurt_its_neighbours)
     cr_expect_str_eq(marker(ev), "");
 }
 
-/* --- requeueing ------------------------------------------------------------------------------- */
+/* --- requeueing -------------------------------------------------------------------------- */
 
 Test(queue, requeue_now_moves_a_delivered_entry)
 {
@@ -607,7 +608,8 @@ Test(queue, requeue_repeated_is_one_entry)
     EXPECT_STATS(.length = 1, .lag = 1);
 }
 
-/* The marker was lost and the job published again: the entry in hand must not stay pending for ever. */
+/* The marker was lost and the job published again: the entry in hand must not stay pending for
+ * ever. */
 Test(queue, requeue_lets_go_of_the_entry_in_hand_when_the_marker_names_another)
 {
     struct change_event *ev = event();
@@ -622,7 +624,7 @@ Test(queue, requeue_lets_go_of_the_entry_in_hand_when_the_marker_names_another)
     EXPECT_MARKED(ev, take(&a, ev));
 }
 
-/* --- later ------------------------------------------------------------------------------------ */
+/* --- later ------------------------------------------------------------------------------- */
 
 struct moved {
     int calls;
@@ -689,7 +691,7 @@ Test(queue, a_delayed_job_whose_payload_is_lost_can_be_published_again)
     EXPECT_STATS(.length = 1, .lag = 1);
 }
 
-/* --- taking over ------------------------------------------------------------------------------ */
+/* --- taking over ------------------------------------------------------------------------- */
 
 static struct moved takeover(const char *consumer, int limit)
 {
@@ -804,7 +806,7 @@ Test(queue, takeover_loses_no_foreign_entry)
     cr_expect(strstr(all, "one") && strstr(all, "two") && strstr(all, "three"), "%s", all);
 }
 
-/* --- the dead --------------------------------------------------------------------------------- */
+/* --- the dead ---------------------------------------------------------------------------- */
 
 /* Fields of the newest dead letter. */
 static redisReply *dead_letter(redisContext **c)
@@ -863,7 +865,7 @@ Test(queue, a_quarantined_entry_keeps_its_bytes)
     expect_dead("-", "no job: x", bytes, sizeof(bytes));
 }
 
-/* --- batches, stats, keys --------------------------------------------------------------------- */
+/* --- batches, stats, keys ---------------------------------------------------------------- */
 
 static long evalsha_calls(void)
 {

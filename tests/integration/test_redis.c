@@ -153,7 +153,7 @@ static void note_state(struct redis *r, bool up, void *ctx)
     buf_putc(&states, up ? '+' : '-');
 }
 
-/* --- commands and answers --------------------------------------------------------------------- */
+/* --- commands and answers ---------------------------------------------------------------- */
 
 static long long last_in_order;
 
@@ -280,7 +280,7 @@ Test(redis, arguments_quoted_by_the_server_do_not_reach_the_error_text)
     redis_free(r);
 }
 
-/* --- handshake -------------------------------------------------------------------------------- */
+/* --- handshake --------------------------------------------------------------------------- */
 
 Test(redis, info_of_the_handshake_is_kept)
 {
@@ -410,7 +410,7 @@ Test(redis_alone, an_unusable_url_is_named_without_its_password)
     }
 }
 
-/* --- scripts ---------------------------------------------------------------------------------- */
+/* --- scripts ----------------------------------------------------------------------------- */
 
 static struct got eval(struct redis *r, struct redis_script *s, int nkeys, int argc,
     const char *const *argv, const size_t *lens)
@@ -461,7 +461,7 @@ Test(redis, an_error_inside_a_script_keeps_its_class_and_names_the_script)
     redis_free(r);
 }
 
-/* --- loss and return -------------------------------------------------------------------------- */
+/* --- loss and return --------------------------------------------------------------------- */
 
 static void set_true(void *ctx)
 {
@@ -638,7 +638,7 @@ Test(redis, more_than_max_pending_is_refused_without_harm_to_the_rest)
     redis_free(r);
 }
 
-/* --- freeing and re-entering from callbacks --------------------------------------------------- */
+/* --- freeing and re-entering from callbacks ---------------------------------------------- */
 
 static struct redis *victim;
 
@@ -749,7 +749,7 @@ Test(redis, a_reset_from_a_callback_spares_what_is_asked_after_it)
     redis_free(victim);
 }
 
-/* --- a server that misbehaves ----------------------------------------------------------------- */
+/* --- a server that misbehaves ------------------------------------------------------------ */
 
 /* Answers connection number i with answers[i] (the last one again and again) as soon as something
  * was asked, and leaves it open. */

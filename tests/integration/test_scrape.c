@@ -91,7 +91,7 @@ static void close_scraper(void)
     free(cfg.firecrawl_api_key);
 }
 
-/* --- Firecrawl -------------------------------------------------------------------------------- */
+/* --- Firecrawl --------------------------------------------------------------------------- */
 
 static void open_standin(int64_t timeout_ms)
 {
@@ -285,7 +285,7 @@ Test(scrape_firecrawl, the_scraper_may_be_freed_with_scrapes_under_way)
     close_standin();
 }
 
-/* --- the stand-in's own manners --------------------------------------------------------------- */
+/* --- the stand-in's own manners ---------------------------------------------------------- */
 
 Test(standin_firecrawl, is_as_strict_as_the_real_one)
 {
@@ -323,7 +323,7 @@ Test(standin_firecrawl, is_as_strict_as_the_real_one)
     close_standin();
 }
 
-/* --- direct ----------------------------------------------------------------------------------- */
+/* --- direct ------------------------------------------------------------------------------ */
 
 static bool page(const struct canned_request *r)
 {

@@ -1,5 +1,6 @@
-/* The spool alone on a loop: what was answered HL_OK is on disk and comes back, whatever happens to the
- * process, the disk and the file. fdatasync and pread are ours here, to be held back or to fail. */
+/* The spool alone on a loop: what was answered HL_OK is on disk and comes back, whatever happens
+ * to the process, the disk and the file. fdatasync and pread are ours here, to be held back or to
+ * fail. */
 #include "base/digest.h"
 #include "base/mem.h"
 #include "io/spool.h"
@@ -27,7 +28,7 @@ TestSuite(spool, .timeout = 60);
 
 #define MIB (1 << 20)
 
-/* --- memory that lives as long as the test ---------------------------------------------------------- */
+/* --- memory that lives as long as the test ----------------------------------------------- */
 
 static void *keep(void *p)
 {
@@ -51,7 +52,7 @@ __attribute__((format(printf, 1, 2))) static char *text_of(const char *fmt, ...)
     return keep(buf_detach(&b));
 }
 
-/* --- the disk ----------------------------------------------------------------------------------- */
+/* --- the disk ---------------------------------------------------------------------------- */
 
 static atomic_int syncs, sync_error, read_error;
 static atomic_bool sync_held;
@@ -75,7 +76,7 @@ ssize_t pread(int fd, void *to, size_t len, off_t at)
     return -1;
 }
 
-/* --- a process with a spool ------------------------------------------------------------------------ */
+/* --- a process with a spool -------------------------------------------------------------- */
 
 struct rig {
     struct loop *loop;
@@ -168,7 +169,7 @@ static void expect_read(struct rig *r, size_t max, const char *want)
     buf_release(&got);
 }
 
-/* --- files -------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------- */
 
 static int count_files(const char *dir, const char *suffix)
 {
@@ -283,7 +284,7 @@ static void leave_segment(const char *dir, int n)
     kill_writer(pid, said);
 }
 
-/* --- append, read, commit, rewind ------------------------------------------------------------------------ */
+/* --- append, read, commit, rewind -------------------------------------------------------- */
 
 Test(spool, records_come_back_in_order_until_they_are_committed)
 {
@@ -391,7 +392,7 @@ Test(spool, large_records_are_read_window_by_window)
     free(data);
 }
 
-/* --- the file ------------------------------------------------------------------------------------------ */
+/* --- the file ---------------------------------------------------------------------------- */
 
 Test(spool, the_file_is_magic_and_frames_and_private)
 {
@@ -457,10 +458,10 @@ Test(spool, a_drained_segment_is_not_cut_under_a_write)
     close_rig(&r);
 }
 
-/* --- damage ----------------------------------------------------------------------------------------------- */
+/* --- damage ------------------------------------------------------------------------------ */
 
-/* Adopts a segment of these bytes; it must give the first `whole` of the three records, and keep the
- * rest beside. */
+/* Adopts a segment of these bytes; it must give the first `whole` of the three records, and keep
+ * the rest beside. */
 static void adopt_damaged(const struct buf *b, size_t len, const size_t ends[4], int whole)
 {
     static const char *const reads[] = {"", "one", "one second", "one second the third"};
@@ -580,7 +581,7 @@ Test(spool, zeros_at_the_end_are_no_records)
     buf_release(&b);
 }
 
-/* --- trouble with the disk -------------------------------------------------------------------------------- */
+/* --- trouble with the disk --------------------------------------------------------------- */
 
 Test(spool, a_failed_sync_keeps_nothing_and_the_next_append_works)
 {
@@ -721,7 +722,7 @@ Test(spool, a_folder_that_cannot_be_used_is_told_by_name_fault_and_remedy)
         cr_assert_eq(seteuid(0), 0);
 }
 
-/* --- adoption --------------------------------------------------------------------------------------------- */
+/* --- adoption ---------------------------------------------------------------------------- */
 
 Test(spool, the_segment_of_a_killed_process_is_adopted_and_that_of_a_living_one_is_not)
 {

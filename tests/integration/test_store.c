@@ -1,5 +1,5 @@
-/* store, the three transactions: T0 makes one row, T1 gives it to one worker, T3 counts only while the claim
- * holds. Against a real PostgreSQL. */
+/* store, the three transactions: T0 makes one row, T1 gives it to one worker, T3 counts only while
+ * the claim holds. Against a real PostgreSQL. */
 #include "domain/store.h"
 
 #include "base/mem.h"
@@ -23,7 +23,7 @@ static void set_string(char **to, const char *s)
     *to = mem_strdup(s);
 }
 
-/* --- T0 --------------------------------------------------------------------------------------- */
+/* --- T0 ---------------------------------------------------------------------------------- */
 
 Test(store, accept_writes_every_column)
 {
@@ -287,7 +287,7 @@ Test(store, a_missing_table_or_right_is_not_the_events_fault)
     cr_expect_eq(bench_accept(s, ev, NULL), HL_OK, "mended");
 }
 
-/* --- T1 --------------------------------------------------------------------------------------- */
+/* --- T1 ---------------------------------------------------------------------------------- */
 
 Test(store, a_claim_takes_the_row)
 {
@@ -468,8 +468,8 @@ Test(store, one_flush_tells_every_event_its_own_state)
         cr_expect_eq((int)claims[i].state, i, "wanted %d, got %d", i, (int)claims[i].state);
 }
 
-/* Two workers after the same events; every page has two events. Who wins is left to chance, that one
- * wins is not. */
+/* Two workers after the same events; every page has two events. Who wins is left to chance, that
+ * one wins is not. */
 Test(store, of_two_workers_exactly_one_gets_an_event_and_a_page)
 {
     enum { ROUNDS = 40, PAGES = 10 };
@@ -509,7 +509,7 @@ Test(store, of_two_workers_exactly_one_gets_an_event_and_a_page)
     cr_expect_eq(bench_count("webhook.change_events WHERE claim_epoch > 1 OR starts > 1"), 0);
 }
 
-/* --- T3b -------------------------------------------------------------------------------------- */
+/* --- T3b --------------------------------------------------------------------------------- */
 
 static const char *document(const char *column)
 {
@@ -781,7 +781,7 @@ Test(store, only_what_was_accepted_before_the_scrape_is_superseded)
     cr_expect_str_eq(bench_col(like, "rescrape_status"), "queued", "another URL");
 }
 
-/* --- T3a -------------------------------------------------------------------------------------- */
+/* --- T3a --------------------------------------------------------------------------------- */
 
 Test(store, a_retry_is_queued_for_later_and_charged)
 {

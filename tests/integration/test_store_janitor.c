@@ -23,7 +23,7 @@ static const char *worker(const char *id, const char *column)
         bench_url(), "SELECT (%s)::text FROM webhook.workers WHERE id = '%s'", column, id);
 }
 
-/* --- the lease -------------------------------------------------------------------------------- */
+/* --- the lease --------------------------------------------------------------------------- */
 
 Test(store_janitor, a_worker_registers_once_and_resigns)
 {
@@ -106,7 +106,7 @@ Test(store_janitor, claims_that_we_do_not_know_of_come_back_uncharged)
     buf_release(&ids);
 }
 
-/* --- deaths ----------------------------------------------------------------------------------- */
+/* --- deaths ------------------------------------------------------------------------------ */
 
 Test(store_janitor, death_is_declared_only_on_the_beat_that_was_seen)
 {
@@ -181,7 +181,7 @@ Test(store_janitor, a_dead_worker_is_forgotten_when_it_owns_nothing)
     cr_expect_eq(bench_count("webhook.workers"), 0);
 }
 
-/* --- zombies ---------------------------------------------------------------------------------- */
+/* --- zombies ----------------------------------------------------------------------------- */
 
 static int reap(struct store *j, int max, struct bench_rows *r)
 {
@@ -325,7 +325,7 @@ Test(store_janitor, two_janitors_share_the_zombies)
     }
 }
 
-/* --- what is to be published ------------------------------------------------------------------ */
+/* --- what is to be published ------------------------------------------------------------- */
 
 Test(store_janitor, unpublished_are_queued_due_and_not_brand_new)
 {
@@ -380,7 +380,7 @@ Test(store_janitor, unpublished_are_paged_by_row_id)
     cr_expect_eq(seen, 25);
 }
 
-/* --- readers for people ----------------------------------------------------------------------- */
+/* --- readers for people ------------------------------------------------------------------ */
 
 Test(store_janitor, search_ranks_title_over_description_over_text)
 {

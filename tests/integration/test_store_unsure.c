@@ -1,5 +1,6 @@
-/* store, when the outcome is unknown: the connection breaks after a statement was sent. Whether it went
- * through or not, whoever repeats it ends right. A relay between store and PostgreSQL does the breaking. */
+/* store, when the outcome is unknown: the connection breaks after a statement was sent. Whether it
+ * went through or not, whoever repeats it ends right. A relay between store and PostgreSQL does
+ * the breaking. */
 #include "base/mem.h"
 #include "tests/support/harness.h"
 #include "tests/support/store_bench.h"
@@ -16,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- the relay -------------------------------------------------------------------------------- */
+/* --- the relay --------------------------------------------------------------------------- */
 
 /* What becomes of the link at the next bytes; once, then it passes everything again. */
 enum mishap { NOTHING, LOSE_REQUEST, LOSE_ANSWER };
@@ -218,7 +219,7 @@ Test(store_unsure, a_server_that_ends_the_connection_before_the_commit_has_done_
     cr_expect_not(a.existed);
 }
 
-/* --- the first one is still under way when it is repeated ------------------------------------- */
+/* --- the first one is still under way when it is repeated -------------------------------- */
 
 static PGconn *gate;
 

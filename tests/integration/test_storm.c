@@ -1,5 +1,6 @@
-/* Many events from many senders at once while worker processes are killed one after the other: every event
- * that was accepted ends completed or superseded, in one row, and nothing is left behind. */
+/* Many events from many senders at once while worker processes are killed one after the other:
+ * every event that was accepted ends completed or superseded, in one row, and nothing is left
+ * behind. */
 #include "tests/support/fleet.h"
 
 #include "base/buf.h"
@@ -21,7 +22,7 @@ enum { SOON = 60000, POSTERS = 8, EVENTS = 1000, MIN_KILLS = 5, LETTERS = 50, AT
 /* Kills from outside are no fault of an event; only their number is what this test is about. */
 #define FLEET_ENV RIG_ENV("WEBHOOK_WORKERS=2", "WEBHOOK_MAX_STARTS=100")
 
-/* --- what holds at the end ------------------------------------------------------------------------------- */
+/* --- what holds at the end --------------------------------------------------------------- */
 
 static void expect_all_done(struct rig *r, long events)
 {
@@ -61,7 +62,7 @@ static void maybe_kill(struct rig *r, struct killer *k)
     k->next += k->step;
 }
 
-/* --- a thousand signed events ------------------------------------------------------------------------------ */
+/* --- a thousand signed events ------------------------------------------------------------ */
 
 /* Every fifth is about one of a few pages. */
 static void page_of(int n, char *path, size_t size)
@@ -146,7 +147,7 @@ Test(storm, a_thousand_events_survive_the_killing_of_workers)
     cr_expect_eq(accepted_with_a_row(&r), EVENTS);
 }
 
-/* --- fifty notifications by the real apprise ----------------------------------------------------------------- */
+/* --- fifty notifications by the real apprise --------------------------------------------- */
 
 static bool installed(const char *name)
 {

@@ -1,5 +1,6 @@
-/* hookline-worker as a program: what becomes of events while nothing else breaks. A real producer, PostgreSQL
- * and Redis; the pages' fate is chosen by their path (tests/support/prog_firecrawl.c). */
+/* hookline-worker as a program: what becomes of events while nothing else breaks. A real producer,
+ * PostgreSQL and Redis; the pages' fate is chosen by their path (tests/support/prog_firecrawl.c).
+ */
 #include "tests/support/fleet.h"
 
 #include "base/mem.h"
@@ -15,7 +16,7 @@ enum { SOON = 20000 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-/* --- success --------------------------------------------------------------------------------------- */
+/* --- success ----------------------------------------------------------------------------- */
 
 Test(worker, an_event_ends_completed_and_its_page_is_found)
 {
@@ -80,7 +81,7 @@ Test(worker, a_second_event_of_the_page_replaces_its_document)
     cr_expect_str_eq(doc, "1|t|t", "%s", doc);
 }
 
-/* --- failures -------------------------------------------------------------------------------------- */
+/* --- failures ---------------------------------------------------------------------------- */
 
 /* attempts: results that were recorded; scrapes: as the stand-in counts them. */
 static void expect_failed(struct rig *r, struct rig_id id, const char *path, const char *status,
@@ -215,7 +216,7 @@ Test(worker, a_scrape_beyond_the_job_limit_is_charged_and_ends_the_event)
     WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
-/* --- one page, several events ------------------------------------------------------------------------ */
+/* --- one page, several events ------------------------------------------------------------ */
 
 Test(worker, a_backlog_of_ten_events_of_one_page_costs_one_scrape)
 {
@@ -272,7 +273,7 @@ Test(worker, an_event_waits_while_another_of_its_page_is_being_scraped)
     cr_expect_eq(rig_scrapes(&r, "/hold/one"), 2);
 }
 
-/* --- jobs that are not as they should be ---------------------------------------------------------------- */
+/* --- jobs that are not as they should be ------------------------------------------------- */
 
 Test(worker, a_row_that_was_lost_is_written_again_and_completed)
 {

@@ -1,4 +1,5 @@
-/* SIGTERM: no new work, what runs is finished until the drain deadline, the rest is handed back uncharged. */
+/* SIGTERM: no new work, what runs is finished until the drain deadline, the rest is handed back
+ * uncharged. */
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -87,8 +88,8 @@ Test(worker_drain, the_second_signal_hands_back_at_once)
     expect_handed_back(&r);
 }
 
-/* Events arrive at the very moment of the signal, again and again: what the last read brings is neither
- * started nor forgotten. */
+/* Events arrive at the very moment of the signal, again and again: what the last read brings is
+ * neither started nor forgotten. */
 Test(worker_drain, what_arrives_with_the_signal_waits_for_the_next_fleet)
 {
     struct rig r;

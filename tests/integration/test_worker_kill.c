@@ -1,5 +1,6 @@
-/* Worker processes that die, stop or hang: whatever they held ends completed once, and nothing of them stays.
- * Where the lease is 30 s, the supervisor's notice of a death must be what hands the work on. */
+/* Worker processes that die, stop or hang: whatever they held ends completed once, and nothing of
+ * them stays. Where the lease is 30 s, the supervisor's notice of a death must be what hands the
+ * work on. */
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -27,7 +28,7 @@ static void expect_clean(struct rig *r, int processes)
     cr_expect_eq(rig_rows(r, "rescrape_status = 'completed' AND attempts = 0 AND starts = 0"), 1);
 }
 
-/* --- kill -9 ------------------------------------------------------------------------------------------- */
+/* --- kill -9 ----------------------------------------------------------------------------- */
 
 Test(worker_kill, before_its_claim_the_event_is_delivered_to_the_next)
 {
@@ -166,7 +167,7 @@ Test(worker_kill, again_and_again_ends_the_event_as_failed)
     cr_expect_eq(rig_scrapes(&r, "/hold/deadly"), 3);
 }
 
-/* --- stopped, and hung ------------------------------------------------------------------------------------ */
+/* --- stopped, and hung ------------------------------------------------------------------- */
 
 static const char *everything(struct rig *r)
 {
@@ -264,8 +265,8 @@ Test(worker_kill, of_the_janitor_starts_another_that_works_on)
     expect_clean(&r, 1);
 }
 
-/* More than the janitor reaps at once: all of them before any entry goes to another process, which would
- * claim past the limit of starts. */
+/* More than the janitor reaps at once: all of them before any entry goes to another process, which
+ * would claim past the limit of starts. */
 Test(worker_kill, of_a_process_with_many_jobs_reaps_every_one)
 {
     enum { MANY = 600 };

@@ -1,4 +1,5 @@
-/* PostgreSQL or Redis away while events wait and run: nobody is charged, every event ends completed once. */
+/* PostgreSQL or Redis away while events wait and run: nobody is charged, every event ends
+ * completed once. */
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -20,7 +21,7 @@ static void expect_completed_once(struct rig *r, struct rig_id id)
     WAIT_FOR(rig_queue_empty(r), SOON);
 }
 
-/* --- PostgreSQL ----------------------------------------------------------------------------------------- */
+/* --- PostgreSQL -------------------------------------------------------------------------- */
 
 Test(worker_outage, postgres_killed_before_the_claim)
 {
@@ -146,7 +147,7 @@ Test(worker_outage, postgres_restarts_under_a_load_of_events)
     WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
-/* --- Redis ------------------------------------------------------------------------------------------------ */
+/* --- Redis ------------------------------------------------------------------------------- */
 
 Test(worker_outage, redis_killed_while_events_are_accepted)
 {

@@ -19,7 +19,7 @@
 #define STREAM     "{hookline}:q:change"
 #define ENV_LENGTH 40
 
-/* --- programs -------------------------------------------------------------------------------------- */
+/* --- programs ---------------------------------------------------------------------------- */
 
 static const char *program(const char *name)
 {
@@ -141,7 +141,7 @@ int rig_ctl(struct rig *r, const char *const *args, const char **out)
     return code;
 }
 
-/* --- posting --------------------------------------------------------------------------------------- */
+/* --- posting ----------------------------------------------------------------------------- */
 
 static struct test_reply post(struct rig *r, const char *path)
 {
@@ -182,7 +182,7 @@ struct rig_id rig_post(struct rig *r, const char *fmt, ...)
     return id;
 }
 
-/* --- looking --------------------------------------------------------------------------------------- */
+/* --- looking ----------------------------------------------------------------------------- */
 
 const char *rig_row(struct rig *r, struct rig_id id, const char *columns)
 {

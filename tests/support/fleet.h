@@ -1,6 +1,6 @@
-/* fleet: a whole Hookline for one test: PostgreSQL, Redis, a stand-in Firecrawl, the real producer, and
- * as many worker fleets as the test starts. Events are posted over HTTP, as users do; rows, queue and
- * processes are looked at from outside. */
+/* fleet: a whole Hookline for one test: PostgreSQL, Redis, a stand-in Firecrawl, the real
+ * producer, and as many worker fleets as the test starts. Events are posted over HTTP, as users
+ * do; rows, queue and processes are looked at from outside. */
 #ifndef HL_TESTS_FLEET_H
 #define HL_TESTS_FLEET_H
 
@@ -25,8 +25,8 @@ struct rig_id {
 void rig_start(struct rig *r);
 void rig_start_own_pg(struct rig *r); /* with a cluster that can be killed: r->pg */
 
-/* A worker fleet: one process, lease 2 s, retries after 1 s, no watchdog; `env` overrides. Waits until
- * every process (processes: as many as env says) has its lease. */
+/* A worker fleet: one process, lease 2 s, retries after 1 s, no watchdog; `env` overrides. Waits
+ * until every process (processes: as many as env says) has its lease. */
 struct test_proc *rig_fleet(struct rig *r, int processes, const char *const *env);
 #define RIG_ENV(...)                                                                               \
     (const char *const[])                                                                          \

@@ -1,6 +1,6 @@
-/* harness: waiting, folders, ports and programs (see harness.h). PostgreSQL, Redis and HTTP have files
- * of their own. Owns every process a test starts: each is in a process group of its own, dies with the
- * test (parent-death signal), and is killed at exit. */
+/* harness: waiting, folders, ports and programs (see harness.h). PostgreSQL, Redis and HTTP have
+ * files of their own. Owns every process a test starts: each is in a process group of its own,
+ * dies with the test (parent-death signal), and is killed at exit. */
 #include "tests/support/harness_private.h"
 
 #include "base/buf.h"
@@ -43,7 +43,7 @@ static char *own_dir;
 static char **kept;
 static size_t n_kept;
 
-/* --- waiting ------------------------------------------------------------------------------------ */
+/* --- waiting ----------------------------------------------------------------------------- */
 int64_t harness_now_ms(void)
 {
     struct timespec ts;
@@ -63,7 +63,7 @@ void harness_wait_step(int64_t end_ms, const char *what, const char *file, int l
     harness_pause(10);
 }
 
-/* --- memory and files ----------------------------------------------------------------------------- */
+/* --- memory and files -------------------------------------------------------------------- */
 const char *harness_keep(char *s)
 {
     kept = mem_grow(kept, (n_kept + 1) * sizeof(*kept));
@@ -119,7 +119,7 @@ _Noreturn void harness_fail(const char *fmt, ...)
     abort(); /* not reached: a failed assertion leaves the test */
 }
 
-/* --- the end ---------------------------------------------------------------------------------------- */
+/* --- the end ----------------------------------------------------------------------------- */
 static void kill_group(struct test_proc *p);
 
 static void clean_up(void)
@@ -151,7 +151,7 @@ static void set_up(void)
     atexit(clean_up);
 }
 
-/* --- folders and ports --------------------------------------------------------------------------- */
+/* --- folders and ports ------------------------------------------------------------------- */
 const char *harness_dir(void)
 {
     if (own_dir)
@@ -187,8 +187,8 @@ static int bound_socket(int port)
     return -1;
 }
 
-/* Below the kernel's ephemeral range: a client that connects again and again to a dead server's port
- * there could be given that very port as its own and would talk to itself. */
+/* Below the kernel's ephemeral range: a client that connects again and again to a dead server's
+ * port there could be given that very port as its own and would talk to itself. */
 static int bind_free(int *port)
 {
     static unsigned seed;
@@ -218,7 +218,7 @@ int harness_free_port(void)
     return port;
 }
 
-/* --- /proc -------------------------------------------------------------------------------------------- */
+/* --- /proc ------------------------------------------------------------------------------- */
 struct stat_line {
     pid_t pid, ppid;
     char state;
@@ -339,7 +339,7 @@ void harness_kill_tree(pid_t pid)
     wait_gone(pids, n);
 }
 
-/* --- programs --------------------------------------------------------------------------------------- */
+/* --- programs ---------------------------------------------------------------------------- */
 bool harness_unprivileged(unsigned *uid, unsigned *gid)
 {
     if (geteuid() != 0)
@@ -354,8 +354,8 @@ bool harness_unprivileged(unsigned *uid, unsigned *gid)
     return true;
 }
 
-/* Setting variables of the outside that a child needs: to be found at all, and for the sanitizers and
- * coverage to report where the suite looks. */
+/* Setting variables of the outside that a child needs: to be found at all, and for the sanitizers
+ * and coverage to report where the suite looks. */
 static const char *const passed_on[] = {"PATH", "HOME", "TMPDIR", "ASAN_OPTIONS", "LSAN_OPTIONS",
     "UBSAN_OPTIONS", "GCOV_PREFIX", "GCOV_PREFIX_STRIP", NULL};
 

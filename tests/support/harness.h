@@ -1,6 +1,7 @@
-/* harness: real PostgreSQL, real Redis, real programs, for tests. Everything private, in a temporary folder,
- * stopped by recorded pid. All calls are synchronous and abort the test (Criterion assert) on trouble,
- * unless they say otherwise. Tests wait for conditions, never for time. */
+/* harness: real PostgreSQL, real Redis, real programs, for tests. Everything private, in a
+ * temporary folder, stopped by recorded pid. All calls are synchronous and abort the test
+ * (Criterion assert) on trouble, unless they say otherwise. Tests wait for conditions, never for
+ * time. */
 #ifndef HL_TESTS_HARNESS_H
 #define HL_TESTS_HARNESS_H
 
@@ -9,7 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* --- waiting ------------------------------------------------------------------------------------ */
+/* --- waiting ----------------------------------------------------------------------------- */
 /* Evaluates cond every 10 ms until true; fails the test after timeout_ms, naming the condition. */
 #define WAIT_FOR(cond, timeout_ms)                                                                 \
     do {                                                                                           \
@@ -20,7 +21,7 @@
 int64_t harness_now_ms(void);
 void harness_wait_step(int64_t end_ms, const char *what, const char *file, int line);
 
-/* --- folders and ports ---------------------------------------------------------------------------- */
+/* --- folders and ports ------------------------------------------------------------------- */
 const char *harness_dir(
     void); /* this test's own temporary folder, made on first call, removed at exit */
 int harness_listen(int *port); /* a listening loopback socket on a free port; caller closes */
@@ -28,10 +29,10 @@ int harness_free_port(void);   /* a port nothing listens on, for "refused" cases
 const char *harness_build(
     void); /* folder of the built programs (HOOKLINE_BUILD, default "build") */
 
-/* --- PostgreSQL --------------------------------------------------------------------------------------- */
+/* --- PostgreSQL -------------------------------------------------------------------------- */
 /* URL of a fresh database in the suite's shared cluster (HOOKLINE_TEST_PG, set by tests/run.sh; a
- * cluster of this test's own is started when it is unset). migrated: with Hookline's schema, copied from a template.
- * Returned string is kept until exit. */
+ * cluster of this test's own is started when it is unset). migrated: with Hookline's schema,
+ * copied from a template. Returned string is kept until exit. */
 const char *harness_database(bool migrated);
 
 struct test_pg; /* a cluster of the test's own, to be killed and restarted */
@@ -43,12 +44,13 @@ void test_pg_pause(struct test_pg *pg);   /* SIGSTOP to every process of it: a h
 void test_pg_resume(struct test_pg *pg);
 void test_pg_free(struct test_pg *pg); /* stops and removes */
 
-/* Runs SQL on a database; returns column 0 of row 0 as text ("" for NULL or no row), kept until exit. */
+/* Runs SQL on a database; returns column 0 of row 0 as text ("" for NULL or no row), kept until
+ * exit. */
 const char *sql_text(const char *url, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 long sql_int(const char *url, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sql_exec(const char *url, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- Redis ----------------------------------------------------------------------------------------------- */
+/* --- Redis ------------------------------------------------------------------------------- */
 struct test_redis; /* AOF on, noeviction, loopback TCP port */
 struct test_redis *test_redis_start(void);
 /* The same with further command line options, NULL-terminated ("--requirepass", "x", NULL). */
@@ -59,13 +61,13 @@ void test_redis_restart(struct test_redis *r); /* same data, same port; waits un
 void test_redis_pause(struct test_redis *r);
 void test_redis_resume(struct test_redis *r);
 void test_redis_free(struct test_redis *r);
-/* A command as one line ("XLEN {hookline}:q:change"), blanks separate words; integer or string answer
- * as text, "" for nil, an array one element a line; an error answer fails the test. */
+/* A command as one line ("XLEN {hookline}:q:change"), blanks separate words; integer or string
+ * answer as text, "" for nil, an array one element a line; an error answer fails the test. */
 const char *redis_text(struct test_redis *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 long redis_int(struct test_redis *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* --- programs ------------------------------------------------------------------------------------------------ */
+/* --- programs ---------------------------------------------------------------------------- */
 /* A child in its own process group, killed at exit; its standard error and output go to a file. The
  * environment is PATH, HOME, TMPDIR and the sanitizers' options plus `env` ("NAME=value",
  * NULL-terminated; NULL = nothing more). listen_fd >= 0 is given by LISTEN_FDS. */
@@ -78,12 +80,12 @@ bool test_proc_running(struct test_proc *p);
 bool test_proc_logged(struct test_proc *p, const char *text); /* seen in its log so far */
 const char *test_proc_log(struct test_proc *p); /* whole log so far, kept until exit */
 void test_proc_kill(struct test_proc *p);       /* SIGKILL to its whole group, reaped */
-/* Living direct children of a process whose /proc/PID/cmdline or comm contains `match` (NULL = all);
- * returns how many were put in pids. */
+/* Living direct children of a process whose /proc/PID/cmdline or comm contains `match` (NULL =
+ * all); returns how many were put in pids. */
 int harness_children(pid_t parent, const char *match, pid_t *pids, int max);
 char harness_proc_state(pid_t pid); /* letter of /proc/PID/stat; 0 when gone */
 
-/* --- HTTP ------------------------------------------------------------------------------------------------------ */
+/* --- HTTP -------------------------------------------------------------------------------- */
 struct test_reply {
     int status;          /* 0 = no answer (connection refused or closed) */
     const char *headers; /* raw header lines, kept until exit */

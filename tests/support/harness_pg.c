@@ -30,7 +30,7 @@ struct test_pg {
 
 static struct test_pg *clusters;
 
-/* --- SQL ---------------------------------------------------------------------------------------- */
+/* --- SQL --------------------------------------------------------------------------------- */
 static void ignore_notice(void *ctx, const char *text)
 {
     (void)ctx;
@@ -95,7 +95,7 @@ void sql_exec(const char *url, const char *fmt, ...)
     va_end(ap);
 }
 
-/* --- clusters -------------------------------------------------------------------------------------- */
+/* --- clusters ---------------------------------------------------------------------------- */
 static void run_tool(const char *const *argv, bool unprivileged)
 {
     struct test_proc *p = harness_spawn(&(struct spawn){.argv = argv,
@@ -144,8 +144,8 @@ static const char *template_name(void)
     return setting("HOOKLINE_TEST_TEMPLATE");
 }
 
-/* A new data folder: a copy of the suite's (HOOKLINE_TEST_PGDATA: stopped, migrated) where there is one,
- * which takes a tenth of the time, else made by initdb. */
+/* A new data folder: a copy of the suite's (HOOKLINE_TEST_PGDATA: stopped, migrated) where there
+ * is one, which takes a tenth of the time, else made by initdb. */
 static void make_data(struct test_pg *pg)
 {
     unsigned uid, gid;
@@ -331,7 +331,7 @@ void harness_pg_stop_all(void)
         test_pg_free(clusters);
 }
 
-/* --- databases -------------------------------------------------------------------------------------- */
+/* --- databases --------------------------------------------------------------------------- */
 /* The same URL with another database: what stands between the host's '/' and '?'. */
 static const char *with_database(const char *url, const char *name)
 {

@@ -150,7 +150,7 @@ void test_redis_free(struct test_redis *r)
     free(r);
 }
 
-/* --- commands -------------------------------------------------------------------------------------- */
+/* --- commands ---------------------------------------------------------------------------- */
 static void print_reply(const redisReply *r, struct buf *out)
 {
     switch (r->type) {

@@ -48,7 +48,7 @@ struct held {
     bool forever;
 };
 
-/* --- answers ---------------------------------------------------------------------------------- */
+/* --- answers ----------------------------------------------------------------------------- */
 
 static void reply_json(struct httpd_req *req, int status, json_t *answer)
 {
@@ -99,7 +99,7 @@ static void reply_ok(struct httpd_req *req, const char *url)
     reply_page(req, url, 200, markdown, "Stand-in page");
 }
 
-/* --- answers that wait ------------------------------------------------------------------------ */
+/* --- answers that wait ------------------------------------------------------------------- */
 
 static void held_free(struct held *w)
 {
@@ -132,7 +132,7 @@ static struct held *hold(struct httpd_req *req, const char *url, int64_t ms)
     return w;
 }
 
-/* --- behaviours ------------------------------------------------------------------------------- */
+/* --- behaviours -------------------------------------------------------------------------- */
 
 static const struct httpd_conf conf;
 
@@ -266,7 +266,7 @@ static void behave(struct httpd_req *req, const char *url)
     reply_ok(req, url);
 }
 
-/* --- the request's rules ---------------------------------------------------------------------- */
+/* --- the request's rules ----------------------------------------------------------------- */
 
 static bool is_text(const json_t *v)
 {
@@ -421,7 +421,7 @@ static void on_scrape(struct httpd_req *req, void *ctx)
     json_decref(body);
 }
 
-/* --- counters and the program ----------------------------------------------------------------- */
+/* --- counters and the program ------------------------------------------------------------ */
 
 /* url=.. as it stands: tests use URLs that need no escapes. */
 static void on_count(struct httpd_req *req, void *ctx)

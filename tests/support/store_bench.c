@@ -101,7 +101,7 @@ struct store *bench_store_at(const char *at, const char *worker)
     return open_store(at, worker, 1);
 }
 
-/* --- events ----------------------------------------------------------------------------------- */
+/* --- events ------------------------------------------------------------------------------ */
 
 struct change_event *bench_event(const char *watch_url)
 {
@@ -146,7 +146,7 @@ long bench_count(const char *table_and_condition)
     return sql_int(url, "SELECT count(*) FROM %s", table_and_condition);
 }
 
-/* --- batched requests ------------------------------------------------------------------------- */
+/* --- batched requests -------------------------------------------------------------------- */
 
 void bench_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
@@ -239,7 +239,7 @@ enum hl_rc bench_settle(struct store *s, const struct change_event *ev, int64_t 
     return got.rc;
 }
 
-/* --- single statements ------------------------------------------------------------------------ */
+/* --- single statements ------------------------------------------------------------------- */
 
 void bench_answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {

@@ -1,5 +1,6 @@
-/* store_bench: a loop, a fresh migrated database and stores on it, for tests of the store. Requests may be
- * sent one by one and waited for, or several in one turn, so that they share a flush. */
+/* store_bench: a loop, a fresh migrated database and stores on it, for tests of the store.
+ * Requests may be sent one by one and waited for, or several in one turn, so that they share a
+ * flush. */
 #ifndef HL_TESTS_STORE_BENCH_H
 #define HL_TESTS_STORE_BENCH_H
 
@@ -11,7 +12,8 @@ void bench_start(void);
 void bench_stop(void);
 const char *bench_url(void); /* of the database */
 
-/* A store with a pool of its own. worker: registers it, and it claims under that name; NULL: neither. */
+/* A store with a pool of its own. worker: registers it, and it claims under that name; NULL:
+ * neither. */
 struct store *bench_store(const char *worker);
 /* The same over another way to the database, with one connection, not registered. */
 struct store *bench_store_at(const char *url, const char *worker);

@@ -81,7 +81,7 @@ static void restart(void)
     batch = batch_new(loop, &conf);
 }
 
-/* --- turns of the loop: what a callback does, then everything that follows from it ------------ */
+/* --- turns of the loop: what a callback does, then everything that follows from it ------- */
 
 static void turn_ends(void *ctx)
 {

@@ -114,7 +114,7 @@ static const char *printed(const struct config *cfg, int program)
     return keep(buf_detach(&out));
 }
 
-/* --- the table ------------------------------------------------------------------------------ */
+/* --- the table --------------------------------------------------------------------------- */
 
 Test(config, every_row_has_help_and_users_and_a_name_of_ours)
 {
@@ -227,7 +227,7 @@ Test(config, every_number_is_accepted_at_its_bounds_and_refused_beyond)
     cr_assert_gt(tried, 25);
 }
 
-/* --- values --------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------ */
 
 Test(config, defaults_are_the_documented_ones)
 {
@@ -428,7 +428,7 @@ Test(config, a_faulty_setting_is_not_also_compared)
     cr_assert_eq(lines_of(faults), 1, "%s", faults);
 }
 
-/* --- secrets -------------------------------------------------------------------------------- */
+/* --- secrets ----------------------------------------------------------------------------- */
 
 #define LONG_256                                                                                   \
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"                             \
@@ -525,7 +525,7 @@ Test(config, printing_masks_secrets_and_names_origins)
     config_release(&cfg);
 }
 
-/* --- files ---------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------- */
 
 Test(config_files, the_environment_wins_over_the_file_and_the_file_over_dotenv)
 {
@@ -713,7 +713,7 @@ Test(config_files, a_twin_that_cannot_be_used_is_a_fault)
     cr_assert(strstr(faults, "WEBHOOK_SECRET_FILE in the environment: is empty"), "%s", faults);
 }
 
-/* --- texts ---------------------------------------------------------------------------------- */
+/* --- texts ------------------------------------------------------------------------------- */
 
 static const char *whole_file(const char *path)
 {
@@ -772,7 +772,7 @@ Test(config, help_names_every_setting_of_the_program_and_no_other)
     }
 }
 
-/* --- durations, sizes, command line --------------------------------------------------------- */
+/* --- durations, sizes, command line ------------------------------------------------------ */
 
 Test(config, durations_and_sizes_are_read_exactly)
 {

@@ -202,7 +202,7 @@ Test(event, no_corrupted_byte_does_harm, .timeout = 120)
     buf_release(&b);
 }
 
-/* --- jobs put together by hand -------------------------------------------------------------- */
+/* --- jobs put together by hand ----------------------------------------------------------- */
 
 #define RAW(s)                                                                                     \
     {                                                                                              \

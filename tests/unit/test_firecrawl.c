@@ -22,7 +22,7 @@ static const char *or_none(const char *s)
     return s ? s : "(none)";
 }
 
-/* --- failures --------------------------------------------------------------------------------- */
+/* --- failures ---------------------------------------------------------------------------- */
 
 static void check_failure(
     long status, const char *body, enum hl_rc rc, const char *reason, const char *detail)
@@ -197,7 +197,7 @@ Test(firecrawl, a_long_explanation_is_cut_and_stays_one_line)
     buf_release(&b);
 }
 
-/* --- pages ------------------------------------------------------------------------------------ */
+/* --- pages ------------------------------------------------------------------------------- */
 
 struct page {
     const char *body;
@@ -255,7 +255,7 @@ Test(firecrawl, a_page_is_read_with_what_is_known_about_it)
     }
 }
 
-/* --- requests --------------------------------------------------------------------------------- */
+/* --- requests ---------------------------------------------------------------------------- */
 
 static struct scrape_request request_of(const struct config *cfg, const char *url)
 {

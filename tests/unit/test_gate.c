@@ -1,4 +1,5 @@
-/* Who may post: signatures by the vectors of reference contract section 2, tokens in three forms. */
+/* Who may post: signatures by the vectors of reference contract section 2, tokens in three forms.
+ */
 #include "producer/gate.h"
 
 #include <criterion/criterion.h>

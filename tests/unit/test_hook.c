@@ -1,5 +1,5 @@
-/* What senders post -> a change event: the payload of reference contract section 2.1, and every shape
- * that changedetection.io gives a notification (formats, envelopes, identity in the URL). */
+/* What senders post -> a change event: the payload of reference contract section 2.1, and every
+ * shape that changedetection.io gives a notification (formats, envelopes, identity in the URL). */
 #include "base/json.h"
 #include "base/mem.h"
 #include "producer/hook.h"
@@ -14,7 +14,8 @@
 #define NOW     INT64_C(1767323045678901)
 #define NOW_EST "10:04:05 PM | 01/01/2026"
 
-/* The six fields of the contract; 2026-07-02T03:04:05Z is 11:04:05 PM on 07/01 (daylight saving). */
+/* The six fields of the contract; 2026-07-02T03:04:05Z is 11:04:05 PM on 07/01 (daylight saving).
+ */
 #define PLAIN                                                                                      \
     "{\"watch_id\":\"w1\",\"watch_url\":\"https://example.com/a\","                                \
     "\"detected_at\":\"2026-07-02T03:04:05Z\""
@@ -94,7 +95,7 @@ static char *repeat(const char *s, size_t times)
     return buf_detach(&b);
 }
 
-/* --- the payload of the contract ---------------------------------------------------------------- */
+/* --- the payload of the contract --------------------------------------------------------- */
 
 Test(hook, six_fields_become_the_columns_of_the_row)
 {
@@ -154,7 +155,8 @@ Test(hook, absent_and_null_and_empty_are_told_apart_where_it_matters)
         "https://example.com/a", NULL, "");
 }
 
-/* Every form of change_events' own time is timestamp's business; here: which count, and how they fail. */
+/* Every form of change_events' own time is timestamp's business; here: which count, and how they
+ * fail. */
 Test(hook, times_are_iso_or_changedetection_ios_own)
 {
     static const struct {
@@ -211,7 +213,7 @@ Test(hook, changedetection_ios_names_are_understood_but_the_contracts_win)
         "w1", "u", NULL, NULL);
 }
 
-/* --- faults of a payload --------------------------------------------------------------------------- */
+/* --- faults of a payload ----------------------------------------------------------------- */
 
 Test(hook, a_faulty_payload_is_told_by_field_and_fault)
 {
@@ -278,7 +280,7 @@ Test(hook, depth_is_bounded)
     free(open);
 }
 
-/* --- limits ---------------------------------------------------------------------------------------- */
+/* --- limits ------------------------------------------------------------------------------ */
 
 static char *payload(const char *id, const char *url, const char *diff_url, const char *snapshot)
 {
@@ -376,7 +378,7 @@ Test(hook, the_largest_event_fits_a_job)
         free(all[i]);
 }
 
-/* --- what changedetection.io makes of a template ------------------------------------------------------ */
+/* --- what changedetection.io makes of a template ----------------------------------------- */
 
 /* Its tojson escapes < > & ' and all that is not ASCII. */
 Test(hook, escapes_of_tojson_come_out_as_text)
@@ -498,7 +500,7 @@ Test(hook, a_wrong_content_type_does_not_matter)
             "https://example.com/a", NULL, NULL);
 }
 
-/* --- identity in the query ------------------------------------------------------------------------------ */
+/* --- identity in the query --------------------------------------------------------------- */
 
 #define IDENTITY                                                                                   \
     "watch_id=7a1c&watch_url=http%3A%2F%2Fshop.example%2F%3Fa%3D1%26b&title=My+shop&format=html"

@@ -277,7 +277,7 @@ Test(httpmsg, a_hundred_headers_are_taken_and_one_more_is_refused)
     }
 }
 
-/* --- chunked ---------------------------------------------------------------------------------- */
+/* --- chunked ----------------------------------------------------------------------------- */
 
 struct decoded {
     enum httpmsg_rc rc;

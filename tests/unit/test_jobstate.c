@@ -7,7 +7,8 @@ enum { NO = -1 };
 
 /* clang-format off */
 static const int expected[JOB_NSTATES][EV_COUNT] = {
-    /*                OK            MISSING     WAIT        LOST        RETRY         UNSURE        FATAL       ABORT */
+    /* OK            MISSING     WAIT        LOST        RETRY         UNSURE        FATAL
+     * ABORT */
     [JOB_CLAIM]    = {JOB_SCRAPE,   JOB_INSERT, JOB_SETTLE, JOB_SETTLE, JOB_CLAIM,    JOB_CLAIM,    JOB_SETTLE, JOB_SETTLE},
     [JOB_INSERT]   = {JOB_CLAIM,    NO,         NO,         NO,         JOB_INSERT,   JOB_INSERT,   JOB_SETTLE, JOB_SETTLE},
     [JOB_SCRAPE]   = {JOB_INDEX,    NO,         NO,         NO,         JOB_FAIL,     NO,           JOB_FAIL,   JOB_RELEASE},

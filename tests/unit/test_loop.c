@@ -56,7 +56,7 @@ static void run(void)
 
 TestSuite(loop, .init = setup, .timeout = 30);
 
-/* --- deferred calls --------------------------------------------------------------------------- */
+/* --- deferred calls ---------------------------------------------------------------------- */
 
 static struct defer first, second, third;
 
@@ -188,7 +188,7 @@ Test(loop, a_deferred_call_sees_everything_else_of_its_turn_first)
     loop_free(loop);
 }
 
-/* --- timers ----------------------------------------------------------------------------------- */
+/* --- timers ------------------------------------------------------------------------------ */
 
 Test(loop, timers_fire_in_the_order_of_their_time)
 {
@@ -287,7 +287,7 @@ Test(loop, stopping_ends_the_run_but_not_the_loop)
     loop_free(NULL);
 }
 
-/* --- descriptors ------------------------------------------------------------------------------ */
+/* --- descriptors ------------------------------------------------------------------------- */
 
 static void on_ready(int what, void *ctx)
 {
@@ -366,7 +366,7 @@ Test(loop, a_closed_peer_is_readable)
     loop_free(loop);
 }
 
-/* --- signals ---------------------------------------------------------------------------------- */
+/* --- signals ----------------------------------------------------------------------------- */
 
 Test(loop, signals_run_from_the_loop_until_stopped)
 {

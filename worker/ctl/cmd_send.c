@@ -75,7 +75,7 @@ struct send {
     int exit_code;
 };
 
-/* --- the command line --------------------------------------------------------------------- */
+/* --- the command line -------------------------------------------------------------------- */
 
 /* -1: go on; else the exit code. */
 static int parse(struct send *s, struct ctl *ctl, int argc, char **argv)
@@ -105,7 +105,7 @@ static int parse(struct send *s, struct ctl *ctl, int argc, char **argv)
     return -1;
 }
 
-/* --- the body ----------------------------------------------------------------------------- */
+/* --- the body ---------------------------------------------------------------------------- */
 
 static void build_payload(struct send *s)
 {
@@ -151,7 +151,7 @@ static int read_file(struct send *s, const char *name)
     return -1;
 }
 
-/* --- the answer --------------------------------------------------------------------------- */
+/* --- the answer -------------------------------------------------------------------------- */
 
 /* What to do about a status. */
 static const struct {
@@ -254,7 +254,7 @@ static void on_answer(const struct http_response *res, void *ctx)
     s->exit_code = accepted ? CTL_OK : show_refusal(res);
 }
 
-/* --- the request -------------------------------------------------------------------------- */
+/* --- the request ------------------------------------------------------------------------- */
 
 static void post(struct send *s, struct http *http, const char *secret)
 {

@@ -43,7 +43,7 @@ struct status {
     int nworkers;
 };
 
-/* --- answers ------------------------------------------------------------------------------------- */
+/* --- answers ----------------------------------------------------------------------------- */
 
 static void note(struct hl_err *to, const struct hl_err *err)
 {
@@ -94,7 +94,7 @@ static void ask(struct status *s)
     session_wait(&s->session);
 }
 
-/* --- output ---------------------------------------------------------------------------------------- */
+/* --- output ------------------------------------------------------------------------------ */
 
 static void put_number(struct buf *b, const char *key, int64_t v)
 {

@@ -22,7 +22,7 @@ static const struct ctl_option common_options[] = {
     {0                },
 };
 
-/* --- messages ----------------------------------------------------------------------------- */
+/* --- messages ---------------------------------------------------------------------------- */
 
 static void complain(const char *fmt, va_list ap)
 {
@@ -58,7 +58,7 @@ int ctl_usage_error(const struct ctl_usage *usage, const char *fmt, ...)
     return CTL_USAGE;
 }
 
-/* --- options ------------------------------------------------------------------------------ */
+/* --- options ----------------------------------------------------------------------------- */
 
 static void print_options(const struct ctl_option *options)
 {
@@ -158,7 +158,7 @@ bool ctl_config(const struct ctl *ctl, struct config *cfg)
     return fine;
 }
 
-/* --- tables ------------------------------------------------------------------------------- */
+/* --- tables ------------------------------------------------------------------------------ */
 
 void ctl_table_row(struct ctl_table *t, const char *const *cells)
 {

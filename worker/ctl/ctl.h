@@ -24,7 +24,7 @@ struct ctl {
     const char *config_file; /* NULL = none */
 };
 
-/* --- verbs -------------------------------------------------------------------------------- */
+/* --- verbs ------------------------------------------------------------------------------- */
 /* argv[0] is the verb. Returns an exit code. */
 typedef int ctl_verb_fn(struct ctl *ctl, int argc, char **argv);
 ctl_verb_fn cmd_migrate;
@@ -32,7 +32,7 @@ ctl_verb_fn cmd_send;
 ctl_verb_fn cmd_status;
 ctl_verb_fn cmd_search;
 
-/* --- options ------------------------------------------------------------------------------ */
+/* --- options ----------------------------------------------------------------------------- */
 #define CTL_MAX_OPTIONS 24
 
 struct ctl_option {
@@ -76,7 +76,7 @@ bool ctl_duration(struct ctl_args *args, const char *option, int64_t *ms);
 int ctl_usage_error(const struct ctl_usage *usage, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* --- everything else ---------------------------------------------------------------------- */
+/* --- everything else --------------------------------------------------------------------- */
 /* Loads the settings; false after printing every fault. */
 bool ctl_config(const struct ctl *ctl, struct config *cfg);
 

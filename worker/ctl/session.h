@@ -1,5 +1,6 @@
-/* session: a verb's connection to an installation: one loop with PostgreSQL and Redis on it. A verb asks all
- * its questions at once (store_*, queue_* with session_answered's bookkeeping) and waits for the answers. */
+/* session: a verb's connection to an installation: one loop with PostgreSQL and Redis on it. A
+ * verb asks all its questions at once (store_*, queue_* with session_answered's bookkeeping) and
+ * waits for the answers. */
 #ifndef HL_WORKER_CTL_SESSION_H
 #define HL_WORKER_CTL_SESSION_H
 
