@@ -274,11 +274,36 @@ choose_port() {
     [ -z "${WEBHOOK_PORT-}" ] ||
         die "port $port, which WEBHOOK_PORT asks for, is taken$(who_listens "$port"): choose another"
     local taken=$port
+    next_free_port
+    say "Port $taken is taken$(who_listens "$taken"): using $port. WEBHOOK_PORT=N make $mode chooses another."
+}
+
+next_free_port() {
+    port=$((port + 1))
     while port_taken "$port"; do
         port=$((port + 1))
         [ "$port" -lt $((default_port + 200)) ] || die "no free port from $default_port on: set WEBHOOK_PORT"
     done
-    say "Port $taken is taken$(who_listens "$taken"): using $port. WEBHOOK_PORT=N make $mode chooses another."
+}
+
+# A port that nobody listens on may still be some client's own, or be taken a moment later: then the
+# producer says so and leaves, and another port is tried, unless this one was asked for.
+start_producer() {
+    local tries taken end=$((SECONDS + start_deadline))
+    for ((tries = 0; tries < 20; tries++)); do
+        start hookline-producer TERM "$programs/hookline-producer" --config "$state/env"
+        while alive "${pids[-1]}" && ! port_taken "$port" && [ $SECONDS -lt $end ]; do sleep 0.1; done
+        if alive "${pids[-1]}" || [ -n "${WEBHOOK_PORT-}" ] ||
+            ! grep -q 'start_failed.*cannot listen' "$state/log/hookline-producer.log"; then
+            break
+        fi
+        unset 'names[-1]' 'pids[-1]'
+        taken=$port
+        next_free_port
+        say "Port $taken is in use: using $port. WEBHOOK_PORT=N make $mode chooses another."
+        write_settings
+    done
+    await hookline-producer "listening on port $port" port_taken "$port"
 }
 
 secret() { # name: what the file says already, or a new one
@@ -480,8 +505,7 @@ page=$(grep -m 1 '^http' "$state/log/samplepage.log")
 
 say "Starting the producer and the worker"
 start hookline-worker TERM "$programs/hookline-worker" --config "$state/env"
-start hookline-producer TERM "$programs/hookline-producer" --config "$state/env"
-await hookline-producer "listening on port $port" port_taken "$port"
+start_producer
 
 send_sample
 wait_completed
