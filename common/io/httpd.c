@@ -665,7 +665,7 @@ static void conn_take(struct conn *c, size_t n)
         if (!req)
             conn_run(c);
         else
-            watch_conn(c); /* perhaps that is enough for now */
+            watch_conn(c); /* stops reading once enough is buffered behind the pending request */
         return;
     }
     size_t had = req->msg.len;

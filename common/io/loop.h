@@ -62,7 +62,7 @@ struct watch {
 };
 void watch_start(
     struct loop *l, struct watch *w, int fd, int what, void (*fn)(int, void *), void *ctx);
-void watch_set(struct watch *w, int what); /* 0 = listen to nothing for now */
+void watch_set(struct watch *w, int what); /* 0 = pause; the watch stays armed for later */
 void watch_stop(struct watch *w);          /* before the descriptor is closed; all zeros ok */
 
 /* A signal, embedded; runs from the loop, free to do anything. */

@@ -34,30 +34,6 @@ TestSuite(intake, .timeout = 150);
 #define ROUTE            "/api/webhook/changedetection"
 #define SENDERS_PATIENCE 2.0 /* seconds */
 
-/* --- memory that lives as long as the test ----------------------------------------------- */
-
-static void *keep(void *p)
-{
-    static struct kept {
-        struct kept *next;
-        void *p;
-    } * all;
-    struct kept *k = mem_new(struct kept);
-    *k = (struct kept){all, p};
-    all = k;
-    return p;
-}
-
-__attribute__((format(printf, 1, 2))) static char *text_of(const char *fmt, ...)
-{
-    struct buf b = {0};
-    va_list ap;
-    va_start(ap, fmt);
-    buf_vprintf(&b, fmt, ap);
-    va_end(ap);
-    return keep(buf_detach(&b));
-}
-
 /* --- a producer and its stores ----------------------------------------------------------- */
 
 struct world {
@@ -73,7 +49,7 @@ static const char *with_password(const char *url)
 {
     const char *at = strchr(url, '@');
     cr_assert(at, "%s", url);
-    return text_of("%.*s:" PASSWORD "%s", (int)(at - url), url, at);
+    return harness_text("%.*s:" PASSWORD "%s", (int)(at - url), url, at);
 }
 
 /* settings: "NAME=value", NULL-terminated; they win. */
@@ -84,9 +60,9 @@ static void start_producer(struct world *w, const char *const *settings)
     for (; settings && settings[n]; n++)
         env[n] = settings[n];
     const char *const more[] = {"WEBHOOK_PRODUCERS=1", ("WEBHOOK_SECRET=" SECRET),
-        text_of("WEBHOOK_DATABASE_URL=%s", with_password(w->database)),
-        text_of("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
-        text_of("WEBHOOK_SPOOL_DIR=%s", w->spool)};
+        harness_text("WEBHOOK_DATABASE_URL=%s", with_password(w->database)),
+        harness_text("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
+        harness_text("WEBHOOK_SPOOL_DIR=%s", w->spool)};
     for (size_t i = 0; i < sizeof(more) / sizeof(more[0]); i++) {
         size_t name = strcspn(more[i], "=") + 1;
         bool given = false;
@@ -96,7 +72,7 @@ static void start_producer(struct world *w, const char *const *settings)
             env[n++] = more[i];
     }
     env[n] = NULL;
-    const char *const argv[] = {text_of("%s/hookline-producer", harness_build()), NULL};
+    const char *const argv[] = {harness_text("%s/hookline-producer", harness_build()), NULL};
     w->producer = test_proc_start(argv, env, w->fd);
 }
 
@@ -109,13 +85,13 @@ static struct test_reply post_raw(
 static struct test_reply post(const struct world *w, const char *body)
 {
     const char *signature = test_sign(SECRET, body, strlen(body));
-    return post_raw(w, ROUTE, text_of("X-Signature: sha256=%s\r\n", signature), body);
+    return post_raw(w, ROUTE, harness_text("X-Signature: sha256=%s\r\n", signature), body);
 }
 
 static const char *event(const char *watch_id)
 {
-    return text_of("{\"watch_id\":\"%s\",\"watch_url\":\"https://example.com/%s\","
-                   "\"detected_at\":\"2026-01-02T03:04:05Z\"}",
+    return harness_text("{\"watch_id\":\"%s\",\"watch_url\":\"https://example.com/%s\","
+                        "\"detected_at\":\"2026-01-02T03:04:05Z\"}",
         watch_id, watch_id);
 }
 
@@ -134,7 +110,7 @@ static const char *member(const struct test_reply *r, const char *key)
                  : v               ? json_dumps(v, JSON_ENCODE_ANY)
                                    : mem_strdup("");
     json_decref(obj);
-    return keep(text);
+    return harness_hold(text);
 }
 
 static bool spool_empty(const struct world *w);
@@ -159,7 +135,7 @@ static struct world prepare(const char *database)
     static int serial;
     struct world w = {.database = database,
         .redis = test_redis_start(),
-        .spool = text_of("%s/spool%d", harness_dir(), ++serial)};
+        .spool = harness_text("%s/spool%d", harness_dir(), ++serial)};
     w.fd = harness_listen(&w.port);
     return w;
 }
@@ -385,12 +361,12 @@ Test(intake, an_accepted_event_is_a_row_a_job_and_a_receipt)
         "{\"watch_id\":\"w1\",\"watch_url\":\"https://example.com/?q=\\\"caf\\u00e9\\\"\","
         "\"detected_at\":\"2026-07-02T03:04:05.25+02:00\",\"watch_title\":\"T\","
         "\"diff_url\":\"http://cd/1\",\"snapshot\":\"a\\nb\"}";
-    const char *signature = text_of("sha256=%s", test_sign(SECRET, body, strlen(body)));
-    struct test_reply r = post_raw(&w, ROUTE, text_of("X-Signature: %s\r\n", signature), body);
+    const char *signature = harness_text("sha256=%s", test_sign(SECRET, body, strlen(body)));
+    struct test_reply r = post_raw(&w, ROUTE, harness_text("X-Signature: %s\r\n", signature), body);
     const char *id = accepted_with_row(&w, &r);
     cr_expect_str_eq(r.body,
-        text_of("{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":%s,\"url\":"
-                "\"https://example.com/?q=\\\"caf\xc3\xa9\\\"\"}",
+        harness_text("{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":%s,\"url\":"
+                     "\"https://example.com/?q=\\\"caf\xc3\xa9\\\"\"}",
             id, sql_text(w.database, "SELECT id FROM webhook.change_events")),
         "%s", r.body);
     cr_expect_str_eq(test_reply_header(&r, "Content-Type"), "application/json");
@@ -404,14 +380,14 @@ Test(intake, an_accepted_event_is_a_row_a_job_and_a_receipt)
         " url_key = sha256(convert_to(watch_url, 'UTF8'))) FROM webhook.change_events",
         body);
     cr_expect_str_eq(row,
-        text_of("w1|https://example.com/?q=\"caf\xc3\xa9\"|2026-07-02 01:04:05.25|a\nb|"
-                "http://cd/1|%s|queued|t|t|%s|0|0|0|t|t|t|t|t|t",
+        harness_text("w1|https://example.com/?q=\"caf\xc3\xa9\"|2026-07-02 01:04:05.25|a\nb|"
+                     "http://cd/1|%s|queued|t|t|%s|0|0|0|t|t|t|t|t|t",
             id, id),
         "%s", row);
     cr_expect_str_eq(
         sql_text(w.database, "SELECT metadata - 'webhook_received_at' FROM webhook.change_events"),
-        text_of("{\"diff_size\": 3, \"signature\": \"%s\", \"detected_at\": \"09:04:05 PM | "
-                "07/01/2026\", \"watch_title\": \"T\", \"raw_payload_version\": \"1.0\"}",
+        harness_text("{\"diff_size\": 3, \"signature\": \"%s\", \"detected_at\": \"09:04:05 PM | "
+                     "07/01/2026\", \"watch_title\": \"T\", \"raw_payload_version\": \"1.0\"}",
             signature),
         "%s", sql_text(w.database, "SELECT metadata FROM webhook.change_events"));
     cr_expect(like(
@@ -505,7 +481,7 @@ Test(intake, what_changedetection_io_sends_becomes_events)
             "SELECT watch_id || '|' || watch_url || '|' || diff_summary FROM webhook.change_events "
             "WHERE event_id = '%s'",
             id);
-        cr_expect_str_eq(row, text_of("7a1c|http://shop/|%s", table[i].diff), "%s", row);
+        cr_expect_str_eq(row, harness_text("7a1c|http://shop/|%s", table[i].diff), "%s", row);
     }
     stop(&w);
 }
@@ -516,7 +492,7 @@ static const char *padded(size_t len)
 {
     const char *start =
         "{\"watch_id\":\"w\",\"watch_url\":\"u\",\"detected_at\":\"2026-01-02\",\"pad\":\"";
-    char *body = keep(mem_alloc(len + 1));
+    char *body = harness_hold(mem_alloc(len + 1));
     memset(body, 'x', len);
     memcpy(body, start, strlen(start));
     memcpy(body + len - 2, "\"}", 3);
@@ -536,7 +512,7 @@ static const char *chunked(const char *body)
         buf_printf(&b, "%zx\r\n%.*s\r\n", n, (int)n, body + at);
     }
     buf_puts(&b, "0\r\n\r\n");
-    return keep(buf_detach(&b));
+    return harness_hold(buf_detach(&b));
 }
 
 static int status_of(const char *answer)
@@ -557,12 +533,12 @@ Test(intake, bodies_and_headers_have_limits)
     raw = chunked(padded(LIMIT + 1));
     cr_expect_eq(status_of(test_http_raw(w.port, raw, strlen(raw), 5000)), 413);
 
-    char *pad = keep(mem_zero(16 * 1024 + 1));
+    char *pad = harness_hold(mem_zero(16 * 1024 + 1));
     memset(pad, 'x', 15 * 1024);
-    r = post_raw(&w, ROUTE, text_of("X-Pad: %s\r\n", pad), BODY);
+    r = post_raw(&w, ROUTE, harness_text("X-Pad: %s\r\n", pad), BODY);
     cr_expect_eq(r.status, 401);
     memset(pad, 'x', 16 * 1024);
-    r = post_raw(&w, ROUTE, text_of("X-Pad: %s\r\n", pad), BODY);
+    r = post_raw(&w, ROUTE, harness_text("X-Pad: %s\r\n", pad), BODY);
     cr_expect_eq(r.status, 431);
     cr_expect_eq(rows(&w), 2);
     stop(&w);
@@ -596,13 +572,13 @@ static const char *receive(int fd, const char *until)
         in.len += (size_t)n;
         in.data[in.len] = '\0';
     }
-    return keep(buf_detach(&in));
+    return harness_hold(buf_detach(&in));
 }
 
 static const char *signed_head(const char *body, const char *more)
 {
-    return text_of("POST " ROUTE " HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\n"
-                   "Content-Length: %zu\r\n%s\r\n",
+    return harness_text("POST " ROUTE " HTTP/1.1\r\nHost: x\r\nX-Signature: %s\r\n"
+                        "Content-Length: %zu\r\n%s\r\n",
         test_sign(SECRET, body, strlen(body)), strlen(body), more);
 }
 
@@ -655,7 +631,7 @@ Test(intake, old_and_careful_clients_are_served)
     cr_expect_eq(status_of(receive(fd, "}")), 202);
     close(fd);
 
-    char *old = text_of("%s%s", signed_head(body, ""), body);
+    char *old = harness_text("%s%s", signed_head(body, ""), body);
     memcpy(strstr(old, "HTTP/1.1"), "HTTP/1.0", 8);
     fd = dial(w.port);
     send_text(fd, old);
@@ -767,7 +743,7 @@ static void events_without_database(struct world *w, void (*light)(struct test_p
 {
     const char *ids[3];
     for (int i = 0; i < 3; i++) {
-        const char *watch = text_of("dark-%d", i);
+        const char *watch = harness_text("dark-%d", i);
         struct test_reply r = post_event(w, watch);
         ids[i] = accepted_without_row(&r);
         cr_assert_eq(spool_look(w, watch), 1, "%s is in the spool", watch);
@@ -903,7 +879,7 @@ Test(intake, the_spool_is_enough_while_both_hang)
 /* A name server that swallows every question: look-ups take their full timeout. */
 Test(intake, the_spool_is_enough_while_names_are_not_resolved)
 {
-    const char *conf = text_of("%s/resolv.conf", harness_dir());
+    const char *conf = harness_text("%s/resolv.conf", harness_dir());
     FILE *f = fopen(conf, "we");
     fputs("nameserver 127.99.0.53\noptions timeout:30 attempts:1\n", f);
     fclose(f);
@@ -932,10 +908,10 @@ Test(intake, the_spool_is_enough_while_names_are_not_resolved)
 
 static const char *bulky_event(int i)
 {
-    char *pad = keep(mem_zero(8001));
+    char *pad = harness_hold(mem_zero(8001));
     memset(pad, 'x', 8000);
-    return text_of("{\"watch_id\":\"bulk-%d\",\"watch_url\":\"https://example.com/%s\","
-                   "\"diff_url\":\"http://cd/%s\",\"detected_at\":\"2026-01-02\"}",
+    return harness_text("{\"watch_id\":\"bulk-%d\",\"watch_url\":\"https://example.com/%s\","
+                        "\"diff_url\":\"http://cd/%s\",\"detected_at\":\"2026-01-02\"}",
         i, pad, pad);
 }
 
@@ -965,9 +941,9 @@ Test(intake, a_full_spool_says_so_and_recovers)
 /* n events while PostgreSQL is dead; returns their ids. */
 static const char **spool_events(struct world *w, int n)
 {
-    const char **ids = keep(mem_array((size_t)n, sizeof(*ids)));
+    const char **ids = harness_hold(mem_array((size_t)n, sizeof(*ids)));
     for (int i = 0; i < n; i++) {
-        struct test_reply r = post_event(w, text_of("s-%d", i));
+        struct test_reply r = post_event(w, harness_text("s-%d", i));
         ids[i] = accepted_without_row(&r);
     }
     return ids;
@@ -1033,8 +1009,8 @@ Test(intake, events_before_the_migration_are_rows_after_it)
     struct test_reply r;
     WAIT_FOR((r = test_http(w.port, "GET", "/", NULL, NULL, 0)).status == 200, 20000);
     const char **ids = spool_events(&w, 5);
-    const char *const argv[] = {text_of("%s/hooklinectl", harness_build()), "migrate", NULL};
-    const char *const env[] = {text_of("WEBHOOK_DATABASE_URL=%s", w.database), NULL};
+    const char *const argv[] = {harness_text("%s/hooklinectl", harness_build()), "migrate", NULL};
+    const char *const env[] = {harness_text("WEBHOOK_DATABASE_URL=%s", w.database), NULL};
     cr_assert_eq(test_proc_wait(test_proc_start(argv, env, -1), 60000), 0);
     expect_exactly(&w, ids, 5);
     r = post_event(&w, "after");
@@ -1103,7 +1079,7 @@ static int post_and_leave_open(const struct world *w, const char *watch_id)
 {
     const char *body = event(watch_id);
     int fd = dial(w->port);
-    send_text(fd, text_of("%s%s", signed_head(body, "Connection: close\r\n"), body));
+    send_text(fd, harness_text("%s%s", signed_head(body, "Connection: close\r\n"), body));
     return fd;
 }
 
@@ -1112,7 +1088,7 @@ static void expect_receipts(const struct world *w, int fds[], int n)
     for (int i = 0; i < n; i++) {
         const char *answer = receive(fds[i], NULL), *at = strstr(answer, "\"job_id\":\"");
         cr_assert_eq(status_of(answer), 202, "%d: %s", i, answer);
-        const char *id = text_of("%.36s", at + 10);
+        const char *id = harness_text("%.36s", at + 10);
         WAIT_FOR(rows_of(w, id) == 1, 30000);
         close(fds[i]);
     }
@@ -1158,7 +1134,7 @@ Test(intake, sigterm_loses_no_request_under_way)
     const char *body = event("half"), *head = signed_head(body, "");
     int half = dial(w.port), fds[9];
     send_text(half, head);
-    send_text(half, text_of("%.10s", body));
+    send_text(half, harness_text("%.10s", body));
     test_pg_pause(w.pg); /* T0 of the others hangs */
     for (int i = 0; i < 8; i++)
         fds[i] = post_and_leave_open(&w, "under-way");
@@ -1223,7 +1199,8 @@ Test(intake, no_secret_is_ever_logged)
         (const char *const[]){"--requirepass", "redis-password-never-to-be-seen", NULL});
     const char *address = strstr(test_redis_url(w.redis), "127");
     const char *const settings[] = {"WEBHOOK_INTAKE_TOKEN=" TOKEN, "WEBHOOK_LOG_LEVEL=debug",
-        text_of("WEBHOOK_REDIS_URL=redis://:redis-password-never-to-be-seen@%s", address), NULL};
+        harness_text("WEBHOOK_REDIS_URL=redis://:redis-password-never-to-be-seen@%s", address),
+        NULL};
     start_producer(&w, settings);
     wait_ready(&w);
     static const char *const headers[] = {"X-Webhook-Token: " TOKEN "\r\n",
@@ -1246,9 +1223,9 @@ Test(intake, no_secret_is_ever_logged)
     cr_assert_eq(test_proc_wait(w.producer, 30000), 0);
     expect_no_secret(w.producer);
 
-    w.database = text_of("%s-absent", w.database);
+    w.database = harness_text("%s-absent", w.database);
     const char *const refused[] = {
-        text_of("WEBHOOK_REDIS_URL=redis://:redis-password-but-wrong@%s", address), NULL};
+        harness_text("WEBHOOK_REDIS_URL=redis://:redis-password-but-wrong@%s", address), NULL};
     start_producer(&w, refused); /* both stores refuse, in their own words */
     WAIT_FOR(like(health(&w), HEALTH("degraded", UNHEALTHY, UNHEALTHY)), 20000);
     struct test_reply r = post_event(&w, "w");

@@ -512,6 +512,15 @@ Test(prefork, a_second_sigterm_hurries_the_children)
     cr_expect_eq(ended(), 0);
 }
 
+Test(prefork, a_log_reader_that_goes_away_does_not_take_the_supervisor_along)
+{
+    supervise_all(1, good, 0);
+    pid_of_start(0);
+    kill(supervisor, SIGPIPE);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+}
+
 /* A service manager sends SIGTERM to the whole group, and the supervisor passes its own on. */
 Test(prefork, a_sigterm_from_elsewhere_is_no_hurry)
 {

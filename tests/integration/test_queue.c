@@ -430,6 +430,26 @@ Test(queue, own_entries_come_again_until_they_are_acked)
     cr_expect_eq(read_some(&a, true, 10), 1);
 }
 
+Test(queue, own_entries_are_read_page_by_page)
+{
+    char after[QUEUE_ENTRY_MAX] = "0";
+    struct change_event *evs[5];
+    for (int i = 0; i < 5; i++)
+        publish(evs[i] = event());
+    cr_assert_eq(read_some(&a, false, 5), 5);
+    for (int seen = 0, page = 0; page < 4; page++) {
+        static const int sizes[] = {2, 2, 1, 0};
+        batch.calls = 0;
+        queue_read(a.queue, a.reader, after, 2, 0, note_entries, NULL);
+        RUN_UNTIL(batch.calls);
+        cr_assert_eq(batch.n, sizes[page], "page %d", page);
+        for (int i = 0; i < batch.n; i++, seen++) {
+            cr_expect(uuid_equal(&batch.ids[i], &evs[seen]->id));
+            snprintf(after, sizeof(after), "%s", batch.entries[i]);
+        }
+    }
+}
+
 Test(queue, an_own_entry_that_was_deleted_is_let_go_of)
 {
     struct change_event *ev = event();

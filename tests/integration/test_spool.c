@@ -28,30 +28,6 @@ TestSuite(spool, .timeout = 60);
 
 #define MIB (1 << 20)
 
-/* --- memory that lives as long as the test ----------------------------------------------- */
-
-static void *keep(void *p)
-{
-    static struct kept {
-        struct kept *next;
-        void *p;
-    } * all;
-    struct kept *k = mem_new(struct kept);
-    *k = (struct kept){all, p};
-    all = k;
-    return p;
-}
-
-__attribute__((format(printf, 1, 2))) static char *text_of(const char *fmt, ...)
-{
-    struct buf b = {0};
-    va_list ap;
-    va_start(ap, fmt);
-    buf_vprintf(&b, fmt, ap);
-    va_end(ap);
-    return keep(buf_detach(&b));
-}
-
 /* --- the disk ---------------------------------------------------------------------------- */
 
 static atomic_int syncs, sync_error, read_error;
@@ -88,7 +64,7 @@ struct rig {
 static const char *new_dir(void)
 {
     static int serial;
-    return text_of("%s/spool%d", harness_dir(), ++serial);
+    return harness_text("%s/spool%d", harness_dir(), ++serial);
 }
 
 static void open_rig(struct rig *r, const char *dir, int64_t max_bytes)
@@ -198,7 +174,7 @@ static const char *only_segment(const char *dir)
     cr_assert_eq(count_files(dir, ".seg"), 1);
     for (struct dirent *e; (e = readdir(d));)
         if (strstr(e->d_name, ".seg") && !strstr(e->d_name, ".cut"))
-            path = text_of("%s/%s", dir, e->d_name);
+            path = harness_text("%s/%s", dir, e->d_name);
     closedir(d);
     return path;
 }
@@ -399,7 +375,7 @@ Test(spool, the_file_is_magic_and_frames_and_private)
     struct rig r;
     struct stat st;
     size_t ends[4];
-    const char *dir = text_of("%s/deep/er", new_dir());
+    const char *dir = harness_text("%s/deep/er", new_dir());
     struct buf want = three_records(ends);
     open_rig(&r, dir, MIB);
     append(&r, "one");
@@ -467,7 +443,7 @@ static void adopt_damaged(const struct buf *b, size_t len, const size_t ends[4],
     static const char *const reads[] = {"", "one", "one second", "one second the third"};
     struct rig r;
     const char *dir = new_dir();
-    char *path = text_of("%s/dead-1-abc.seg", dir), *cut = text_of("%s.cut", path);
+    char *path = harness_text("%s/dead-1-abc.seg", dir), *cut = harness_text("%s.cut", path);
     open_rig(&r, dir, MIB);
     write_file(path, b->data, len);
     cr_assert_eq(spool_adopt(r.spool), len > ends[0], "length %zu", len);
@@ -516,10 +492,10 @@ Test(spool, what_is_no_segment_is_left_alone)
     static const char *const texts[] = {"something else", "", "HKSPOOL1", "HKSPOOL1"};
     open_rig(&r, dir, MIB);
     for (int i = 0; i < 4; i++)
-        write_file(text_of("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
+        write_file(harness_text("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
     cr_assert_eq(spool_adopt(r.spool), 0);
     for (int i = 0; i < 4; i++)
-        expect_file(text_of("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
+        expect_file(harness_text("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
     close_rig(&r);
 }
 
@@ -528,7 +504,7 @@ Test(spool, a_segment_that_cannot_be_read_now_is_left_for_later)
     struct rig r;
     size_t ends[4];
     struct buf b = three_records(ends);
-    const char *dir = new_dir(), *path = text_of("%s/dead-1-abc.seg", dir);
+    const char *dir = new_dir(), *path = harness_text("%s/dead-1-abc.seg", dir);
     open_rig(&r, dir, MIB);
     write_file(path, b.data, b.len);
     cr_assert_eq(spool_adopt(r.spool), 1);
@@ -547,7 +523,7 @@ Test(spool, what_is_skipped_is_left_to_others_and_does_not_hold_up_our_own)
     struct rig r;
     size_t ends[4];
     struct buf b = three_records(ends);
-    const char *dir = new_dir(), *path = text_of("%s/dead-1-abc.seg", dir);
+    const char *dir = new_dir(), *path = harness_text("%s/dead-1-abc.seg", dir);
     open_rig(&r, dir, MIB);
     append(&r, "ours");
     write_file(path, b.data, b.len);
@@ -567,7 +543,7 @@ Test(spool, zeros_at_the_end_are_no_records)
     struct rig r;
     size_t ends[4];
     struct buf b = three_records(ends);
-    const char *dir = new_dir(), *path = text_of("%s/dead-1-abc.seg", dir);
+    const char *dir = new_dir(), *path = harness_text("%s/dead-1-abc.seg", dir);
     memset(buf_reserve(&b, 64), 0, 64);
     b.len += 64;
     open_rig(&r, dir, MIB);
@@ -665,7 +641,7 @@ Test(spool, the_quota_is_over_all_segments_of_the_folder)
 
 Test(spool, a_full_disk_refuses_keeps_what_it_took_and_recovers)
 {
-    const char *dir = text_of("%s/small", harness_dir());
+    const char *dir = harness_text("%s/small", harness_dir());
     mkdir(dir, 0700);
     if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700") < 0)
@@ -709,15 +685,15 @@ static void expect_no_spool(const char *dir, const char *text)
 
 Test(spool, a_folder_that_cannot_be_used_is_told_by_name_fault_and_remedy)
 {
-    const char *file = text_of("%s/file", harness_dir());
+    const char *file = harness_text("%s/file", harness_dir());
     write_file(file, "", 0);
-    expect_no_spool(text_of("%s/spool", file),
-        text_of("spool folder %s/spool cannot be made: Not a directory", file));
-    const char *dir = text_of("%s/read-only", harness_dir());
+    expect_no_spool(harness_text("%s/spool", file),
+        harness_text("spool folder %s/spool cannot be made: Not a directory", file));
+    const char *dir = harness_text("%s/read-only", harness_dir());
     mkdir(dir, 0555);
     if (geteuid() == 0 && seteuid(65534) < 0) /* root is never refused */
         cr_skip_test("cannot act as another user");
-    expect_no_spool(dir, text_of("spool %s: cannot create a segment: Permission denied", dir));
+    expect_no_spool(dir, harness_text("spool %s: cannot create a segment: Permission denied", dir));
     if (getuid() == 0)
         cr_assert_eq(seteuid(0), 0);
 }

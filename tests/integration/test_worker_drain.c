@@ -88,6 +88,31 @@ Test(worker_drain, the_second_signal_hands_back_at_once)
     expect_handed_back(&r);
 }
 
+/* The row is lost and PostgreSQL takes no new one: the entry is all there is of the event. */
+Test(worker_drain, a_job_without_a_row_goes_back_when_its_row_cannot_be_written)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_post(&r, "/ok");
+    sql_exec(r.db, "DELETE FROM webhook.change_events;"
+                   "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+                   "$$BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END$$;"
+                   "CREATE TRIGGER refuse BEFORE INSERT ON webhook.change_events "
+                   "FOR EACH ROW EXECUTE FUNCTION refuse()");
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    WAIT_FOR(test_proc_logged(fleet, "\"step\":\"INSERT\""), SOON);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:q:change"), 1, "the event is not lost");
+
+    sql_exec(r.db, "DROP TRIGGER refuse ON webhook.change_events");
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 1, SOON);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 /* Events arrive at the very moment of the signal, again and again: what the last read brings is
  * neither started nor forgotten. */
 Test(worker_drain, what_arrives_with_the_signal_waits_for_the_next_fleet)

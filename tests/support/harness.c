@@ -71,6 +71,22 @@ const char *harness_keep(char *s)
     return s;
 }
 
+void *harness_hold(void *p)
+{
+    harness_keep(p);
+    return p;
+}
+
+char *harness_text(const char *fmt, ...)
+{
+    struct buf b = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&b, fmt, ap);
+    va_end(ap);
+    return harness_hold(buf_detach(&b));
+}
+
 char *harness_slurp(const char *path, size_t max)
 {
     struct buf b = {0};

@@ -21,6 +21,10 @@
 int64_t harness_now_ms(void);
 void harness_wait_step(int64_t end_ms, const char *what, const char *file, int line);
 
+/* --- memory that lives as long as the test --- */
+void *harness_hold(void *p); /* frees p at exit; returns p */
+char *harness_text(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
 /* --- folders and ports ------------------------------------------------------------------- */
 const char *harness_dir(
     void); /* this test's own temporary folder, made on first call, removed at exit */

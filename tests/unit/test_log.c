@@ -172,3 +172,24 @@ Test(log, a_closed_standard_error_is_no_trouble)
     dup2(keep, STDERR_FILENO);
     cr_expect(1);
 }
+
+Test(log, a_stuck_reader_loses_lines_and_is_told_how_many)
+{
+    char junk[4096];
+    log_open("prog", LOG_INFO, LOG_JSON);
+    capture();
+    memset(junk, 'x', sizeof(junk));
+    fcntl(fds[1], F_SETFL, O_NONBLOCK);
+    while (write(fds[1], junk, sizeof(junk)) > 0)
+        ;
+    fcntl(fds[1], F_SETFL, 0); /* from here on a write would block for ever */
+    log_info("one");
+    log_info("two");
+    while (read(fds[0], junk, sizeof(junk)) > 0)
+        ;
+    log_info("three");
+    const char *lines = captured();
+    cr_expect_null(strstr(lines, "\"one\""));
+    cr_expect_not_null(strstr(lines, "\"three\""));
+    cr_expect_not_null(strstr(lines, "\"log_lines_dropped\",\"lines\":2"), "%s", lines);
+}
