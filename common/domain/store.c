@@ -1,9 +1,10 @@
-/* store: see store.h. First the statements, each with its transaction and expected row count; then
- * the batching that T0, T1 and T3 share; then one function per statement. */
+/* store: see store.h; the statements are in store_sql.c. First the batching that T0, T1 and T3
+ * share, then one function per statement. */
 #include "domain/store.h"
 
 #include "base/mem.h"
 #include "base/pgarray.h"
+#include "domain/store_sql.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,281 +18,6 @@
 #define CONFLICT_RETRIES 5 /* deadlock, serialization, a row seen by neither snapshot */
 #define MAX_SINGLE       4
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
-
-/* ================================ the statements ========================================= */
-
-/* Columns of an event, as store_event reads them. */
-#define EVENT_COLUMNS(t)                                                                           \
-    t ".event_id, " t ".watch_id, " t ".watch_url, "                                               \
-      "(extract(epoch FROM " t ".detected_at) * 1000000)::bigint, " t ".diff_summary, " t          \
-      ".snapshot_url, coalesce(" t ".metadata, '{}'::jsonb)::text, encode(" t                      \
-      ".body_digest, 'hex')"
-
-/* Of a row c: whoever claimed it is dead or gone. */
-#define NO_LIVING_OWNER                                                                            \
-    "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = c.claimed_by AND w.dead_at IS NULL)"
-
-/* T0. One row per event asked for; id NULL: another transaction inserted it after our snapshot. */
-static const struct db_stmt stmt_accept = {"accept",
-    "WITH job AS ("
-    "  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[],"
-    "    $6::text[], $7::text[], $8::text[]) WITH ORDINALITY"
-    "  AS j (event_id, watch_id, watch_url, detected, diff, snapshot, metadata, digest, n)"
-    "), new AS ("
-    "  INSERT INTO webhook.change_events (event_id, watch_id, watch_url, url_key, detected_at,"
-    "    diff_summary, snapshot_url, rescrape_job_id, rescrape_status, metadata, body_digest,"
-    "    accept_seq)"
-    "  SELECT event_id, watch_id, watch_url, sha256(convert_to(watch_url, 'UTF8')),"
-    "    'epoch'::timestamptz + detected * interval '1 microsecond', diff, snapshot,"
-    "    event_id::text, 'queued', metadata::jsonb, decode(digest, 'hex'),"
-    "    nextval('webhook.scrape_clock')"
-    "  FROM job j ORDER BY j.event_id" /* the same order everywhere: two flushes cannot deadlock */
-    "  ON CONFLICT (event_id) DO NOTHING RETURNING id, event_id"
-    ") "
-    "SELECT j.n, coalesce(new.id, old.id), new.id IS NULL FROM job j"
-    "  LEFT JOIN new USING (event_id)"
-    "  LEFT JOIN webhook.change_events old ON old.event_id = j.event_id",
-    8};
-
-/* T1, first half: whoever claims events of one URL takes turns, so that the second half, which has
- * a later snapshot, sees the other's claim. One row. */
-static const struct db_stmt stmt_lock_urls = {"lock_urls",
-    "SELECT count(pg_advisory_xact_lock(key)) FROM ("
-    "  SELECT DISTINCT hashtextextended(url, 0) AS key FROM unnest($1::text[]) AS j (url)"
-    "  ORDER BY key) k",
-    1};
-
-/* T1, second half. One row per event asked for. */
-static const struct db_stmt stmt_claim = {"claim",
-    "WITH job AS ("
-    "  SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS j (event_id, n)"
-    "), seen AS ("
-    "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
-    "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
-    "    WHEN c.rescrape_status = 'queued' THEN 'free'"
-    "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
-    "    WHEN c.claimed_by = $2 THEN 'free'" /* our own unsure claim */
-    "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
-    "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
-    "  ORDER BY c.id FOR UPDATE OF c"
-    "), pick AS (" /* one event per URL, none while another of it is in progress */
-    "  SELECT DISTINCT ON (s.watch_url) s.id FROM seen s"
-    "  WHERE s.state = 'free'"
-    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"
-    "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
-    "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
-    "        AND o.rescrape_status = 'in_progress' AND o.id <> s.id)"
-    "  ORDER BY s.watch_url, s.id"
-    "), mine AS ("
-    "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
-    "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
-    "    starts = coalesce(c.starts, 0)"
-    "      + CASE WHEN c.claimed_by = $2 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $2, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
-    "    scrape_seq = nextval('webhook.scrape_clock')"
-    "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
-    "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
-    ") "
-    "SELECT j.n, CASE WHEN mine.id IS NOT NULL THEN 'ours' WHEN s.id IS NULL THEN 'missing'"
-    "    WHEN s.state = 'free' THEN 'busy' ELSE s.state END,"
-    "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
-    "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
-    "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id",
-    2};
-
-/* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
- * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try
- * that had not committed; the next snapshot tells. */
-#define T3_WON                                                                                     \
-    "CASE WHEN w.id IS NOT NULL THEN true"                                                         \
-    "  WHEN c.rescrape_status = 'in_progress' AND c.claim_epoch = f.epoch"                         \
-    "    AND c.claimed_by = $1 THEN NULL"                                                          \
-    "  ELSE "
-
-/* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the
- * claim is not ours any more nothing at all is written. */
-static const struct db_stmt stmt_complete = {"complete",
-    "WITH fin AS ("
-    "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
-    "    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]) WITH ORDINALITY"
-    "  AS f (event_id, epoch, metadata, canonical, url, title, description, language, body,"
-    "    searched, n)"
-    "), won AS ("
-    "  UPDATE webhook.change_events c SET rescrape_status = 'completed', indexed_at = now(),"
-    "    finished_at = now(), starts = 0,"
-    "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
-    "  FROM fin f WHERE c.event_id = f.event_id AND c.rescrape_status = 'in_progress'"
-    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1"
-    "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch"
-    "), doc AS (" /* two events of one page in one flush: the later scrape only */
-    "  INSERT INTO webhook.documents AS d (url_key, canonical_url, url, title, description,"
-    "    language, text, content_hash, search, event_id, claim_epoch, scrape_seq)"
-    "  SELECT DISTINCT ON (f.canonical) sha256(convert_to(f.canonical, 'UTF8')), f.canonical,"
-    "    f.url, f.title, f.description, f.language, f.body, sha256(convert_to(f.body, 'UTF8')),"
-    "    setweight(to_tsvector('simple', coalesce(f.title, '')), 'A')"
-    "      || setweight(to_tsvector('simple', coalesce(f.description, '')), 'B')"
-    "      || setweight(to_tsvector('simple', coalesce(f.searched, f.body)), 'C'),"
-    "    w.event_id, w.claim_epoch, w.scrape_seq"
-    "  FROM won w JOIN fin f USING (n) WHERE f.body IS NOT NULL"
-    "  ORDER BY f.canonical, w.scrape_seq DESC"
-    "  ON CONFLICT (url_key) DO UPDATE SET url = EXCLUDED.url, title = EXCLUDED.title,"
-    "    description = EXCLUDED.description, language = EXCLUDED.language, text = EXCLUDED.text,"
-    "    content_hash = EXCLUDED.content_hash, search = EXCLUDED.search,"
-    "    event_id = EXCLUDED.event_id, claim_epoch = EXCLUDED.claim_epoch,"
-    "    scrape_seq = EXCLUDED.scrape_seq, scraped_at = now(),"
-    "    changed_at = CASE WHEN d.content_hash = EXCLUDED.content_hash THEN d.changed_at"
-    "      ELSE now() END"
-    "  WHERE d.scrape_seq < EXCLUDED.scrape_seq" /* an older fetch never replaces a newer text */
-    "), older AS (" /* accepted before this scrape began: it has seen their change too */
-    "  SELECT q.id, w.event_id AS by FROM won w JOIN webhook.change_events q"
-    "    ON q.url_key = w.url_key AND q.watch_url = w.watch_url"
-    "  WHERE q.rescrape_status = 'queued' AND q.accept_seq < w.scrape_seq"
-    "  ORDER BY q.id FOR UPDATE OF q SKIP LOCKED" /* locked = being claimed: let it run */
-    "), superseded AS ("
-    "  UPDATE webhook.change_events c SET rescrape_status = 'superseded', finished_at = now(),"
-    "    next_attempt_at = NULL, metadata = coalesce(c.metadata, '{}'::jsonb)"
-    "      || jsonb_build_object('superseded_by', older.by)"
-    "  FROM older WHERE c.id = older.id AND c.rescrape_status = 'queued' RETURNING c.id"
-    ") "
-    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = 'completed'"
-    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false) END, c.id IS NULL,"
-    "  (SELECT count(*) FROM superseded)"
-    "  FROM fin f LEFT JOIN won w USING (n)"
-    "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id",
-    11};
-
-/* T3a, and giving work back. One row per event asked for. A repeat finds its own epoch with its own
- * status: whoever takes the row next raises the epoch. */
-static const struct db_stmt stmt_settle = {"settle",
-    "WITH fin AS ("
-    "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],"
-    "    $7::text[]) WITH ORDINALITY AS f (event_id, epoch, status, charge, delay_ms, metadata, n)"
-    "), won AS ("
-    "  UPDATE webhook.change_events c SET rescrape_status = f.status, starts = 0,"
-    "    attempts = coalesce(c.attempts, 0) + f.charge::integer,"
-    "    claimed_by = CASE WHEN f.status = 'queued' THEN NULL ELSE c.claimed_by END,"
-    "    finished_at = CASE WHEN f.status = 'queued' THEN NULL ELSE now() END,"
-    "    next_attempt_at = CASE WHEN f.delay_ms > 0"
-    "      THEN now() + f.delay_ms * interval '1 millisecond' END,"
-    "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
-    "  FROM fin f WHERE c.event_id = f.event_id AND c.rescrape_status = 'in_progress'"
-    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1"
-    "  RETURNING f.n, c.id"
-    ") "
-    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = f.status"
-    "    AND c.claim_epoch = f.epoch, false) END, c.id IS NULL"
-    "  FROM fin f LEFT JOIN won w USING (n)"
-    "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id",
-    7};
-
-/* Lease. No row expected. */
-static const struct db_stmt stmt_register = {"register",
-    "INSERT INTO webhook.workers (id, host, pid) VALUES ($1, $2, $3::integer)"
-    " ON CONFLICT (id) DO NOTHING",
-    3};
-
-/* Lease. No row: declared dead. Otherwise one row per row given back, or one of NULLs. A claim
- * younger than the lease may have been committed after `held` was written down: it is left alone.
- */
-static const struct db_stmt stmt_renew = {"renew",
-    "WITH beat AS ("
-    "  UPDATE webhook.workers SET beat = beat + 1, seen_at = now()"
-    "  WHERE id = $1 AND dead_at IS NULL RETURNING beat"
-    "), freed AS ("
-    "  UPDATE webhook.change_events c SET rescrape_status = 'queued', claimed_by = NULL,"
-    "    claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
-    "    starts = greatest(coalesce(c.starts, 0) - 1, 0)"
-    "  FROM beat WHERE c.claimed_by = $1 AND c.rescrape_status = 'in_progress'"
-    "    AND c.event_id <> ALL ($2::uuid[])"
-    "    AND c.claimed_at < clock_timestamp() - $3::bigint * interval '1 millisecond'"
-    "  RETURNING c.*"
-    ") "
-    "SELECT " EVENT_COLUMNS("f") " FROM beat LEFT JOIN freed f ON true",
-    3};
-
-static const struct db_stmt stmt_resign = {
-    "resign", "DELETE FROM webhook.workers WHERE id = $1", 1};
-
-/* Janitor. */
-static const struct db_stmt stmt_workers = {
-    "workers", "SELECT id, beat FROM webhook.workers WHERE dead_at IS NULL", 0};
-
-static const struct db_stmt stmt_declare_dead = {"declare_dead",
-    "UPDATE webhook.workers SET dead_at = now(), cause = $3"
-    " WHERE id = $1 AND dead_at IS NULL AND ($2::bigint < 0 OR beat = $2::bigint) RETURNING id",
-    3};
-
-static const struct db_stmt stmt_dead_workers = {"dead_workers",
-    "SELECT id FROM webhook.workers WHERE dead_at IS NOT NULL ORDER BY dead_at LIMIT 100", 0};
-
-static const struct db_stmt stmt_forget_worker = {"forget_worker",
-    "DELETE FROM webhook.workers w WHERE w.id = $1 AND w.dead_at IS NOT NULL AND NOT EXISTS ("
-    "  SELECT FROM webhook.change_events c"
-    "  WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress') RETURNING id",
-    1};
-
-/* Janitor. A zombie is judged by its owner's life and by the time its work began, never by the
- * sender's detected_at. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
-static const struct db_stmt stmt_reap = {"reap",
-    "WITH zombie AS ("
-    /* no join: the condition is looked at again with the row as it is once it is locked */
-    "  SELECT c.id, " NO_LIVING_OWNER " AS orphan FROM webhook.change_events c"
-    "  WHERE c.rescrape_status = 'in_progress' AND c.claimed_by IS NOT NULL"
-    /* a worker that registered after this statement's snapshot is not seen: its claim is younger */
-    "    AND (" NO_LIVING_OWNER " AND coalesce(c.claimed_at < now(), true)"
-    "      OR c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond')"
-    "  ORDER BY c.id LIMIT $3::integer FOR UPDATE OF c SKIP LOCKED"
-    "), reaped AS ("
-    "  UPDATE webhook.change_events c SET claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
-    "    claimed_by = NULL,"
-    "    rescrape_status = CASE WHEN coalesce(c.starts, 0) < $2::integer THEN 'queued'"
-    "      WHEN z.orphan THEN 'failed: worker died ' || c.starts || ' times'"
-    "      ELSE 'failed: job timeout after ' || ($1::bigint / 60000) || ' minutes' END,"
-    "    finished_at = CASE WHEN coalesce(c.starts, 0) < $2::integer THEN NULL ELSE now() END,"
-    "    metadata = coalesce(c.metadata, '{}'::jsonb)"
-    "      || jsonb_build_object('zombie_cleanup_at', now(), 'original_detected_at', c.detected_at)"
-    "  FROM zombie z WHERE c.id = z.id RETURNING c.*"
-    ") "
-    "SELECT " EVENT_COLUMNS("r") ", r.rescrape_status FROM reaped r ORDER BY r.id",
-    4};
-
-/* Janitor. Queued rows that may have no job in Redis; publishing them is idempotent. */
-static const struct db_stmt stmt_unpublished = {"unpublished",
-    "SELECT " EVENT_COLUMNS(
-        "c") ", c.id FROM webhook.change_events c"
-             " WHERE c.rescrape_status = 'queued' AND c.id > $1::bigint AND c.event_id IS NOT NULL"
-             "   AND c.created_at < now() - $2::bigint * interval '1 millisecond'"
-             "   AND (c.next_attempt_at IS NULL OR c.next_attempt_at < now())"
-             " ORDER BY c.id LIMIT $3::integer",
-    3};
-
-static const struct db_stmt stmt_schema_version = {
-    "schema_version", "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations", 0};
-
-static const struct db_stmt stmt_ping = {"ping", "SELECT 1", 0};
-
-/* For people. */
-static const struct db_stmt stmt_count_by_status = {"count_by_status",
-    "SELECT split_part(coalesce(rescrape_status, 'none'), ':', 1) AS status, count(*)"
-    " FROM webhook.change_events GROUP BY 1 ORDER BY 1",
-    0};
-
-static const struct db_stmt stmt_list_workers = {"list_workers",
-    "SELECT w.id, w.host, w.pid, CASE WHEN w.dead_at IS NULL THEN 'alive' ELSE 'dead' END,"
-    "  w.started_at, round(extract(epoch FROM now() - w.seen_at))::bigint,"
-    "  (SELECT count(*) FROM webhook.change_events c"
-    "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
-    " FROM webhook.workers w ORDER BY w.started_at, w.id",
-    0};
-
-static const struct db_stmt stmt_search = {"search",
-    "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
-    "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"
-    " MinWords=15, MaxFragments=1'),"
-    "  ts_rank(d.search, q), d.scraped_at"
-    " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
-    " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer",
-    2};
 
 /* ================================ batching =============================================== */
 
@@ -462,12 +188,12 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 
 /* clang-format off */
 static const struct op_spec specs[NOPS] = {
-    [OP_ACCEPT]   = {.nparams = 8, .stmt = &stmt_accept, .put = put_accept, .get = get_accept},
-    [OP_CLAIM]    = {.nparams = 2, .before = &stmt_lock_urls, .stmt = &stmt_claim,
+    [OP_ACCEPT]   = {.nparams = 8, .stmt = &stmt_accept.db, .put = put_accept, .get = get_accept},
+    [OP_CLAIM]    = {.nparams = 2, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
-    [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete,
+    [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete.db,
                      .put = put_complete, .get = get_complete},
-    [OP_SETTLE]   = {.nparams = 6, .owner_first = true, .stmt = &stmt_settle,
+    [OP_SETTLE]   = {.nparams = 6, .owner_first = true, .stmt = &stmt_settle.db,
                      .put = put_settle, .get = get_settle},
 };
 /* clang-format on */
@@ -644,6 +370,7 @@ void store_settle(struct store *s, struct store_settle *f)
 /* ================================ single statements ====================================== */
 
 struct single {
+    const struct store_stmt *stmt;
     store_cb *cb;
     void *ctx;
     char *values[MAX_SINGLE]; /* owned copies */
@@ -652,22 +379,29 @@ struct single {
 static void single_done(const struct db_result *res, void *ctx)
 {
     struct single *one = ctx;
-    one->cb(res->rc, res->pg, res->err, one->ctx);
+    struct hl_err err;
+    if (res->rc == HL_OK && one->stmt->rows == ROWS_ONE && PQntuples(res->pg) != 1)
+        one->cb(hl_fail(&err, HL_FATAL, "%s: %d rows came back where one was expected",
+                    one->stmt->db.name, PQntuples(res->pg)),
+            NULL, &err, one->ctx);
+    else
+        one->cb(res->rc, res->pg, res->err, one->ctx);
     for (int i = 0; i < MAX_SINGLE; i++)
         free(one->values[i]);
     free(one);
 }
 
 /* values: as many as the statement has parameters; copied. */
-static void run(struct store *s, const struct db_stmt *stmt, int64_t timeout_ms, store_cb *cb,
+static void run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
     void *ctx, const char *const *values)
 {
     struct single *one = mem_new(struct single);
+    one->stmt = stmt;
     one->cb = cb;
     one->ctx = ctx;
-    for (int i = 0; i < stmt->nparams; i++)
+    for (int i = 0; i < stmt->db.nparams; i++)
         one->values[i] = mem_strdup(values[i]);
-    struct db_call call = {stmt, (const char *const *)one->values};
+    struct db_call call = {&stmt->db, (const char *const *)one->values};
     dbpool_exec(s->pool, &call, 1, timeout_ms, single_done, one);
 }
 
@@ -730,11 +464,42 @@ void store_reap(
         (const char *[]){values[0].text, values[1].text, values[2].text, values[3].text});
 }
 
+void store_identify(struct store *s, int max, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_identify, 0, cb, ctx, (const char *[]){number(max).text});
+}
+
 void store_unpublished(
     struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx)
 {
     run(s, &stmt_unpublished, 0, cb, ctx,
         (const char *[]){number(after).text, number(grace_ms).text, number(limit).text});
+}
+
+void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_partitions, 0, cb, ctx, (const char *[]){number(days).text});
+}
+
+void store_prune_metrics(
+    struct store *s, enum store_metrics table, int64_t days, int max, store_cb *cb, void *ctx)
+{
+    run(s, table == METRICS_REQUESTS ? &stmt_prune_requests : &stmt_prune_operations, 0, cb, ctx,
+        (const char *[]){number(days).text, number(max).text});
+}
+
+void store_prune_events(
+    struct store *s, int64_t days, int64_t after, int page, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_prune_events, 0, cb, ctx,
+        (const char *[]){number(days).text, number(after).text, number(page).text});
+}
+
+void store_prune_documents(
+    struct store *s, int64_t days, const char *after, int page, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_prune_documents, 0, cb, ctx,
+        (const char *[]){number(days).text, after, number(page).text});
 }
 
 void store_schema_version(struct store *s, store_cb *cb, void *ctx)

@@ -119,10 +119,31 @@ struct store_limits {
 };
 void store_reap(
     struct store *s, const struct store_limits *limits, int max, store_cb *cb, void *ctx);
+/* Unfinished rows of the replaced service get event ids and what else ours have, at most max of
+ * them; afterwards they are reaped and published like any other. One row (id) for each. */
+void store_identify(struct store *s, int max, store_cb *cb, void *ctx);
 /* Queued and due events with id > after, accepted at least grace_ms ago, in order of id; columns
  * of an event, then id. */
 void store_unpublished(
     struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx);
+
+/* --- retention: each step deletes a bounded number of rows; repeat until nothing is left - */
+
+/* Days from today on get their partitions of the metrics tables, those older than days (0: none)
+ * lose theirs. made, dropped. Nothing to do where the tables were adopted without partitions. */
+void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx);
+/* Rows outside such partitions. Deleted. */
+enum store_metrics { METRICS_REQUESTS, METRICS_OPERATIONS };
+void store_prune_metrics(
+    struct store *s, enum store_metrics table, int64_t days, int max, store_cb *cb, void *ctx);
+/* Finished events, from after row id `after`: deleted, last id looked at ("" at the end), whether a
+ * younger one was met: then there is nothing to find behind it. */
+void store_prune_events(
+    struct store *s, int64_t days, int64_t after, int page, store_cb *cb, void *ctx);
+/* Documents, from after the key `after` (hex, "" first): deleted, last key looked at ("" at the
+ * end). */
+void store_prune_documents(
+    struct store *s, int64_t days, const char *after, int page, store_cb *cb, void *ctx);
 
 /* The newest applied migration in column 0 (0 = none); HL_FATAL with SQLSTATE 42P01 or 3F000: no
  * schema. */

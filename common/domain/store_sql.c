@@ -1,0 +1,348 @@
+/* store_sql: see store_sql.h. Rows are locked in the order of their ids wherever a statement locks
+ * several, so that two of them cannot deadlock; where that cannot be had they skip what is locked.
+ */
+#include "domain/store_sql.h"
+
+/* clang-format off */
+#define STMT(name, transaction, expected, params, text)                                            \
+    const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
+/* clang-format on */
+
+#define STORE_STMT_ADDRESS(name) &stmt_##name,
+const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) NULL};
+
+/* Columns of an event, as store_event reads them. */
+#define EVENT_COLUMNS(t)                                                                           \
+    t ".event_id, " t ".watch_id, " t ".watch_url, "                                               \
+      "(extract(epoch FROM " t ".detected_at) * 1000000)::bigint, " t ".diff_summary, " t          \
+      ".snapshot_url, coalesce(" t ".metadata, '{}'::jsonb)::text, encode(" t                      \
+      ".body_digest, 'hex')"
+
+/* Of a row c: whoever claimed it is dead or gone. */
+#define NO_LIVING_OWNER                                                                            \
+    "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = c.claimed_by AND w.dead_at IS NULL)"
+
+/* T0. One row per event asked for; id NULL: another transaction inserted it after our snapshot. */
+STMT(accept, "T0", ROWS_EACH, 8,
+    "WITH job AS ("
+    "  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[],"
+    "    $6::text[], $7::text[], $8::text[]) WITH ORDINALITY"
+    "  AS j (event_id, watch_id, watch_url, detected, diff, snapshot, metadata, digest, n)"
+    "), new AS ("
+    "  INSERT INTO webhook.change_events (event_id, watch_id, watch_url, url_key, detected_at,"
+    "    diff_summary, snapshot_url, rescrape_job_id, rescrape_status, metadata, body_digest,"
+    "    accept_seq)"
+    "  SELECT event_id, watch_id, watch_url, sha256(convert_to(watch_url, 'UTF8')),"
+    "    'epoch'::timestamptz + detected * interval '1 microsecond', diff, snapshot,"
+    "    event_id::text, 'queued', metadata::jsonb, decode(digest, 'hex'),"
+    "    nextval('webhook.scrape_clock')"
+    "  FROM job j ORDER BY j.event_id" /* the same order everywhere: two flushes cannot deadlock */
+    "  ON CONFLICT (event_id) DO NOTHING RETURNING id, event_id"
+    ") "
+    "SELECT j.n, coalesce(new.id, old.id), new.id IS NULL FROM job j"
+    "  LEFT JOIN new USING (event_id)"
+    "  LEFT JOIN webhook.change_events old ON old.event_id = j.event_id");
+
+/* T1, first half: whoever claims events of one URL takes turns, so that the second half, which has
+ * a later snapshot, sees the other's claim. One row. */
+STMT(lock_urls, "T1", ROWS_ONE, 1,
+    "SELECT count(pg_advisory_xact_lock(key)) FROM ("
+    "  SELECT DISTINCT hashtextextended(url, 0) AS key FROM unnest($1::text[]) AS j (url)"
+    "  ORDER BY key) k");
+
+/* T1, second half. One row per event asked for. */
+STMT(claim, "T1", ROWS_EACH, 2,
+    "WITH job AS ("
+    "  SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS j (event_id, n)"
+    "), seen AS ("
+    "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
+    "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
+    "    WHEN c.rescrape_status = 'queued' THEN 'free'"
+    "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
+    "    WHEN c.claimed_by = $2 THEN 'free'"    /* our own unsure claim */
+    "    WHEN c.claimed_by IS NULL THEN 'held'" /* by the replaced service, until it is reaped */
+    "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
+    "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
+    "  ORDER BY c.id FOR UPDATE OF c"
+    "), pick AS (" /* one event per URL, none while another of it is in progress */
+    "  SELECT DISTINCT ON (s.watch_url) s.id FROM seen s"
+    "  WHERE s.state = 'free'"
+    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"
+    "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
+    "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
+    "        AND o.rescrape_status = 'in_progress' AND o.id <> s.id)"
+    "  ORDER BY s.watch_url, s.id"
+    "), mine AS ("
+    "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
+    "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
+    "    starts = coalesce(c.starts, 0)"
+    "      + CASE WHEN c.claimed_by = $2 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
+    "    claimed_by = $2, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
+    "    scrape_seq = nextval('webhook.scrape_clock')"
+    "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
+    "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
+    ") "
+    "SELECT j.n, CASE WHEN mine.id IS NOT NULL THEN 'ours' WHEN s.id IS NULL THEN 'missing'"
+    "    WHEN s.state = 'free' THEN 'busy' ELSE s.state END,"
+    "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
+    "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
+    "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id");
+
+/* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
+ * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try
+ * that had not committed; the next snapshot tells. */
+#define OURS "c.rescrape_status = 'in_progress' AND c.claim_epoch = f.epoch AND c.claimed_by = $1"
+
+/* First step of both T3: the rows still ours, locked. */
+#define LOCK_CLAIMS                                                                                \
+    "held AS ("                                                                                    \
+    "  SELECT c.id, f.n FROM fin f JOIN webhook.change_events c ON c.event_id = f.event_id"        \
+    "  WHERE " OURS " ORDER BY c.id FOR UPDATE OF c)"
+
+#define T3_WON                                                                                     \
+    "CASE WHEN w.id IS NOT NULL THEN true WHEN " OURS " THEN NULL"                                 \
+    "  ELSE "
+
+/* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the
+ * claim is not ours any more nothing at all is written. */
+STMT(complete, "T3b", ROWS_EACH, 11,
+    "WITH fin AS ("
+    "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
+    "    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]) WITH ORDINALITY"
+    "  AS f (event_id, epoch, metadata, canonical, url, title, description, language, body,"
+    "    searched, n)"
+    "), " LOCK_CLAIMS ", won AS ("
+    "  UPDATE webhook.change_events c SET rescrape_status = 'completed', indexed_at = now(),"
+    "    finished_at = now(), starts = 0,"
+    "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
+    "  FROM held h JOIN fin f USING (n) WHERE c.id = h.id AND " OURS
+    "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch"
+    "), doc AS (" /* two events of one page in one flush: the later scrape only */
+    "  INSERT INTO webhook.documents AS d (url_key, canonical_url, url, title, description,"
+    "    language, text, content_hash, search, event_id, claim_epoch, scrape_seq)"
+    "  SELECT DISTINCT ON (f.canonical) sha256(convert_to(f.canonical, 'UTF8')), f.canonical,"
+    "    f.url, f.title, f.description, f.language, f.body, sha256(convert_to(f.body, 'UTF8')),"
+    "    setweight(to_tsvector('simple', coalesce(f.title, '')), 'A')"
+    "      || setweight(to_tsvector('simple', coalesce(f.description, '')), 'B')"
+    "      || setweight(to_tsvector('simple', coalesce(f.searched, f.body)), 'C'),"
+    "    w.event_id, w.claim_epoch, w.scrape_seq"
+    "  FROM won w JOIN fin f USING (n) WHERE f.body IS NOT NULL"
+    "  ORDER BY f.canonical, w.scrape_seq DESC"
+    "  ON CONFLICT (url_key) DO UPDATE SET url = EXCLUDED.url, title = EXCLUDED.title,"
+    "    description = EXCLUDED.description, language = EXCLUDED.language, text = EXCLUDED.text,"
+    "    content_hash = EXCLUDED.content_hash, search = EXCLUDED.search,"
+    "    event_id = EXCLUDED.event_id, claim_epoch = EXCLUDED.claim_epoch,"
+    "    scrape_seq = EXCLUDED.scrape_seq, scraped_at = now(),"
+    "    changed_at = CASE WHEN d.content_hash = EXCLUDED.content_hash THEN d.changed_at"
+    "      ELSE now() END"
+    "  WHERE d.scrape_seq < EXCLUDED.scrape_seq" /* an older fetch never replaces a newer text */
+    "), older AS (" /* accepted before this scrape began: it has seen their change too */
+    "  SELECT q.id, w.event_id AS by FROM won w JOIN webhook.change_events q"
+    "    ON q.url_key = w.url_key AND q.watch_url = w.watch_url"
+    "  WHERE q.rescrape_status = 'queued' AND q.accept_seq < w.scrape_seq"
+    "  ORDER BY q.id FOR UPDATE OF q SKIP LOCKED" /* locked = being claimed: let it run */
+    "), superseded AS ("
+    "  UPDATE webhook.change_events c SET rescrape_status = 'superseded', finished_at = now(),"
+    "    next_attempt_at = NULL, metadata = coalesce(c.metadata, '{}'::jsonb)"
+    "      || jsonb_build_object('superseded_by', older.by)"
+    "  FROM older WHERE c.id = older.id AND c.rescrape_status = 'queued' RETURNING c.id"
+    ") "
+    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = 'completed'"
+    "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false) END, c.id IS NULL,"
+    "  (SELECT count(*) FROM superseded)"
+    "  FROM fin f LEFT JOIN won w USING (n)"
+    "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id");
+
+/* T3a, and giving work back. One row per event asked for. A repeat finds its own epoch with its own
+ * status: whoever takes the row next raises the epoch. */
+STMT(settle, "T3a", ROWS_EACH, 7,
+    "WITH fin AS ("
+    "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[],"
+    "    $7::text[]) WITH ORDINALITY AS f (event_id, epoch, status, charge, delay_ms, metadata, n)"
+    "), " LOCK_CLAIMS ", won AS ("
+    "  UPDATE webhook.change_events c SET rescrape_status = f.status, starts = 0,"
+    "    attempts = coalesce(c.attempts, 0) + f.charge::integer,"
+    "    claimed_by = CASE WHEN f.status = 'queued' THEN NULL ELSE c.claimed_by END,"
+    "    finished_at = CASE WHEN f.status = 'queued' THEN NULL ELSE now() END,"
+    "    next_attempt_at = CASE WHEN f.delay_ms > 0"
+    "      THEN now() + f.delay_ms * interval '1 millisecond' END,"
+    "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
+    "  FROM held h JOIN fin f USING (n) WHERE c.id = h.id AND " OURS "  RETURNING f.n, c.id"
+    ") "
+    "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = f.status"
+    "    AND c.claim_epoch = f.epoch, false) END, c.id IS NULL"
+    "  FROM fin f LEFT JOIN won w USING (n)"
+    "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id");
+
+/* Lease. No row expected. */
+STMT(register, "lease", ROWS_NONE, 3,
+    "INSERT INTO webhook.workers (id, host, pid) VALUES ($1, $2, $3::integer)"
+    " ON CONFLICT (id) DO NOTHING");
+
+/* Lease. No row: declared dead. Otherwise one row per row given back, or one of NULLs. A claim
+ * younger than the lease may have been committed after `held` was written down: it is left alone.
+ */
+STMT(renew, "lease", ROWS_ANY, 3,
+    "WITH beat AS ("
+    "  UPDATE webhook.workers SET beat = beat + 1, seen_at = now()"
+    "  WHERE id = $1 AND dead_at IS NULL RETURNING beat"
+    "), stray AS ("
+    "  SELECT c.id FROM webhook.change_events c"
+    "  WHERE c.claimed_by = $1 AND c.rescrape_status = 'in_progress'"
+    "    AND c.event_id <> ALL ($2::uuid[])"
+    "    AND c.claimed_at < clock_timestamp() - $3::bigint * interval '1 millisecond'"
+    "  ORDER BY c.id FOR UPDATE OF c"
+    "), freed AS ("
+    "  UPDATE webhook.change_events c SET rescrape_status = 'queued', claimed_by = NULL,"
+    "    claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
+    "    starts = greatest(coalesce(c.starts, 0) - 1, 0)"
+    "  FROM beat, stray WHERE c.id = stray.id AND c.claimed_by = $1"
+    "    AND c.rescrape_status = 'in_progress'"
+    "  RETURNING c.*"
+    ") "
+    "SELECT " EVENT_COLUMNS("f") " FROM beat LEFT JOIN freed f ON true");
+
+STMT(resign, "lease", ROWS_NONE, 1, "DELETE FROM webhook.workers WHERE id = $1");
+
+/* Janitor. */
+STMT(workers, "janitor", ROWS_ANY, 0, "SELECT id, beat FROM webhook.workers WHERE dead_at IS NULL");
+
+STMT(declare_dead, "janitor", ROWS_ANY, 3,
+    "UPDATE webhook.workers SET dead_at = now(), cause = $3"
+    " WHERE id = $1 AND dead_at IS NULL AND ($2::bigint < 0 OR beat = $2::bigint) RETURNING id");
+
+STMT(dead_workers, "janitor", ROWS_ANY, 0,
+    "SELECT id FROM webhook.workers WHERE dead_at IS NOT NULL ORDER BY dead_at LIMIT 100");
+
+STMT(forget_worker, "janitor", ROWS_ANY, 1,
+    "DELETE FROM webhook.workers w WHERE w.id = $1 AND w.dead_at IS NOT NULL AND NOT EXISTS ("
+    "  SELECT FROM webhook.change_events c"
+    "  WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress') RETURNING id");
+
+/* Janitor. A zombie is judged by its owner's life and by the time its work began, never by the
+ * sender's detected_at. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
+STMT(reap, "janitor", ROWS_ANY, 4,
+    "WITH zombie AS ("
+    /* no join: the condition is looked at again with the row as it is once it is locked */
+    "  SELECT c.id, c.claimed_by IS NOT NULL AND " NO_LIVING_OWNER " AS orphan"
+    "  FROM webhook.change_events c"
+    "  WHERE c.rescrape_status = 'in_progress' AND c.event_id IS NOT NULL"
+    /* a worker that registered after this statement's snapshot is not seen: its claim is younger */
+    "    AND (c.claimed_by IS NOT NULL AND " NO_LIVING_OWNER
+    "        AND coalesce(c.claimed_at < now(), true)"
+    "      OR c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond')"
+    "  ORDER BY c.id LIMIT $3::integer FOR UPDATE OF c SKIP LOCKED"
+    "), reaped AS ("
+    "  UPDATE webhook.change_events c SET claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
+    "    claimed_by = NULL,"
+    "    rescrape_status = CASE WHEN coalesce(c.starts, 0) < $2::integer THEN 'queued'"
+    "      WHEN z.orphan THEN 'failed: worker died ' || c.starts || ' times'"
+    "      ELSE 'failed: job timeout after ' || ($1::bigint / 60000) || ' minutes' END,"
+    "    finished_at = CASE WHEN coalesce(c.starts, 0) < $2::integer THEN NULL ELSE now() END,"
+    "    metadata = coalesce(c.metadata, '{}'::jsonb)"
+    "      || jsonb_build_object('zombie_cleanup_at', now(), 'original_detected_at', c.detected_at)"
+    "  FROM zombie z WHERE c.id = z.id RETURNING c.*"
+    ") "
+    "SELECT " EVENT_COLUMNS("r") ", r.rescrape_status FROM reaped r ORDER BY r.id");
+
+/* Janitor. Rows of the replaced service that are not finished get what ours have: an event id,
+ * always the same one for a row; a place in the order of scrapes; and, in progress, the time they
+ * were first seen, from which the job limit counts. Ids of the rows done. */
+STMT(identify, "janitor", ROWS_ANY, 1,
+    "WITH legacy AS ("
+    "  SELECT c.id, substring(sha256(convert_to('webhook.change_events/' || c.id, 'UTF8'))"
+    "    FROM 1 FOR 16) AS hash FROM webhook.change_events c"
+    "  WHERE c.event_id IS NULL AND c.rescrape_status IN ('queued', 'in_progress')"
+    "  ORDER BY c.id LIMIT $1::integer FOR UPDATE OF c SKIP LOCKED"
+    ") "
+    "UPDATE webhook.change_events c SET"
+    "  event_id = encode(set_byte(set_byte(hash, 6, get_byte(hash, 6) & 15 | 128)," /* RFC 9562 */
+    "    8, get_byte(hash, 8) & 63 | 128), 'hex')::uuid,"                           /* version 8 */
+    "  url_key = sha256(convert_to(c.watch_url, 'UTF8')),"
+    "  accept_seq = coalesce(c.accept_seq, nextval('webhook.scrape_clock')),"
+    "  claimed_at = CASE WHEN c.rescrape_status = 'in_progress' THEN clock_timestamp() END"
+    " FROM legacy WHERE c.id = legacy.id RETURNING c.id");
+
+/* Janitor. Queued rows that may have no job in Redis; publishing them is idempotent. */
+STMT(unpublished, "janitor", ROWS_ANY, 3,
+    "SELECT " EVENT_COLUMNS(
+        "c") ", c.id FROM webhook.change_events c"
+             " WHERE c.rescrape_status = 'queued' AND c.id > $1::bigint AND c.event_id IS NOT NULL"
+             "   AND c.created_at < now() - $2::bigint * interval '1 millisecond'"
+             "   AND (c.next_attempt_at IS NULL OR c.next_attempt_at < now())"
+             " ORDER BY c.id LIMIT $3::integer");
+
+/* Retention. Partitions of the metrics tables made ahead and dropped after $1 days (0: none): see
+ * the function. How many of each; 0 and 0 while another janitor is at it. */
+STMT(partitions, "retention", ROWS_ONE, 1,
+    "SELECT made, dropped FROM webhook.metrics_partitions($1::integer)");
+
+/* Retention. At most $2 rows older than $1 days of a metrics table: all of them where it was
+ * adopted and has no partitions, otherwise those of the default partition. How many. */
+#define PRUNE_METRICS(table)                                                                       \
+    "WITH old AS ("                                                                                \
+    "  SELECT id, \"timestamp\" FROM webhook." table                                               \
+    "  WHERE \"timestamp\" < now() - $1::integer * interval '1 day'"                               \
+    "  ORDER BY \"timestamp\" LIMIT $2::integer FOR UPDATE SKIP LOCKED"                            \
+    "), gone AS ("                                                                                 \
+    "  DELETE FROM webhook." table " m USING old"                                                  \
+    "  WHERE m.id = old.id AND m.\"timestamp\" = old.\"timestamp\""                                \
+    "    AND m.\"timestamp\" < now() - $1::integer * interval '1 day' RETURNING 1"                 \
+    ") SELECT count(*) FROM gone"
+STMT(prune_requests, "retention", ROWS_ONE, 2, PRUNE_METRICS("request_metrics"));
+STMT(prune_operations, "retention", ROWS_ONE, 2, PRUNE_METRICS("operation_metrics"));
+
+/* Retention. Walks the events in the order of their ids, which is about that of their age, $3 rows
+ * a step from after id $2: deletes the finished ones among them that are older than $1 days. How
+ * many; the last id looked at (NULL: there was none); whether a younger row was met. */
+STMT(prune_events, "retention", ROWS_ONE, 3,
+    "WITH page AS ("
+    "  SELECT id, created_at < now() - $1::integer * interval '1 day' AS old"
+    "  FROM webhook.change_events WHERE id > $2::bigint ORDER BY id LIMIT $3::integer"
+    "), finished AS ("
+    "  SELECT c.id FROM page JOIN webhook.change_events c USING (id)"
+    "  WHERE page.old AND c.rescrape_status NOT IN ('queued', 'in_progress')"
+    "    AND coalesce(c.finished_at, c.created_at) < now() - $1::integer * interval '1 day'"
+    "  ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"
+    "), gone AS ("
+    "  DELETE FROM webhook.change_events c USING finished WHERE c.id = finished.id RETURNING 1"
+    ") "
+    "SELECT (SELECT count(*) FROM gone), max(id), coalesce(bool_or(NOT old), false) FROM page");
+
+/* Retention. The same for documents not scraped for $1 days, in the order of their keys, $3 rows a
+ * step from after key $2 (hex). How many; the last key looked at (NULL: there was none). */
+STMT(prune_documents, "retention", ROWS_ONE, 3,
+    "WITH page AS ("
+    "  SELECT url_key, scraped_at < now() - $1::integer * interval '1 day' AS old"
+    "  FROM webhook.documents WHERE url_key > decode($2, 'hex') ORDER BY url_key LIMIT $3::integer"
+    "), gone AS ("
+    "  DELETE FROM webhook.documents d USING page WHERE page.old AND d.url_key = page.url_key"
+    "    AND d.scraped_at < now() - $1::integer * interval '1 day' RETURNING 1"
+    ") "
+    "SELECT (SELECT count(*) FROM gone),"
+    "  (SELECT encode(url_key, 'hex') FROM page ORDER BY url_key DESC LIMIT 1)");
+
+STMT(schema_version, "start", ROWS_ONE, 0,
+    "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations");
+
+STMT(ping, "health", ROWS_ONE, 0, "SELECT 1");
+
+/* For people. */
+STMT(count_by_status, "reader", ROWS_ANY, 0,
+    "SELECT split_part(coalesce(rescrape_status, 'none'), ':', 1) AS status, count(*)"
+    " FROM webhook.change_events GROUP BY 1 ORDER BY 1");
+
+STMT(list_workers, "reader", ROWS_ANY, 0,
+    "SELECT w.id, w.host, w.pid, CASE WHEN w.dead_at IS NULL THEN 'alive' ELSE 'dead' END,"
+    "  w.started_at, round(extract(epoch FROM now() - w.seen_at))::bigint,"
+    "  (SELECT count(*) FROM webhook.change_events c"
+    "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
+    " FROM webhook.workers w ORDER BY w.started_at, w.id");
+
+STMT(search, "reader", ROWS_ANY, 2,
+    "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
+    "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"
+    " MinWords=15, MaxFragments=1'),"
+    "  ts_rank(d.search, q), d.scraped_at"
+    " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
+    " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");

@@ -1,0 +1,38 @@
+/* store_sql: the statements of store.c, as data: what each is, which transaction of ARCHITECTURE.md
+ * it belongs to, how many rows it answers. For store.c, and for the test that asks PostgreSQL how
+ * it would run each of them. */
+#ifndef HL_DOMAIN_STORE_SQL_H
+#define HL_DOMAIN_STORE_SQL_H
+
+#include "io/db.h"
+
+enum store_rows {
+    ROWS_NONE, /* nothing to read */
+    ROWS_ONE,  /* exactly one */
+    ROWS_EACH, /* one for each request of the flush */
+    ROWS_ANY,  /* what there is, none included */
+};
+
+struct store_stmt {
+    struct db_stmt db;
+    const char *tx; /* T0, T1, T3a, T3b; or who runs it, as a transaction of its own */
+    enum store_rows rows;
+};
+
+/* Ends with NULL. */
+extern const struct store_stmt *const store_stmts[];
+
+/* clang-format off */
+#define STORE_STMTS(X)                                                                             \
+    X(accept) X(lock_urls) X(claim) X(complete) X(settle)                                          \
+    X(register) X(renew) X(resign)                                                                 \
+    X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
+    X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
+    X(schema_version) X(ping)                                                                      \
+    X(count_by_status) X(list_workers) X(search)
+/* clang-format on */
+
+#define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;
+STORE_STMTS(STORE_STMT_DECLARE)
+
+#endif
