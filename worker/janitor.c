@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "domain/connect.h"
+#include "worker/retention.h"
 #include "worker/watchlist.h"
 #include "worker/wires.h"
 
@@ -34,6 +35,7 @@ struct janitor {
     struct obituaries *dead; /* workers our supervisor saw die */
     struct wires wires;
     struct watchlist *watchlist;
+    struct retention *retention;
     struct schema_wait schema;
     struct sigwatch term;
     struct watch deaths;
@@ -285,6 +287,24 @@ static void forget_dead(struct janitor *j)
     store_dead_workers(j->wires.store, dead_read, j);
 }
 
+/* --- step: rows of the replaced service -------------------------------------------------- */
+
+static void identified(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    if (!database_failed(j, rc, err) && PQntuples(rows)) {
+        log_info("events_adopted", LOG_I("events", PQntuples(rows)));
+        j->again |= PQntuples(rows) == PAGE;
+    }
+    next_step(j);
+}
+
+/* They go the way of all others from the next steps on. */
+static void identify(struct janitor *j)
+{
+    store_identify(j->wires.store, PAGE, identified, j);
+}
+
 /* --- step: queued rows without a job ----------------------------------------------------- */
 
 static void unpublished_read(
@@ -324,6 +344,7 @@ static void (*const steps[])(struct janitor *) = {
     reap,
     take_over_next,
     forget_dead,
+    identify,
     reconcile,
 };
 enum { NSTEPS = sizeof(steps) / sizeof(*steps) };
@@ -415,6 +436,7 @@ static void on_term(void *ctx)
     if (j->stopping)
         return;
     j->stopping = true;
+    retention_stop(j->retention);
     timer_start(&j->last_words, LAST_WORDS_MS);
     if (!j->sweeping)
         last_steps(j);
@@ -433,11 +455,13 @@ static void schema_ready(void *ctx)
     struct janitor *j = ctx;
     timer_start(&j->sweep, 0);
     timer_start(&j->promote, 0);
+    retention_start(j->retention);
     watch_start(j->wires.loop, &j->deaths, obituaries_fd(j->dead), WATCH_READ, somebody_died, j);
 }
 
 static void tear_down(struct janitor *j)
 {
+    retention_stop(j->retention);
     watch_stop(&j->deaths);
     sigwatch_stop(&j->term);
     timer_stop(&j->heartbeat);
@@ -447,7 +471,8 @@ static void tear_down(struct janitor *j)
     schema_wait_stop(&j->schema);
     forget_consumers(j);
     watchlist_free(j->watchlist);
-    wires_close(&j->wires);
+    wires_close(&j->wires); /* answers what is under way */
+    retention_free(j->retention);
 }
 
 int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obituaries *dead)
@@ -465,6 +490,7 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     /* Sweeps are at most a quarter of a lease apart: twice that is an outage, and after one as
      * short as that a worker still has time to renew. */
     j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
+    j.retention = retention_new(j.wires.loop, j.cfg, j.wires.store);
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
     timer_init(j.wires.loop, &j.last_words, leave, &j);

@@ -34,6 +34,7 @@ struct config {
     bool test_mode;
     int64_t producers; /* processes; 0 = one per core */
     int64_t workers;
+    int64_t retention_days, event_retention_days, document_retention_days; /* 0 = for ever */
     int64_t concurrency;
     int64_t ack;     /* enum cfg_ack */
     int64_t scraper; /* enum cfg_scraper */

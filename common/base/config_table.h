@@ -119,6 +119,14 @@ ROW(retry_base_ms, time, "WEBHOOK_RETRY_BASE", "5s", MS_SECOND, MS_HOUR, W,     
 ROW(retry_max_ms, time, "WEBHOOK_RETRY_MAX", "15m", MS_SECOND, 24 * MS_HOUR, W,                \
     "Longest pause between retries.")                                                              \
                                                                                                    \
+GROUP("Retention")                                                                                 \
+ROW(retention_days, number, "WEBHOOK_RETENTION_DAYS", "90", 0, 36500, W,                           \
+    "Days that metrics are kept; 0 = for ever.")                                                   \
+ROW(event_retention_days, number, "WEBHOOK_EVENT_RETENTION_DAYS", "0", 0, 36500, W,                \
+    "Days that finished change events are kept; 0 = for ever.")                                    \
+ROW(document_retention_days, number, "WEBHOOK_DOCUMENT_RETENTION_DAYS", "0", 0, 36500, W,          \
+    "Days that a document is kept after its page was last fetched; 0 = for ever.")                 \
+                                                                                                   \
 GROUP("Processes")                                                                                 \
 ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, W,             \
     "A worker process silent for this long is dead.")                                              \

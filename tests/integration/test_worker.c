@@ -65,6 +65,39 @@ Test(worker, hooklinectl_finds_the_page_and_shows_the_fleet)
     cr_expect(strstr(out, "\"state\":\"alive\""), "%s", out);
 }
 
+Test(worker, a_queued_row_of_the_replaced_service_is_done_too)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db, "INSERT INTO webhook.change_events (watch_id, watch_url, detected_at, metadata,"
+                   " rescrape_status, rescrape_job_id, created_at) VALUES ('w', '" RIG_SITE
+                   "/ok/legacy', now(), '{\"watch_title\": \"Old\"}', 'queued', 'a-job-of-rq',"
+                   " now() - interval '1 day')");
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed' AND metadata->>'watch_title' = 'Old'"
+                          " AND rescrape_job_id = event_id::text") == 1,
+        SOON);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
+Test(worker, what_is_older_than_its_days_goes_when_that_is_wanted)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db,
+        "INSERT INTO webhook.change_events (watch_id, watch_url, rescrape_status, created_at)"
+        " SELECT 'old', 'u', 'completed', now() - interval '10 days' FROM generate_series(1, 2500);"
+        "INSERT INTO webhook.change_events (watch_id, watch_url, rescrape_status, created_at)"
+        " VALUES ('young', 'u', 'completed', now());"
+        "INSERT INTO webhook.documents (url_key, canonical_url, url, text, content_hash, search,"
+        " scrape_seq, scraped_at) VALUES ('k', 'u', 'u', 't', '', '', 1, now() - interval '10 "
+        "days')");
+    rig_fleet(&r, 1, RIG_ENV("WEBHOOK_EVENT_RETENTION_DAYS=7"));
+    WAIT_FOR(rig_rows(&r, "watch_id = 'old'") == 0, SOON);
+    cr_expect_eq(rig_rows(&r, "watch_id = 'young'"), 1);
+    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.documents"), 1, "off by default");
+}
+
 Test(worker, a_second_event_of_the_page_replaces_its_document)
 {
     struct rig r;

@@ -1,0 +1,202 @@
+/* retention: see retention.h. A pass is a row of tasks, a task a row of steps: one statement each,
+ * whose answer tells whether the task goes on. */
+#include "worker/retention.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PASS_MS = 3600 * 1000,
+    STEP_ROWS = 1000,
+    PAUSE_MS = 100, /* after a step: others want the disk, too */
+};
+
+struct retention {
+    const struct config *cfg;
+    struct store *store;
+    struct timer next; /* of a step or a pass */
+    bool running;
+    size_t task;
+    int64_t deleted;      /* by the task */
+    int64_t event_after;  /* where the events' task is */
+    char *document_after; /* the same of documents, hex */
+};
+
+struct task {
+    const char *name;
+    int64_t (*days)(const struct config *cfg);
+    bool unlimited_too; /* runs with 0 days as well */
+    void (*step)(struct retention *r, int64_t days);
+    /* Whether there may be more. */
+    bool (*more)(struct retention *r, const PGresult *rows);
+};
+
+/* --- tasks ------------------------------------------------------------------------------- */
+
+static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
+
+static int64_t metrics_days(const struct config *cfg)
+{
+    return cfg->retention_days;
+}
+
+static int64_t event_days(const struct config *cfg)
+{
+    return cfg->event_retention_days;
+}
+
+static int64_t document_days(const struct config *cfg)
+{
+    return cfg->document_retention_days;
+}
+
+static void partitions(struct retention *r, int64_t days)
+{
+    store_partitions(r->store, days, answered, r);
+}
+
+static bool partitions_done(struct retention *r, const PGresult *rows)
+{
+    (void)r;
+    if (db_int(rows, 0, 0) || db_int(rows, 0, 1))
+        log_info("metrics_partitions", LOG_I("made", db_int(rows, 0, 0)),
+            LOG_I("dropped", db_int(rows, 0, 1)));
+    return false;
+}
+
+static void prune_requests(struct retention *r, int64_t days)
+{
+    store_prune_metrics(r->store, METRICS_REQUESTS, days, STEP_ROWS, answered, r);
+}
+
+static void prune_operations(struct retention *r, int64_t days)
+{
+    store_prune_metrics(r->store, METRICS_OPERATIONS, days, STEP_ROWS, answered, r);
+}
+
+static bool full_step(struct retention *r, const PGresult *rows)
+{
+    r->deleted += db_int(rows, 0, 0);
+    return db_int(rows, 0, 0) == STEP_ROWS;
+}
+
+static void prune_events(struct retention *r, int64_t days)
+{
+    store_prune_events(r->store, days, r->event_after, STEP_ROWS, answered, r);
+}
+
+static bool more_events(struct retention *r, const PGresult *rows)
+{
+    bool younger = db_text(rows, 0, 2)[0] == 't';
+    r->deleted += db_int(rows, 0, 0);
+    r->event_after = younger ? 0 : db_int(rows, 0, 1);
+    return r->event_after > 0;
+}
+
+static void prune_documents(struct retention *r, int64_t days)
+{
+    const char *after = r->document_after ? r->document_after : "";
+    store_prune_documents(r->store, days, after, STEP_ROWS, answered, r);
+}
+
+static bool more_documents(struct retention *r, const PGresult *rows)
+{
+    r->deleted += db_int(rows, 0, 0);
+    free(r->document_after);
+    r->document_after = *db_text(rows, 0, 1) ? mem_strdup(db_text(rows, 0, 1)) : NULL;
+    return r->document_after != NULL;
+}
+
+/* clang-format off */
+static const struct task tasks[] = {
+    {"partitions", metrics_days, true, partitions, partitions_done},
+    {"request_metrics", metrics_days, false, prune_requests, full_step},
+    {"operation_metrics", metrics_days, false, prune_operations, full_step},
+    {"change_events", event_days, false, prune_events, more_events},
+    {"documents", document_days, false, prune_documents, more_documents},
+};
+/* clang-format on */
+enum { NTASKS = sizeof(tasks) / sizeof(*tasks) };
+
+/* --- a pass ------------------------------------------------------------------------------ */
+
+static void end_task(struct retention *r)
+{
+    if (r->deleted)
+        log_info("retention", LOG_S("table", tasks[r->task].name), LOG_I("deleted", r->deleted));
+    r->deleted = 0;
+    r->task++;
+}
+
+static void end_pass(struct retention *r)
+{
+    r->task = 0;
+    r->event_after = 0;
+    free(r->document_after);
+    r->document_after = NULL;
+    timer_start(&r->next, PASS_MS - (int64_t)arc4random_uniform(PASS_MS / 10));
+}
+
+static void run_step(void *ctx)
+{
+    struct retention *r = ctx;
+    for (; r->task < NTASKS; r->task++) {
+        const struct task *t = &tasks[r->task];
+        int64_t days = t->days(r->cfg);
+        if (days > 0 || t->unlimited_too) {
+            t->step(r, days);
+            return;
+        }
+    }
+    end_pass(r);
+}
+
+static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct retention *r = ctx;
+    if (!r->running)
+        return;
+    if (rc != HL_OK) {
+        log_warn("retention_failed", LOG_S("table", tasks[r->task].name), LOG_S("error", err->msg));
+        end_task(r);
+        end_pass(r);
+        return;
+    }
+    if (!tasks[r->task].more(r, rows))
+        end_task(r);
+    timer_start(&r->next, PAUSE_MS);
+}
+
+/* --- public ------------------------------------------------------------------------------ */
+
+struct retention *retention_new(struct loop *l, const struct config *cfg, struct store *store)
+{
+    struct retention *r = mem_new(struct retention);
+    r->cfg = cfg;
+    r->store = store;
+    timer_init(l, &r->next, run_step, r);
+    return r;
+}
+
+void retention_start(struct retention *r)
+{
+    r->running = true;
+    timer_start(&r->next, 0);
+}
+
+void retention_stop(struct retention *r)
+{
+    r->running = false;
+    timer_stop(&r->next);
+}
+
+void retention_free(struct retention *r)
+{
+    if (!r)
+        return;
+    free(r->document_after);
+    free(r);
+}
