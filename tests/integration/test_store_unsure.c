@@ -305,3 +305,65 @@ Test(store_unsure, a_failure_repeated_before_the_first_has_committed_is_not_lost
     cr_expect_eq(bench_settle(s, ev, epoch, (struct bench_settle){.charge = true}, NULL), HL_OK);
     cr_expect_str_eq(bench_col(ev, "attempts"), "1");
 }
+
+/* --- two flushes ------------------------------------------------------------------------- */
+
+/* While somebody holds the row with the lower id, a flush that has both, the higher one first, must
+ * not hold the higher one: that is how two flushes would deadlock. */
+static void locks_by_id(void (*send)(const struct change_event *ev, int64_t epoch, int i))
+{
+    struct change_event *ev[] = {bench_event("https://a/"), bench_event("https://b/")};
+    int64_t epoch[2];
+    for (int i = 0; i < 2; i++)
+        epoch[i] = bench_begin(s, ev[i]);
+    const char *low = bench_col(ev[0], "id"), *high = bench_col(ev[1], "id");
+    cr_assert_lt(atol(low), atol(high));
+
+    gate = PQconnectdb(bench_url());
+    gate_sql("BEGIN");
+    gate_sql(harness_text("SELECT id FROM webhook.change_events WHERE id = %s FOR UPDATE", low));
+    send(ev[1], epoch[1], 0);
+    send(ev[0], epoch[0], 1);
+    BENCH_UNTIL(waiting("transactionid"));
+    cr_expect_eq(sql_int(bench_url(),
+                     "SELECT count(*) FROM (SELECT FROM webhook.change_events WHERE id = %s"
+                     " FOR UPDATE SKIP LOCKED) unlocked",
+                     high),
+        1, "the flush holds the higher row while it waits for the lower");
+    gate_sql("COMMIT");
+    PQfinish(gate);
+}
+
+static struct bench_got both[2];
+
+static void send_complete(const struct change_event *ev, int64_t epoch, int i)
+{
+    static struct store_complete c[2];
+    c[i] = (struct store_complete){
+        .req = BENCH_REQ(&both[i]), .ev = ev, .epoch = epoch, .metadata = "{}"};
+    store_complete(s, &c[i]);
+}
+
+static void send_settle(const struct change_event *ev, int64_t epoch, int i)
+{
+    static struct store_settle f[2];
+    f[i] = (struct store_settle){
+        .req = BENCH_REQ(&both[i]), .ev = ev, .epoch = epoch, .status = "queued", .metadata = "{}"};
+    store_settle(s, &f[i]);
+}
+
+Test(store_unsure, a_flush_of_completions_locks_in_the_order_of_ids)
+{
+    start();
+    locks_by_id(send_complete);
+    BENCH_UNTIL(both[0].calls && both[1].calls);
+    cr_expect(both[0].rc == HL_OK && both[1].rc == HL_OK);
+}
+
+Test(store_unsure, a_flush_of_results_locks_in_the_order_of_ids)
+{
+    start();
+    locks_by_id(send_settle);
+    BENCH_UNTIL(both[0].calls && both[1].calls);
+    cr_expect(both[0].rc == HL_OK && both[1].rc == HL_OK);
+}
