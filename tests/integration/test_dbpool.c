@@ -750,6 +750,64 @@ Test(dbpool, a_statement_over_its_deadline_is_ended_by_the_server_and_the_pool_g
     stop();
 }
 
+/* Preparing takes locks too: behind DDL it waits under the same limit, the limit's own statement
+ * being prepared in the same run or before. */
+Test(dbpool, a_statement_whose_preparing_waits_behind_ddl_is_ended_by_the_server)
+{
+    static const struct db_stmt blocked = {"blocked", "SELECT count(*) FROM t", 0};
+    const char *url = harness_database(false);
+    struct db_conf conf = usual(url);
+    sql_exec(url, "CREATE TABLE t (id int PRIMARY KEY)");
+    PGconn *ddl = PQconnectdb(url);
+    PQclear(PQexec(ddl, "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"));
+    cr_assert_eq(PQtransactionStatus(ddl), PQTRANS_INTRANS);
+    conf.pool_size = 1;
+    conf.statement_timeout_ms = 500;
+    start(&conf);
+    for (uint64_t i = 1; i <= 2; i++) {
+        struct answer a = ask(&blocked);
+        EXPECT_FAILED(a, HL_RETRY, HL_WHY_TIMEOUT);
+        cr_expect_str_eq(a.err.sqlstate, "57014", "%s", a.err.msg);
+        cr_expect(strstr(a.err.msg, "blocked"), "%s", a.err.msg);
+        cr_expect_eq(stats().timed_out, i);
+        cr_expect_eq(sql_int(url, "SELECT count(*) FROM pg_locks WHERE NOT granted AND "
+                                  "relation = 't'::regclass"),
+            0, "a backend goes on waiting");
+    }
+    PQfinish(ddl);
+    EXPECT_OK(ask(&blocked));
+    cr_expect_eq(stats().connects, 1);
+    stop();
+}
+
+Test(dbpool, after_an_error_only_what_was_not_prepared_is_prepared_again)
+{
+    static const struct db_stmt late = {"late", "SELECT 'late'", 0};
+    const struct db_call calls[] = {
+        {&add,        (const char *[]){"1", "1"}},
+        {&count_rows, NULL                      },
+        {&late,       NULL                      },
+        {&add,        (const char *[]){"1", "2"}},
+    };
+    const char *url = harness_database(false);
+    struct db_conf conf = usual(url);
+    struct answer a;
+    conf.pool_size = 1;
+    start(&conf);
+    for (int i = 0; i < 3; i++) {
+        enum hl_rc rc = i < 1 ? HL_FATAL : HL_OK;
+        send_calls(calls, 4, 0, &a);
+        LOOP_UNTIL(a.times, 5000);
+        EXPECT_FAILED(a, rc, HL_WHY_OTHER);
+        if (i == 0)
+            sql_exec(url, "CREATE TABLE t (id int)");
+        else
+            cr_expect_str_eq(a.text, "3");
+    }
+    cr_expect_eq(stats().connects, 1);
+    stop();
+}
+
 Test(dbpool, connections_ended_while_idle_are_replaced_unnoticed)
 {
     const char *url = harness_database(false);
