@@ -1,6 +1,7 @@
 /* db: see db.h and db_conn.h. Owns one PGconn: connecting, the statements prepared on it, the run
- * in flight and its deadline. A run sends its parse messages first, then the executions, then one
- * sync; answers come back in that order ("rounds"). */
+ * in flight and its deadline. A run sends each statement's parse, where it needs one, right before
+ * its first execution, and one sync at the end; answers come back in that order ("rounds"). So a
+ * parse that waits for a lock is under what the calls before it set, like a statement timeout. */
 #include "io/db_conn.h"
 
 #include "base/mem.h"
@@ -8,6 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* One message of a run that is answered by one round. */
+struct step {
+    const struct db_stmt *stmt;
+    bool parse; /* prepares the statement, else executes it */
+};
 
 enum conn_state { CONN_OPENING, CONN_IDLE, CONN_RUNNING, CONN_BROKEN };
 
@@ -34,8 +41,9 @@ struct db_conn {
     /* running */
     const struct db_call *calls;
     int ncalls;
-    int nparses;     /* rounds that are parse messages: the newest in prepared */
-    int rounds;      /* answered so far */
+    struct step *steps;
+    int nsteps, steps_cap;
+    int rounds;      /* answered so far: steps, then the sync */
     int error_round; /* the round that error answered */
     bool sent;       /* sync included: from here on it may have happened */
     int64_t timeout_ms;
@@ -329,9 +337,13 @@ static void next_attempt(void *ctx)
 
 /* --- running ----------------------------------------------------------------------------- */
 
-static int total_rounds(const struct db_conn *c)
+static void add_step(struct db_conn *c, const struct db_stmt *stmt, bool parse)
 {
-    return c->nparses + c->ncalls;
+    if (c->nsteps == c->steps_cap) {
+        c->steps_cap = c->steps_cap ? c->steps_cap * 2 : 16;
+        c->steps = mem_grow(c->steps, (size_t)c->steps_cap * sizeof(*c->steps));
+    }
+    c->steps[c->nsteps++] = (struct step){stmt, parse};
 }
 
 static bool is_prepared(const struct db_conn *c, const struct db_stmt *stmt)
@@ -349,13 +361,14 @@ static bool send_parse(struct db_conn *c, const struct db_stmt *stmt)
         c->prepared = mem_grow(c->prepared, (size_t)c->prepared_cap * sizeof(struct db_stmt *));
     }
     c->prepared[c->nprepared++] = stmt;
-    c->nparses++;
+    add_step(c, stmt, true);
     return PQsendPrepare(c->pg, stmt->name, stmt->sql, stmt->nparams, NULL) != 0;
 }
 
 static bool send_call(struct db_conn *c, const struct db_call *call)
 {
     const struct db_stmt *s = call->stmt;
+    add_step(c, s, false);
     if (c->settings->prepared)
         return PQsendQueryPrepared(c->pg, s->name, s->nparams, call->values, NULL, NULL, 0) != 0;
     return PQsendQueryParams(c->pg, s->sql, s->nparams, NULL, call->values, NULL, NULL, 0) != 0;
@@ -363,12 +376,13 @@ static bool send_call(struct db_conn *c, const struct db_call *call)
 
 static bool send_all(struct db_conn *c)
 {
-    for (int i = 0; i < c->ncalls && c->settings->prepared; i++)
-        if (!is_prepared(c, c->calls[i].stmt) && !send_parse(c, c->calls[i].stmt))
+    for (int i = 0; i < c->ncalls; i++) {
+        const struct db_stmt *stmt = c->calls[i].stmt;
+        if (c->settings->prepared && !is_prepared(c, stmt) && !send_parse(c, stmt))
             return false;
-    for (int i = 0; i < c->ncalls; i++)
         if (!send_call(c, &c->calls[i]))
             return false;
+    }
     return PQpipelineSync(c->pg) != 0;
 }
 
@@ -384,9 +398,16 @@ static bool flush(struct db_conn *c)
 
 static const char *round_name(const struct db_conn *c, int round)
 {
-    if (round < c->nparses)
-        return c->prepared[c->nprepared - c->nparses + round]->name;
-    return round < total_rounds(c) ? c->calls[round - c->nparses].stmt->name : "commit";
+    return round < c->nsteps ? c->steps[round].stmt->name : "commit";
+}
+
+/* Who can mend it, and how; "" when the server's own words are enough. */
+static const char *remedy(const char *sqlstate)
+{
+    if (strcmp(sqlstate, "26000") != 0 && strcmp(sqlstate, "42P05") != 0)
+        return "";
+    return "; behind a pooler set WEBHOOK_DB_PREPARED=off, or use PgBouncer 1.21+ with "
+           "max_prepared_statements";
 }
 
 /* Messages about data quote it after a colon: that part is not ours to repeat. */
@@ -398,8 +419,8 @@ static enum hl_rc explain_refusal(const struct db_conn *c, struct hl_err *err)
     enum hl_why why;
     enum hl_rc rc = classify(sqlstate, &why);
 
-    hl_fail_why(err, rc, why, "database, %s: %.*s", round_name(c, c->error_round),
-        quote ? (int)(quote - text) : (int)strlen(text), text);
+    hl_fail_why(err, rc, why, "database, %s: %.*s%s", round_name(c, c->error_round),
+        quote ? (int)(quote - text) : (int)strlen(text), text, remedy(sqlstate));
     set_sqlstate(err, sqlstate);
     return rc;
 }
@@ -420,13 +441,14 @@ static bool error_decides(const struct db_conn *c, bool synced)
     const char *sqlstate = field(c->error, PG_DIAG_SQLSTATE);
     if (!c->error || !*sqlstate)
         return false;
-    return synced || (strncmp(sqlstate, "08", 2) != 0 && c->error_round < total_rounds(c));
+    return synced || (strncmp(sqlstate, "08", 2) != 0 && c->error_round < c->nsteps);
 }
 
+/* What was to be parsed at the error or after it is the newest in prepared. */
 static void forget_unparsed(struct db_conn *c)
 {
-    if (c->error && c->error_round < c->nparses)
-        c->nprepared -= c->nparses - c->error_round;
+    for (int i = c->error ? c->error_round : c->nsteps; i < c->nsteps; i++)
+        c->nprepared -= c->steps[i].parse;
 }
 
 static void report(struct db_conn *c, struct db_result *out, bool usable)
@@ -486,7 +508,7 @@ static void keep(struct db_conn *c, PGresult *res)
         c->error = res;
         c->error_round = c->rounds;
     } else if (!failed && status != PGRES_PIPELINE_ABORTED && !c->last &&
-               c->rounds == total_rounds(c) - 1) {
+               c->rounds == c->nsteps - 1) {
         c->last = res;
     } else {
         PQclear(res);
@@ -496,7 +518,7 @@ static void keep(struct db_conn *c, PGresult *res)
 /* Takes what has arrived; true when the sync was answered. A NULL result ends a round. */
 static bool collect(struct db_conn *c)
 {
-    while (!PQisBusy(c->pg) && c->rounds <= total_rounds(c) + 1) {
+    while (!PQisBusy(c->pg) && c->rounds <= c->nsteps + 1) {
         PGresult *res = PQgetResult(c->pg);
         if (!res) {
             c->rounds++;
@@ -587,6 +609,7 @@ void db_close(struct db_conn *c)
     PQclear(c->last);
     free(c->addresses);
     free(c->prepared);
+    free(c->steps);
     free(c);
 }
 
@@ -601,7 +624,7 @@ void db_run(struct db_conn *c, const struct db_call *calls, int ncalls, int64_t 
     c->calls = calls;
     c->ncalls = ncalls;
     c->timeout_ms = timeout_ms;
-    c->nparses = c->rounds = c->error_round = 0;
+    c->nsteps = c->rounds = c->error_round = 0;
     c->sent = false;
     timer_start(&c->timer, timeout_ms);
     if (!send_all(c) || !flush(c))

@@ -26,7 +26,9 @@ redis-server redis-server
 procps ps
 util-linux setpriv'
 test_deps='libcriterion-dev criterion
-apprise apprise'
+apprise apprise
+openssl openssl
+pgbouncer pgbouncer'
 dev_deps='clang clang
 clang-format clang-format
 clang-tidy clang-tidy

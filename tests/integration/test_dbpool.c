@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
-#include "tests/support/harness.h"
+#include "tests/support/pool_bench.h"
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -17,163 +17,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-enum { HEART_MS = 10, STANDSTILL_MS = 300 };
-
-/* --- the loop, its heart beat, and one pool ---------------------------------------------- */
-
-static struct loop *loop;
-static struct offload *offload;
-static struct dbpool *pool;
-static struct timer heart;
-static int64_t last_beat, longest_pause;
-static bool inside_exec;
-
-static void beat(void *ctx)
-{
-    int64_t now = harness_now_ms();
-    (void)ctx;
-    if (now - last_beat > longest_pause)
-        longest_pause = now - last_beat;
-    last_beat = now;
-    timer_start(&heart, HEART_MS);
-    loop_stop(loop);
-}
-
-static void turn_until(int64_t end_ms, const char *what, int line)
-{
-    cr_assert_lt(harness_now_ms(), end_ms, "line %d: waited in vain for: %s", line, what);
-    loop_run(loop);
-}
-
-/* Runs the loop until cond; the heart gives the turns. */
-#define LOOP_UNTIL(cond, timeout_ms)                                                               \
-    do {                                                                                           \
-        int64_t loop_end_ = harness_now_ms() + (timeout_ms);                                       \
-        last_beat = harness_now_ms();                                                              \
-        while (!(cond))                                                                            \
-            turn_until(loop_end_, #cond, __LINE__);                                                \
-    } while (0)
-
-static struct db_conf usual(const char *url)
-{
-    return (struct db_conf){.url = url,
-        .application_name = "dbpool-test",
-        .prepared = true,
-        .pool_size = 2,
-        .max_overflow = 0,
-        .max_waiters = 100,
-        .pool_timeout_ms = 5000,
-        .pre_ping_after_ms = 60000,
-        .max_age_ms = 600000,
-        .connect_timeout_ms = 3000,
-        .statement_timeout_ms = 5000};
-}
-
-static void start(const struct db_conf *conf)
-{
-    struct hl_err err = {0};
-    if (!loop) {
-        loop = loop_new(&err);
-        cr_assert(loop);
-        offload = offload_new(loop, &err);
-        cr_assert(offload);
-        timer_init(loop, &heart, beat, NULL);
-        timer_start(&heart, HEART_MS);
-    }
-    pool = dbpool_new(loop, offload, conf, &err);
-    cr_assert(pool, "%s", err.msg);
-}
-
-static void stop_pool(void)
-{
-    dbpool_free(pool);
-    pool = NULL;
-}
-
-/* In test bodies, not in .fini: Criterion drops failures there. */
-static void stop(void)
-{
-    stop_pool();
-    offload_free(offload);
-    timer_stop(&heart);
-    loop_free(loop);
-    cr_expect_lt(
-        longest_pause, STANDSTILL_MS, "the loop stood still for %lld ms", (long long)longest_pause);
-}
-
-static struct dbpool_stats stats(void)
-{
-    struct dbpool_stats s;
-    dbpool_stats(pool, &s);
-    return s;
-}
-
-/* --- requests ---------------------------------------------------------------------------- */
-
-struct answer {
-    int times;
-    enum hl_rc rc;
-    struct hl_err err;
-    int rows;
-    char text[64]; /* row 0, column 0 */
-    struct db_req *req;
-};
-
-static void on_answer(const struct db_result *res, void *ctx)
-{
-    struct answer *a = ctx;
-    cr_assert_not(inside_exec, "a callback ran inside the call that armed it");
-    a->times++;
-    a->rc = res->rc;
-    cr_assert_eq(res->err == NULL, res->rc == HL_OK);
-    if (res->err)
-        a->err = *res->err;
-    if (res->rc != HL_OK)
-        return;
-    a->rows = PQntuples(res->pg);
-    snprintf(a->text, sizeof(a->text), "%s", db_text(res->pg, 0, 0));
-}
-
-static void send_calls(const struct db_call *calls, int n, int64_t timeout_ms, struct answer *a)
-{
-    *a = (struct answer){0};
-    inside_exec = true;
-    a->req = dbpool_exec(pool, calls, n, timeout_ms, on_answer, a);
-    inside_exec = false;
-}
-
-static void send_one(const struct db_stmt *stmt, int64_t timeout_ms, struct answer *a)
-{
-    send_calls(&(struct db_call){stmt, NULL}, 1, timeout_ms, a);
-}
-
-static struct answer ask_for(const struct db_stmt *stmt, const char *const *values)
-{
-    struct answer a;
-    send_calls(&(struct db_call){stmt, values}, 1, 0, &a);
-    LOOP_UNTIL(a.times, 15000);
-    return a;
-}
-
-static struct answer ask(const struct db_stmt *stmt)
-{
-    return ask_for(stmt, NULL);
-}
-
-static void expect(int line, const struct answer *a, enum hl_rc rc, enum hl_why why)
-{
-    cr_assert_eq(a->rc, rc, "line %d: %s: %s", line, hl_rc_name(a->rc), a->err.msg);
-    cr_assert_eq(a->err.why, why, "line %d: %s: %s", line, hl_why_name(a->err.why), a->err.msg);
-}
-
-/* Each evaluates its answer once: it may be a request. */
-#define EXPECT_FAILED(a, rc_, why_)                                                                \
-    do {                                                                                           \
-        struct answer got_ = (a);                                                                  \
-        expect(__LINE__, &got_, rc_, why_);                                                        \
-    } while (0)
-#define EXPECT_OK(a) EXPECT_FAILED(a, HL_OK, HL_WHY_OTHER)
 
 static const struct db_stmt add = {"add", "SELECT $1::int + $2::int", 2};
 static const struct db_stmt pid = {"pid", "SELECT pg_backend_pid()", 0};
@@ -205,7 +48,7 @@ static bool running(const char *url, const char *what)
 /* The loop turns and the server is asked in between, which may take longer than a beat. */
 #define LOOP_UNTIL_RUNNING(url, what)                                                              \
     do {                                                                                           \
-        LOOP_UNTIL(stats().busy > 0 && stats().waiting == 0, 5000);                                \
+        POOL_UNTIL(pool_stats().busy > 0 && pool_stats().waiting == 0, 5000);                      \
         WAIT_FOR(running(url, what), 5000);                                                        \
     } while (0)
 
@@ -288,48 +131,48 @@ Test(dbpool, exec_returns_the_rows_prepared_or_not)
 {
     const char *url = harness_database(false);
     for (int prepared = 0; prepared < 2; prepared++) {
-        struct db_conf conf = usual(url);
+        struct db_conf conf = pool_conf(url);
         conf.prepared = prepared;
-        start(&conf);
-        cr_expect_eq(stats().open, 0, "opened before anyone asked");
+        pool_start(&conf);
+        cr_expect_eq(pool_stats().open, 0, "opened before anyone asked");
         for (int i = 0; i < 3; i++) {
-            struct answer a = ask_for(&add, (const char *[]){"40", "2"});
+            struct pool_answer a = pool_ask_for(&add, (const char *[]){"40", "2"});
             EXPECT_OK(a);
             cr_expect_str_eq(a.text, "42");
-            a = ask_for(&add, (const char *[]){"40", NULL});
+            a = pool_ask_for(&add, (const char *[]){"40", NULL});
             EXPECT_OK(a);
             cr_expect_eq(a.rows, 1);
             cr_expect_str_eq(a.text, "");
         }
-        cr_expect_eq(stats().connects, 1);
-        stop_pool();
+        cr_expect_eq(pool_stats().connects, 1);
+        pool_stop();
     }
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_statement_is_prepared_once_per_connection)
 {
     static const struct db_stmt prepared = {
         "prepared", "SELECT string_agg(name, ' ' ORDER BY name) FROM pg_prepared_statements", 0};
-    struct db_conf conf = usual(harness_database(false));
-    start(&conf);
-    EXPECT_OK(ask_for(&add, (const char *[]){"1", "2"}));
-    EXPECT_OK(ask_for(&add, (const char *[]){"1", "2"}));
-    cr_expect_str_eq(ask(&prepared).text, "add limit prepared");
-    stop_pool();
+    struct db_conf conf = pool_conf(harness_database(false));
+    pool_start(&conf);
+    EXPECT_OK(pool_ask_for(&add, (const char *[]){"1", "2"}));
+    EXPECT_OK(pool_ask_for(&add, (const char *[]){"1", "2"}));
+    cr_expect_str_eq(pool_ask(&prepared).text, "add limit prepared");
+    pool_stop();
 
     conf.prepared = false;
-    start(&conf);
-    EXPECT_OK(ask_for(&add, (const char *[]){"1", "2"}));
-    cr_expect_str_eq(ask(&prepared).text, "");
-    stop();
+    pool_start(&conf);
+    EXPECT_OK(pool_ask_for(&add, (const char *[]){"1", "2"}));
+    cr_expect_str_eq(pool_ask(&prepared).text, "");
+    pool_end();
 }
 
 Test(dbpool, calls_are_one_transaction_and_see_each_other)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    struct answer a;
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer a;
     const struct db_call good[] = {
         {&insert,     (const char *[]){"1"}},
         {&insert,     (const char *[]){"2"}},
@@ -342,32 +185,32 @@ Test(dbpool, calls_are_one_transaction_and_see_each_other)
     };
 
     sql_exec(url, "CREATE TABLE t (id int PRIMARY KEY)");
-    start(&conf);
-    send_calls(good, 3, 0, &a);
-    LOOP_UNTIL(a.times, 5000);
+    pool_start(&conf);
+    pool_send_calls(good, 3, 0, &a);
+    POOL_UNTIL(a.times, 5000);
     EXPECT_OK(a);
     cr_expect_str_eq(a.text, "2");
-    send_calls(bad, 3, 0, &a);
-    LOOP_UNTIL(a.times, 5000);
+    pool_send_calls(bad, 3, 0, &a);
+    POOL_UNTIL(a.times, 5000);
     EXPECT_FAILED(a, HL_FATAL, HL_WHY_OTHER);
     cr_expect_str_eq(a.err.sqlstate, "23505");
-    cr_expect_str_eq(ask(&count_rows).text, "2", "a part of a failed transaction stayed");
-    cr_expect_eq(stats().connects, 1, "an error that the server reported costs no connection");
-    stop();
+    cr_expect_str_eq(pool_ask(&count_rows).text, "2", "a part of a failed transaction stayed");
+    cr_expect_eq(pool_stats().connects, 1, "an error that the server reported costs no connection");
+    pool_end();
 }
 
 Test(dbpool, values_larger_than_the_socket_takes_arrive_whole)
 {
     static const struct db_stmt length = {"length", "SELECT length($1)", 1};
-    struct db_conf conf = usual(harness_database(false));
+    struct db_conf conf = pool_conf(harness_database(false));
     char *big = mem_zero((16 << 20) + 1);
     memset(big, 'x', 16 << 20);
-    start(&conf);
-    struct answer a = ask_for(&length, (const char *[]){big});
+    pool_start(&conf);
+    struct pool_answer a = pool_ask_for(&length, (const char *[]){big});
     EXPECT_OK(a);
     cr_expect_str_eq(a.text, "16777216");
     free(big);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, every_form_of_url_reaches_the_server)
@@ -392,77 +235,77 @@ Test(dbpool, every_form_of_url_reaches_the_server)
     const char *const urls[] = {url, url_with_host(url, localhost), url_with_host(url, dead_first),
         url_with_host(url, names), unix_url};
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
-        struct db_conf conf = usual(urls[i]);
-        start(&conf);
-        struct answer a = ask_for(&add, (const char *[]){"1", "1"});
+        struct db_conf conf = pool_conf(urls[i]);
+        pool_start(&conf);
+        struct pool_answer a = pool_ask_for(&add, (const char *[]){"1", "1"});
         cr_expect_eq(a.rc, HL_OK, "%s: %s", urls[i], a.err.msg);
-        stop_pool();
+        pool_stop();
     }
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_quiet_process_uses_one_connection)
 {
-    struct db_conf conf = usual(harness_database(false));
-    struct answer burst[4];
+    struct db_conf conf = pool_conf(harness_database(false));
+    struct pool_answer burst[4];
     conf.pool_size = 4;
-    start(&conf);
+    pool_start(&conf);
     for (int i = 0; i < 10; i++)
-        EXPECT_OK(ask(&pid));
-    cr_expect_eq(stats().connects, 1);
+        EXPECT_OK(pool_ask(&pid));
+    cr_expect_eq(pool_stats().connects, 1);
 
     for (int i = 0; i < 4; i++)
-        send_one(&nap, 0, &burst[i]);
-    LOOP_UNTIL(burst[0].times && burst[1].times && burst[2].times && burst[3].times, 5000);
-    cr_expect_eq(stats().idle, 4);
-    struct answer first = ask(&pid);
+        pool_send(&nap, 0, &burst[i]);
+    POOL_UNTIL(burst[0].times && burst[1].times && burst[2].times && burst[3].times, 5000);
+    cr_expect_eq(pool_stats().idle, 4);
+    struct pool_answer first = pool_ask(&pid);
     for (int i = 0; i < 10; i++)
-        cr_expect_str_eq(ask(&pid).text, first.text, "not the one used last");
-    stop();
+        cr_expect_str_eq(pool_ask(&pid).text, first.text, "not the one used last");
+    pool_end();
 }
 
 Test(dbpool, overflow_is_closed_after_use)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    struct answer burst[9];
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer burst[9];
     int open_at_most = 0, done = 0;
     conf.max_overflow = 2;
-    start(&conf);
+    pool_start(&conf);
     for (int i = 0; i < 9; i++)
-        send_one(&nap, 0, &burst[i]);
+        pool_send(&nap, 0, &burst[i]);
     while (done < 9) {
         int before = done;
-        LOOP_UNTIL((done = burst[0].times + burst[1].times + burst[2].times + burst[3].times +
+        POOL_UNTIL((done = burst[0].times + burst[1].times + burst[2].times + burst[3].times +
                            burst[4].times + burst[5].times + burst[6].times + burst[7].times +
                            burst[8].times) > before,
             5000);
-        if (stats().open > open_at_most)
-            open_at_most = stats().open;
+        if (pool_stats().open > open_at_most)
+            open_at_most = pool_stats().open;
     }
     for (int i = 0; i < 9; i++)
         EXPECT_OK(burst[i]);
     cr_expect_eq(open_at_most, 4);
-    cr_expect_eq(stats().connects, 4);
-    cr_expect_eq(stats().open, 2);
+    cr_expect_eq(pool_stats().connects, 4);
+    cr_expect_eq(pool_stats().open, 2);
     WAIT_FOR(connected(url) == 2, 5000);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_connection_is_replaced_at_its_age)
 {
-    struct db_conf conf = usual(harness_database(false));
-    struct answer a;
+    struct db_conf conf = pool_conf(harness_database(false));
+    struct pool_answer a;
     conf.max_age_ms = 100;
-    start(&conf);
-    EXPECT_OK(ask(&pid));
-    LOOP_UNTIL(stats().open == 0, 5000);
-    send_one(&nap, 0, &a); /* comes of age while it is busy */
-    LOOP_UNTIL(a.times, 5000);
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&pid));
+    POOL_UNTIL(pool_stats().open == 0, 5000);
+    pool_send(&nap, 0, &a); /* comes of age while it is busy */
+    POOL_UNTIL(a.times, 5000);
     EXPECT_OK(a);
-    cr_expect_eq(stats().open, 0);
-    cr_expect_eq(stats().connects, 2);
-    stop();
+    cr_expect_eq(pool_stats().open, 0);
+    cr_expect_eq(pool_stats().connects, 2);
+    pool_end();
 }
 
 /* --- what the server refuses ------------------------------------------------------------- */
@@ -492,12 +335,12 @@ Test(dbpool, errors_are_classed_and_the_connection_lives_on)
     sql_exec(url, "CREATE TABLE t (id int PRIMARY KEY);"
                   "CREATE TABLE child (id int REFERENCES t DEFERRABLE INITIALLY DEFERRED)");
     for (int prepared = 0; prepared < 2; prepared++) {
-        struct db_conf conf = usual(url);
+        struct db_conf conf = pool_conf(url);
         conf.prepared = prepared;
-        start(&conf);
+        pool_start(&conf);
         for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
             for (int again = 0; again < 2; again++) {
-                struct answer a = ask(&rows[i].stmt);
+                struct pool_answer a = pool_ask(&rows[i].stmt);
                 EXPECT_FAILED(a, rows[i].rc, rows[i].why);
                 cr_expect_str_eq(a.err.sqlstate, rows[i].sqlstate, "%s", a.err.msg);
                 cr_expect(strstr(a.err.msg, rows[i].stmt.name) || strstr(a.err.msg, "commit"), "%s",
@@ -505,64 +348,65 @@ Test(dbpool, errors_are_classed_and_the_connection_lives_on)
                 cr_expect_null(strstr(a.err.msg, "secret"), "%s", a.err.msg);
             }
         }
-        EXPECT_OK(ask(&pid));
-        cr_expect_eq(stats().connects, 1);
-        stop_pool();
+        EXPECT_OK(pool_ask(&pid));
+        cr_expect_eq(pool_stats().connects, 1);
+        pool_stop();
     }
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_statement_that_failed_to_prepare_is_prepared_again)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    start(&conf);
-    EXPECT_FAILED(ask(&count_rows), HL_FATAL, HL_WHY_OTHER);
+    struct db_conf conf = pool_conf(url);
+    pool_start(&conf);
+    EXPECT_FAILED(pool_ask(&count_rows), HL_FATAL, HL_WHY_OTHER);
     sql_exec(url, "CREATE TABLE t (id int)");
-    EXPECT_OK(ask(&count_rows));
-    cr_expect_eq(stats().connects, 1);
-    stop();
+    EXPECT_OK(pool_ask(&count_rows));
+    cr_expect_eq(pool_stats().connects, 1);
+    pool_end();
 }
 
 Test(dbpool, a_plan_spoilt_by_a_migration_is_prepared_again)
 {
     static const struct db_stmt all = {"all", "SELECT * FROM t", 0};
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
+    struct db_conf conf = pool_conf(url);
     sql_exec(url, "CREATE TABLE t (id int)");
-    start(&conf);
-    EXPECT_OK(ask(&all));
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&all));
     sql_exec(url, "ALTER TABLE t ADD more text");
-    EXPECT_FAILED(ask(&all), HL_RETRY, HL_WHY_OTHER);
-    EXPECT_OK(ask(&all));
-    stop();
+    EXPECT_FAILED(pool_ask(&all), HL_RETRY, HL_WHY_OTHER);
+    EXPECT_OK(pool_ask(&all));
+    pool_end();
 }
 
 Test(dbpool, a_read_only_server_is_its_own_error)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
+    struct db_conf conf = pool_conf(url);
     sql_exec(url, "CREATE TABLE t (id int)");
-    start(&conf);
-    EXPECT_OK(ask(&pid));
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&pid));
     sql_exec(
         url, "ALTER DATABASE %s SET default_transaction_read_only = on", strrchr(url, '/') + 1);
-    stop_pool();
+    pool_stop();
 
-    start(&conf);
-    EXPECT_FAILED(ask(&pid), HL_RETRY, HL_WHY_READ_ONLY);
-    cr_expect_eq(stats().read_only, 1);
-    cr_expect_not(dbpool_up(pool));
-    stop_pool();
+    pool_start(&conf);
+    EXPECT_FAILED(pool_ask(&pid), HL_RETRY, HL_WHY_READ_ONLY);
+    cr_expect_eq(pool_stats().read_only, 1);
+    cr_expect_not(dbpool_up(pool_now()));
+    pool_stop();
 
     const char *any = "?target_session_attrs=any";
     char any_url[512];
     snprintf(any_url, sizeof(any_url), "%s%s", url, any);
     conf.url = any_url;
-    start(&conf);
-    EXPECT_FAILED(ask_for(&insert, (const char *[]){"1"}), HL_RETRY, HL_WHY_READ_ONLY);
-    cr_expect_eq(stats().open, 0, "a connection to a demoted server was kept");
-    stop();
+    pool_start(&conf);
+    EXPECT_FAILED(pool_ask_for(&insert, (const char *[]){"1"}), HL_RETRY, HL_WHY_READ_ONLY);
+    cr_expect_eq(pool_stats().open, 0, "a connection to a demoted server was kept");
+    cr_expect_eq(pool_stats().read_only, 1);
+    pool_end();
 }
 
 static void set_read_only(const char *url, const char *value)
@@ -584,18 +428,18 @@ Test(dbpool, a_demoted_primary_is_left_for_the_new_one)
     sql_exec(b_url, "CREATE TABLE t (id int)");
     set_read_only(b_url, "on");
     snprintf(hosts, sizeof(hosts), "127.0.0.1:%s,127.0.0.1:%s", b_port, a_port);
-    struct db_conf conf = usual(url_with_host(a_url, hosts));
-    start(&conf);
-    cr_expect_str_eq(ask(&port).text, a_port, "the standby comes first in the URL");
+    struct db_conf conf = pool_conf(url_with_host(a_url, hosts));
+    pool_start(&conf);
+    cr_expect_str_eq(pool_ask(&port).text, a_port, "the standby comes first in the URL");
 
     set_read_only(a_url, "on");
     set_read_only(b_url, "off");
-    EXPECT_FAILED(ask_for(&insert, (const char *[]){"1"}), HL_RETRY, HL_WHY_READ_ONLY);
-    EXPECT_OK(ask_for(&insert, (const char *[]){"1"}));
-    cr_expect_str_eq(ask(&port).text, b_port);
+    EXPECT_FAILED(pool_ask_for(&insert, (const char *[]){"1"}), HL_RETRY, HL_WHY_READ_ONLY);
+    EXPECT_OK(pool_ask_for(&insert, (const char *[]){"1"}));
+    cr_expect_str_eq(pool_ask(&port).text, b_port);
     test_pg_free(a);
     test_pg_free(b);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_wrong_password_is_refused_and_not_shown)
@@ -621,42 +465,42 @@ Test(dbpool, a_wrong_password_is_refused_and_not_shown)
         char with[256];
         snprintf(with, sizeof(with), "postgresql://%s@127.0.0.1:%s/hookline", rows[i].login,
             port_of(url));
-        struct db_conf conf = usual(with);
-        start(&conf);
-        struct answer a = ask(&pid);
+        struct db_conf conf = pool_conf(with);
+        pool_start(&conf);
+        struct pool_answer a = pool_ask(&pid);
         if (rows[i].ok) {
             EXPECT_OK(a);
         } else {
             EXPECT_FAILED(a, HL_RETRY, HL_WHY_REFUSED);
-            cr_expect_eq(stats().refused, 1);
+            cr_expect_eq(pool_stats().refused, 1);
             cr_expect_null(strstr(a.err.msg, "wr0ng"), "%s", a.err.msg);
         }
-        stop_pool();
+        pool_stop();
     }
     test_pg_free(pg);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, too_many_connections_only_means_waiting)
 {
     const char *url = harness_database(false);
     char limited[256];
-    struct answer a[4];
+    struct pool_answer a[4];
     sql_exec(url, "CREATE ROLE l%d LOGIN CONNECTION LIMIT 1", (int)getpid());
     snprintf(limited, sizeof(limited), "postgresql://l%d@127.0.0.1:%s/%s", (int)getpid(),
         port_of(url), strrchr(url, '/') + 1);
-    struct db_conf conf = usual(limited);
+    struct db_conf conf = pool_conf(limited);
     conf.pool_size = 4;
-    start(&conf);
+    pool_start(&conf);
     for (int i = 0; i < 4; i++)
-        send_one(&nap, 0, &a[i]);
-    LOOP_UNTIL(a[0].times && a[1].times && a[2].times && a[3].times, 10000);
+        pool_send(&nap, 0, &a[i]);
+    POOL_UNTIL(a[0].times && a[1].times && a[2].times && a[3].times, 10000);
     for (int i = 0; i < 4; i++)
         EXPECT_OK(a[i]);
-    cr_expect_gt(stats().refused, 0);
-    cr_expect_eq(stats().connects, 1);
-    cr_expect(dbpool_up(pool));
-    stop();
+    cr_expect_gt(pool_stats().refused, 0);
+    cr_expect_eq(pool_stats().connects, 1);
+    cr_expect(dbpool_up(pool_now()));
+    pool_end();
 }
 
 /* --- waiting ----------------------------------------------------------------------------- */
@@ -664,69 +508,70 @@ Test(dbpool, too_many_connections_only_means_waiting)
 Test(dbpool, waiters_are_bounded_in_time_and_number)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    struct answer holder, waiting[2], one_too_many, patient;
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer holder, waiting[2], one_too_many, patient;
     conf.pool_size = 1;
     conf.max_waiters = 2;
     conf.pool_timeout_ms = 200;
-    start(&conf);
-    EXPECT_OK(ask(&pid));
-    send_one(&nap, 0, &holder);
-    send_one(&pid, 0, &waiting[0]);
-    send_one(&pid, 50, &waiting[1]);
-    send_one(&pid, 0, &one_too_many);
-    LOOP_UNTIL(one_too_many.times, 5000);
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&pid));
+    pool_send(&nap, 0, &holder);
+    pool_send(&pid, 0, &waiting[0]);
+    pool_send(&pid, 50, &waiting[1]);
+    pool_send(&pid, 0, &one_too_many);
+    POOL_UNTIL(one_too_many.times, 5000);
     EXPECT_FAILED(one_too_many, HL_RETRY, HL_WHY_EXHAUSTED);
     cr_expect_eq(waiting[0].times + waiting[1].times, 0);
-    LOOP_UNTIL(waiting[1].times, 5000);
+    POOL_UNTIL(waiting[1].times, 5000);
     cr_expect_eq(waiting[0].times, 0, "its own deadline was later");
-    LOOP_UNTIL(waiting[0].times, 5000);
+    POOL_UNTIL(waiting[0].times, 5000);
     cr_expect_eq(holder.times, 0);
     EXPECT_FAILED(waiting[0], HL_RETRY, HL_WHY_EXHAUSTED);
     EXPECT_FAILED(waiting[1], HL_RETRY, HL_WHY_EXHAUSTED);
-    send_one(&pid, 0, &patient);
-    LOOP_UNTIL(holder.times && patient.times, 5000);
+    pool_send(&pid, 0, &patient);
+    POOL_UNTIL(holder.times && patient.times, 5000);
     EXPECT_OK(holder);
     EXPECT_OK(patient);
-    cr_expect_eq(stats().exhausted, 3);
-    stop();
+    cr_expect_eq(pool_stats().exhausted, 3);
+    pool_end();
 }
 
 Test(dbpool, a_cancelled_request_is_not_answered)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    struct answer sent, waiting, next;
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer sent, waiting, next;
     conf.pool_size = 1;
-    start(&conf);
-    send_one(&sleep_long, 0, &sent);
-    send_one(&pid, 0, &waiting);
-    send_one(&pid, 0, &next);
-    LOOP_UNTIL(stats().busy == 1, 5000);
+    pool_start(&conf);
+    pool_send(&sleep_long, 0, &sent);
+    pool_send(&pid, 0, &waiting);
+    pool_send(&pid, 0, &next);
+    POOL_UNTIL(pool_stats().busy == 1, 5000);
     db_req_cancel(waiting.req);
     db_req_cancel(sent.req);
-    LOOP_UNTIL(next.times, 5000);
+    POOL_UNTIL(next.times, 5000);
     EXPECT_OK(next);
     cr_expect_eq(sent.times + waiting.times, 0);
-    cr_expect_eq(stats().connects, 2, "the connection of a cancelled statement was used again");
-    stop();
+    cr_expect_eq(
+        pool_stats().connects, 2, "the connection of a cancelled statement was used again");
+    pool_end();
 }
 
 Test(dbpool, freeing_answers_everyone)
 {
-    struct db_conf conf = usual(harness_database(false));
-    struct answer sent, waiting;
+    struct db_conf conf = pool_conf(harness_database(false));
+    struct pool_answer sent, waiting;
     conf.pool_size = 1;
-    start(&conf);
-    send_one(&sleep_long, 0, &sent);
-    send_one(&pid, 0, &waiting);
-    LOOP_UNTIL(stats().busy == 1, 5000);
-    stop_pool();
+    pool_start(&conf);
+    pool_send(&sleep_long, 0, &sent);
+    pool_send(&pid, 0, &waiting);
+    POOL_UNTIL(pool_stats().busy == 1, 5000);
+    pool_stop();
     cr_expect_eq(sent.times, 1);
     cr_expect_eq(sent.rc, HL_UNSURE);
     cr_expect_eq(waiting.times, 1);
     cr_expect_eq(waiting.rc, HL_RETRY);
-    stop();
+    pool_end();
 }
 
 /* --- in bad times ------------------------------------------------------------------------ */
@@ -734,80 +579,138 @@ Test(dbpool, freeing_answers_everyone)
 /* The server ends it a little before we would, so that the outcome is known. */
 Test(dbpool, a_statement_over_its_deadline_is_ended_by_the_server_and_the_pool_goes_on)
 {
-    struct db_conf conf = usual(harness_database(false));
-    struct answer a, b;
+    struct db_conf conf = pool_conf(harness_database(false));
+    struct pool_answer a, b;
     conf.pool_size = 1;
     conf.statement_timeout_ms = 300;
-    start(&conf);
-    send_one(&sleep_long, 0, &a);
-    send_one(&sleep_long, 600, &b);
-    LOOP_UNTIL(a.times && b.times, 5000);
+    pool_start(&conf);
+    pool_send(&sleep_long, 0, &a);
+    pool_send(&sleep_long, 600, &b);
+    POOL_UNTIL(a.times && b.times, 5000);
     EXPECT_FAILED(a, HL_RETRY, HL_WHY_TIMEOUT);
     EXPECT_FAILED(b, HL_RETRY, HL_WHY_TIMEOUT);
     cr_expect_str_eq(a.err.sqlstate, "57014");
-    EXPECT_OK(ask(&pid));
-    cr_expect_eq(stats().connects, 1);
-    stop();
+    EXPECT_OK(pool_ask(&pid));
+    cr_expect_eq(pool_stats().connects, 1);
+    pool_end();
+}
+
+/* Preparing takes locks too: behind DDL it waits under the same limit, the limit's own statement
+ * being prepared in the same run or before. */
+Test(dbpool, a_statement_whose_preparing_waits_behind_ddl_is_ended_by_the_server)
+{
+    static const struct db_stmt blocked = {"blocked", "SELECT count(*) FROM t", 0};
+    const char *url = harness_database(false);
+    struct db_conf conf = pool_conf(url);
+    sql_exec(url, "CREATE TABLE t (id int PRIMARY KEY)");
+    PGconn *ddl = PQconnectdb(url);
+    PQclear(PQexec(ddl, "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"));
+    cr_assert_eq(PQtransactionStatus(ddl), PQTRANS_INTRANS);
+    conf.pool_size = 1;
+    conf.statement_timeout_ms = 500;
+    pool_start(&conf);
+    for (uint64_t i = 1; i <= 2; i++) {
+        struct pool_answer a = pool_ask(&blocked);
+        EXPECT_FAILED(a, HL_RETRY, HL_WHY_TIMEOUT);
+        cr_expect_str_eq(a.err.sqlstate, "57014", "%s", a.err.msg);
+        cr_expect(strstr(a.err.msg, "blocked"), "%s", a.err.msg);
+        cr_expect_eq(pool_stats().timed_out, i);
+        cr_expect_eq(sql_int(url, "SELECT count(*) FROM pg_locks WHERE NOT granted AND "
+                                  "relation = 't'::regclass"),
+            0, "a backend goes on waiting");
+    }
+    PQfinish(ddl);
+    EXPECT_OK(pool_ask(&blocked));
+    cr_expect_eq(pool_stats().connects, 1);
+    pool_end();
+}
+
+Test(dbpool, after_an_error_only_what_was_not_prepared_is_prepared_again)
+{
+    static const struct db_stmt late = {"late", "SELECT 'late'", 0};
+    const struct db_call calls[] = {
+        {&add,        (const char *[]){"1", "1"}},
+        {&count_rows, NULL                      },
+        {&late,       NULL                      },
+        {&add,        (const char *[]){"1", "2"}},
+    };
+    const char *url = harness_database(false);
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer a;
+    conf.pool_size = 1;
+    pool_start(&conf);
+    for (int i = 0; i < 3; i++) {
+        enum hl_rc rc = i < 1 ? HL_FATAL : HL_OK;
+        pool_send_calls(calls, 4, 0, &a);
+        POOL_UNTIL(a.times, 5000);
+        EXPECT_FAILED(a, rc, HL_WHY_OTHER);
+        if (i == 0)
+            sql_exec(url, "CREATE TABLE t (id int)");
+        else
+            cr_expect_str_eq(a.text, "3");
+    }
+    cr_expect_eq(pool_stats().connects, 1);
+    pool_end();
 }
 
 Test(dbpool, connections_ended_while_idle_are_replaced_unnoticed)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    struct answer a[2];
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer a[2];
     conf.pre_ping_after_ms = 0;
-    start(&conf);
-    send_one(&nap, 0, &a[0]);
-    send_one(&nap, 0, &a[1]);
-    LOOP_UNTIL(a[0].times && a[1].times, 5000);
-    cr_expect_eq(stats().idle, 2);
+    pool_start(&conf);
+    pool_send(&nap, 0, &a[0]);
+    pool_send(&nap, 0, &a[1]);
+    POOL_UNTIL(a[0].times && a[1].times, 5000);
+    cr_expect_eq(pool_stats().idle, 2);
     sql_exec(url, "%s", end_others.sql);
     WAIT_FOR(connected(url) == 0, 5000);
-    EXPECT_OK(ask(&pid)); /* the loop has not turned since: only the ping can tell */
+    EXPECT_OK(pool_ask(&pid)); /* the loop has not turned since: only the ping can tell */
 
     sql_exec(url, "%s", end_others.sql);
-    LOOP_UNTIL(stats().open == 0, 5000); /* noticed without any request */
-    EXPECT_OK(ask(&pid));
-    stop();
+    POOL_UNTIL(pool_stats().open == 0, 5000); /* noticed without any request */
+    EXPECT_OK(pool_ask(&pid));
+    pool_end();
 }
 
 Test(dbpool, a_statement_ended_by_the_administrator_was_rolled_back)
 {
     const char *url = harness_database(false);
-    struct db_conf conf = usual(url);
-    struct answer a;
-    start(&conf);
-    send_one(&sleep_long, 0, &a);
+    struct db_conf conf = pool_conf(url);
+    struct pool_answer a;
+    pool_start(&conf);
+    pool_send(&sleep_long, 0, &a);
     LOOP_UNTIL_RUNNING(url, "pg_sleep(60)");
     sql_exec(url, "%s", end_others.sql);
-    LOOP_UNTIL(a.times, 5000);
+    POOL_UNTIL(a.times, 5000);
     EXPECT_FAILED(a, HL_RETRY, HL_WHY_UNREACHABLE);
     cr_expect_str_eq(a.err.sqlstate, "57P01");
-    EXPECT_OK(ask(&pid));
-    stop();
+    EXPECT_OK(pool_ask(&pid));
+    pool_end();
 }
 
 Test(dbpool, a_commit_whose_answer_is_lost_is_unsure)
 {
     const char *url = harness_database(false);
     struct relay relay = {0};
-    struct answer a;
+    struct pool_answer a;
     int port;
     char host[64];
     relay_start(&relay, harness_listen(&port), url);
     snprintf(host, sizeof(host), "127.0.0.1:%d", port);
     sql_exec(url, "CREATE TABLE t (id int PRIMARY KEY)");
-    struct db_conf conf = usual(url_with_host(url, host));
-    start(&conf);
-    EXPECT_OK(ask(&pid));
+    struct db_conf conf = pool_conf(url_with_host(url, host));
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&pid));
     relay.swallow = true;
-    send_calls(&(struct db_call){&insert, (const char *[]){"1"}}, 1, 0, &a);
-    LOOP_UNTIL(a.times, 5000);
+    pool_send_calls(&(struct db_call){&insert, (const char *[]){"1"}}, 1, 0, &a);
+    POOL_UNTIL(a.times, 5000);
     EXPECT_FAILED(a, HL_UNSURE, HL_WHY_UNREACHABLE);
     WAIT_FOR(sql_int(url, "SELECT count(*) FROM t") == 1, 5000);
     relay.swallow = false;
-    EXPECT_OK(ask(&count_rows));
-    stop();
+    EXPECT_OK(pool_ask(&count_rows));
+    pool_end();
 }
 
 /* --- a server by script ------------------------------------------------------------------ */
@@ -891,72 +794,74 @@ Test(dbpool, an_error_of_a_connection_that_ends_decides_only_if_nothing_can_have
         cr_assert_eq(pthread_create(&s.thread, NULL, script_main, &s), 0);
 
         snprintf(url, sizeof(url), "postgresql://u@127.0.0.1:%d/x?sslmode=disable", port);
-        struct db_conf conf = usual(url);
+        struct db_conf conf = pool_conf(url);
         conf.prepared = false;
-        start(&conf);
-        struct answer a = ask(&pid);
+        pool_start(&conf);
+        struct pool_answer a = pool_ask(&pid);
         cr_expect_eq(a.rc, rows[i].rc, "row %zu: %s %s", i, hl_rc_name(a.rc), a.err.msg);
-        stop_pool();
+        pool_stop();
         pthread_join(s.thread, NULL);
         close(s.listen_fd);
         buf_release(&s.answer);
     }
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_killed_server_is_unsure_then_unreachable_then_back)
 {
     struct test_pg *pg = test_pg_start();
-    struct db_conf conf = usual(test_pg_url(pg));
-    struct answer a, b;
-    start(&conf);
-    send_one(&sleep_long, 0, &a);
+    struct db_conf conf = pool_conf(test_pg_url(pg));
+    struct pool_answer a, b;
+    pool_start(&conf);
+    pool_send(&sleep_long, 0, &a);
     LOOP_UNTIL_RUNNING(test_pg_url(pg), "pg_sleep(60)");
     test_pg_kill(pg);
-    LOOP_UNTIL(a.times, 5000);
+    POOL_UNTIL(a.times, 5000);
     EXPECT_FAILED(a, HL_UNSURE, HL_WHY_UNREACHABLE);
 
-    EXPECT_FAILED(ask(&pid), HL_RETRY, HL_WHY_UNREACHABLE);
-    cr_expect_not(dbpool_up(pool));
+    EXPECT_FAILED(pool_ask(&pid), HL_RETRY, HL_WHY_UNREACHABLE);
+    cr_expect_not(dbpool_up(pool_now()));
     int64_t before = harness_now_ms();
-    send_one(&pid, 0, &a);
-    send_one(&pid, 0, &b);
-    LOOP_UNTIL(a.times && b.times, 5000);
+    pool_send(&pid, 0, &a);
+    pool_send(&pid, 0, &b);
+    POOL_UNTIL(a.times && b.times, 5000);
     cr_expect_lt(harness_now_ms() - before, 1000, "who asks while it is down waits for nothing");
     EXPECT_FAILED(a, HL_RETRY, HL_WHY_UNREACHABLE);
 
-    uint64_t attempts = stats().unreachable;
-    LOOP_UNTIL(stats().unreachable > attempts, 6000);
+    uint64_t attempts = pool_stats().unreachable;
+    POOL_UNTIL(pool_stats().unreachable > attempts, 6000);
     test_pg_restart(pg);
-    LOOP_UNTIL(dbpool_up(pool), 8000); /* without a request */
-    EXPECT_OK(ask(&pid));
+    POOL_UNTIL(dbpool_up(pool_now()), 8000); /* without a request */
+    EXPECT_OK(pool_ask(&pid));
     test_pg_free(pg);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_hung_server_is_bounded_by_the_deadlines)
 {
     struct test_pg *pg = test_pg_start();
-    struct db_conf conf = usual(test_pg_url(pg));
-    struct answer old, fresh;
+    struct db_conf conf = pool_conf(test_pg_url(pg));
+    struct pool_answer old, fresh;
     conf.connect_timeout_ms = 600;
     conf.statement_timeout_ms = 400;
-    start(&conf);
-    EXPECT_OK(ask(&pid));
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&pid));
     test_pg_pause(pg);
     int64_t before = harness_now_ms();
-    send_one(&pid, 0, &old);
-    send_one(&pid, 2000, &fresh); /* needs another connection */
-    LOOP_UNTIL(old.times && fresh.times, 5000);
+    pool_send(&pid, 0, &old);
+    pool_send(&pid, 2000, &fresh); /* needs another connection */
+    POOL_UNTIL(old.times && fresh.times, 5000);
     cr_expect_lt(harness_now_ms() - before, 2500);
     EXPECT_FAILED(old, HL_UNSURE, HL_WHY_TIMEOUT);
     EXPECT_FAILED(fresh, HL_RETRY, HL_WHY_UNREACHABLE);
-    cr_expect_not(dbpool_up(pool));
+    cr_expect_eq(pool_stats().timed_out, 1);
+    cr_expect_gt(pool_stats().unreachable, 0);
+    cr_expect_not(dbpool_up(pool_now()));
     test_pg_resume(pg);
-    LOOP_UNTIL(dbpool_up(pool), 8000);
-    EXPECT_OK(ask(&pid));
+    POOL_UNTIL(dbpool_up(pool_now()), 8000);
+    EXPECT_OK(pool_ask(&pid));
     test_pg_free(pg);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_hung_host_of_several_does_not_keep_from_the_next)
@@ -965,25 +870,28 @@ Test(dbpool, a_hung_host_of_several_does_not_keep_from_the_next)
     int port, deaf = harness_listen(&port); /* takes connections into its backlog, says nothing */
     char hosts[128];
     snprintf(hosts, sizeof(hosts), "127.0.0.1:%d,127.0.0.1:%s", port, port_of(url));
-    struct db_conf conf = usual(url_with_host(url, hosts));
+    struct db_conf conf = pool_conf(url_with_host(url, hosts));
     conf.connect_timeout_ms = 300;
     conf.max_age_ms = 100;
-    start(&conf);
-    EXPECT_OK(ask(&pid));
-    LOOP_UNTIL(stats().open == 0, 5000);
+    pool_start(&conf);
+    EXPECT_OK(pool_ask(&pid));
+    POOL_UNTIL(pool_stats().open == 0, 5000);
     int64_t before = harness_now_ms();
-    EXPECT_OK(ask(&pid));
+    EXPECT_OK(pool_ask(&pid));
     cr_expect_lt(harness_now_ms() - before, 300, "the host that answered last was not tried first");
     close(deaf);
-    stop();
+    pool_end();
 }
 
 Test(dbpool, a_name_that_does_not_exist_is_unreachable)
 {
-    struct db_conf conf = usual("postgresql://u@nosuch.invalid/x");
-    start(&conf);
-    struct answer a = ask(&pid);
+    struct db_conf conf = pool_conf("postgresql://u@nosuch.invalid/x");
+    pool_start(&conf);
+    struct pool_answer a = pool_ask(&pid);
     EXPECT_FAILED(a, HL_RETRY, HL_WHY_UNREACHABLE);
     cr_expect(strstr(a.err.msg, "nosuch.invalid"), "%s", a.err.msg);
-    stop();
+    struct dbpool_stats s = pool_stats();
+    cr_expect_eq(s.unreachable, 1);
+    cr_expect_eq(s.exhausted + s.refused + s.read_only + s.timed_out, 0);
+    pool_end();
 }

@@ -41,6 +41,11 @@ const char *harness_database(bool migrated);
 
 struct test_pg; /* a cluster of the test's own, to be killed and restarted */
 struct test_pg *test_pg_start(void);
+/* The same with further options of the server, NULL-terminated ("-c", "ssl=on", NULL). */
+struct test_pg *test_pg_start_with(const char *const *options);
+struct test_pg *test_pg_standby(struct test_pg *primary); /* streams from it; takes reads */
+void test_pg_promote(struct test_pg *standby);            /* waits until it takes writes */
+void test_pg_give(const char *path);         /* a file to the server's account, closed to others */
 const char *test_pg_url(struct test_pg *pg); /* a migrated database in it, over TCP loopback */
 void test_pg_kill(struct test_pg *pg);    /* SIGKILL to the whole cluster, waits until it is gone */
 void test_pg_restart(struct test_pg *pg); /* same data, same port; waits until it accepts */

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { START_TIMEOUT_MS = 30000, MAX_BACKENDS = 512 };
+enum { START_TIMEOUT_MS = 30000, MAX_BACKENDS = 512, MAX_OPTIONS = 16 };
 
 struct test_pg {
     struct test_pg *next;
@@ -26,6 +26,8 @@ struct test_pg {
     char *admin_url; /* database postgres */
     char *url;       /* the migrated database */
     bool paused;
+    const char *options[MAX_OPTIONS]; /* of the server, besides the usual ones */
+    int noptions;
 };
 
 static struct test_pg *clusters;
@@ -144,15 +146,19 @@ static const char *template_name(void)
     return setting("HOOKLINE_TEST_TEMPLATE");
 }
 
-/* A new data folder: a copy of the suite's (HOOKLINE_TEST_PGDATA: stopped, migrated) where there
- * is one, which takes a tenth of the time, else made by initdb. */
-static void make_data(struct test_pg *pg)
+static void make_folder(struct test_pg *pg)
 {
     unsigned uid, gid;
     if (mkdir(pg->dir, 0700) < 0)
         harness_fail("mkdir %s: %s", pg->dir, strerror(errno));
     if (harness_unprivileged(&uid, &gid) && chown(pg->dir, uid, gid) < 0)
         harness_fail("chown %s: %s", pg->dir, strerror(errno));
+}
+
+/* A new data folder: a copy of the suite's (HOOKLINE_TEST_PGDATA: stopped, migrated) where there
+ * is one, which takes a tenth of the time, else made by initdb. */
+static void make_data(struct test_pg *pg)
+{
     if (ready_data()) {
         const char *from = harness_keep(mem_printf("%s/.", ready_data()));
         run_tool((const char *const[]){"cp", "-a", from, pg->dir, NULL}, true);
@@ -165,11 +171,17 @@ static void make_data(struct test_pg *pg)
 
 static void start_server(struct test_pg *pg)
 {
+    enum { ARGS = 32 };
     const char *port = harness_keep(mem_printf("%d", pg->port));
-    const char *const argv[] = {pg_program("postgres"), "-D", pg->dir, "-p", port, "-c",
+    const char *argv[ARGS + MAX_OPTIONS] = {pg_program("postgres"), "-D", pg->dir, "-p", port, "-c",
         "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=", "-c", "fsync=off", "-c",
         "full_page_writes=off", "-c", "shared_buffers=16MB", "-c", "max_connections=200", "-c",
-        "autovacuum=off", "-c", "jit=off", "-c", "max_wal_size=4GB", NULL};
+        "autovacuum=off", "-c", "jit=off", "-c", "max_wal_size=4GB"};
+    int n = 0;
+    while (argv[n])
+        n++;
+    for (int i = 0; i < pg->noptions; i++)
+        argv[n + i] = pg->options[i];
     pg->proc = harness_spawn(&(struct spawn){.argv = argv,
         .name = "postgres",
         .listen_fd = -1,
@@ -210,27 +222,72 @@ static void migrate(const char *url)
     buf_release(&out);
 }
 
-struct test_pg *test_pg_start(void)
+static struct test_pg *new_cluster(const char *const *options)
 {
     static int serial;
     struct test_pg *pg = mem_new(struct test_pg);
     pg->dir = mem_printf("%s/pg%d", harness_dir(), ++serial);
+    for (; options && options[pg->noptions]; pg->noptions++) {
+        if (pg->noptions == MAX_OPTIONS - 1)
+            harness_fail("more than %d options for PostgreSQL", MAX_OPTIONS - 1);
+        pg->options[pg->noptions] = harness_keep(mem_strdup(options[pg->noptions]));
+    }
     pg->next = clusters;
     clusters = pg;
-    make_data(pg);
+    make_folder(pg);
+    return pg;
+}
+
+static void start_anywhere(struct test_pg *pg)
+{
     for (int tries = 0; tries < 5; tries++) {
         set_port(pg);
         start_server(pg);
         if (wait_ready(pg))
-            break;
-        if (tries == 4)
-            harness_fail("PostgreSQL does not start");
+            return;
     }
+    harness_fail("PostgreSQL does not start");
+}
+
+struct test_pg *test_pg_start_with(const char *const *options)
+{
+    struct test_pg *pg = new_cluster(options);
+    make_data(pg);
+    start_anywhere(pg);
     const char *from = ready_data() ? template_name() : NULL;
     sql_exec(pg->admin_url, "CREATE DATABASE hookline TEMPLATE %s", from ? from : "template0");
     if (!from)
         migrate(pg->url);
     return pg;
+}
+
+struct test_pg *test_pg_start(void)
+{
+    return test_pg_start_with(NULL);
+}
+
+struct test_pg *test_pg_standby(struct test_pg *primary)
+{
+    struct test_pg *pg =
+        new_cluster((const char *const[]){"-c", "wal_retrieve_retry_interval=100ms", NULL});
+    run_tool((const char *const[]){pg_program("pg_basebackup"), "-d", primary->admin_url, "-D",
+                 pg->dir, "-R", "-X", "stream", "-c", "fast", "--no-sync", NULL},
+        true);
+    start_anywhere(pg);
+    return pg;
+}
+
+void test_pg_promote(struct test_pg *standby)
+{
+    if (strcmp(sql_text(standby->admin_url, "SELECT pg_promote(true, 30)"), "t") != 0)
+        harness_fail("the standby was not promoted within 30 s");
+}
+
+void test_pg_give(const char *path)
+{
+    unsigned uid, gid;
+    if (chmod(path, 0600) < 0 || (harness_unprivileged(&uid, &gid) && chown(path, uid, gid) < 0))
+        harness_fail("%s: %s", path, strerror(errno));
 }
 
 const char *test_pg_url(struct test_pg *pg)

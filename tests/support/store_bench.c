@@ -67,11 +67,11 @@ void bench_turn(int64_t end_ms, const char *what, const char *file, int line)
     loop_run(loop);
 }
 
-static struct store *open_store(const char *at, const char *worker, int connections)
+static struct store *open_store(const char *at, const char *worker, int connections, bool prepared)
 {
     const struct db_conf conf = {.url = at,
         .application_name = "store-test",
-        .prepared = true,
+        .prepared = prepared,
         .pool_size = connections,
         .max_waiters = 10000,
         .pool_timeout_ms = 10000,
@@ -89,7 +89,7 @@ static struct store *open_store(const char *at, const char *worker, int connecti
 
 struct store *bench_store(const char *worker)
 {
-    struct store *s = open_store(url, worker, 4);
+    struct store *s = open_store(url, worker, 4, true);
     struct bench_rows r;
     if (worker)
         BENCH_ASK(r, store_register(s, BENCH_CB(r)));
@@ -98,7 +98,12 @@ struct store *bench_store(const char *worker)
 
 struct store *bench_store_at(const char *at, const char *worker)
 {
-    return open_store(at, worker, 1);
+    return open_store(at, worker, 1, true);
+}
+
+struct store *bench_store_pooled(const char *at, const char *worker)
+{
+    return open_store(at, worker, 4, false);
 }
 
 /* --- events ------------------------------------------------------------------------------ */

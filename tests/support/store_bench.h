@@ -17,6 +17,8 @@ const char *bench_url(void); /* of the database */
 struct store *bench_store(const char *worker);
 /* The same over another way to the database, with one connection, not registered. */
 struct store *bench_store_at(const char *url, const char *worker);
+/* The same with several connections and nothing prepared: through a pooler. */
+struct store *bench_store_pooled(const char *url, const char *worker);
 
 /* Turns the loop until the condition holds. */
 #define BENCH_UNTIL(cond)                                                                          \
