@@ -265,20 +265,12 @@ static void take_over_next(struct janitor *j)
 
 /* --- step: dead workers that own nothing any more ---------------------------------------- */
 
-static void forgotten(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
-{
-    (void)rc;
-    (void)rows;
-    (void)err;
-    (void)ctx;
-}
-
 static void dead_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct janitor *j = ctx;
     if (!database_failed(j, rc, err))
         for (int i = 0; i < PQntuples(rows); i++)
-            store_forget_worker(j->wires.store, db_text(rows, i, 0), forgotten, j);
+            store_forget_worker(j->wires.store, db_text(rows, i, 0), NULL, NULL);
     next_step(j);
 }
 

@@ -376,16 +376,23 @@ struct single {
     char *values[MAX_SINGLE]; /* owned copies */
 };
 
-static void single_done(const struct db_result *res, void *ctx)
+static void single_answer(const struct single *one, const struct db_result *res)
 {
-    struct single *one = ctx;
     struct hl_err err;
+    if (!one->cb)
+        return;
     if (res->rc == HL_OK && one->stmt->rows == ROWS_ONE && PQntuples(res->pg) != 1)
         one->cb(hl_fail(&err, HL_FATAL, "%s: %d rows came back where one was expected",
                     one->stmt->db.name, PQntuples(res->pg)),
             NULL, &err, one->ctx);
     else
         one->cb(res->rc, res->pg, res->err, one->ctx);
+}
+
+static void single_done(const struct db_result *res, void *ctx)
+{
+    struct single *one = ctx;
+    single_answer(one, res);
     for (int i = 0; i < MAX_SINGLE; i++)
         free(one->values[i]);
     free(one);

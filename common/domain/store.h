@@ -88,7 +88,8 @@ void store_settle(struct store *s, struct store_settle *f);
 
 /* --- the lease of a worker process, and the janitor: one statement each ------------------ */
 
-/* rows: NULL unless rc is HL_OK; borrowed during the callback. */
+/* rows: NULL unless rc is HL_OK; borrowed during the callback. In what follows cb may be NULL: fire
+ * and forget, nobody waits and a failure is nobody's. */
 typedef void store_cb(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
 
 /* Writes this owner's row of webhook.workers. No columns. */

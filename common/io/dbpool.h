@@ -3,7 +3,13 @@
  * deadlines, jittered reconnect. Created after fork. A connection is used again after an error only
  * when the server reported it and is idle, outside any transaction; after a deadline, a cancelled
  * statement or a protocol fault it is closed. While no connection is open and an attempt failed,
- * requests are refused at once; the pool goes on trying by itself. */
+ * requests are refused at once; the pool goes on trying by itself.
+ *
+ * A unit of work is one dbpool_exec: its statements are one transaction, which commits when all of
+ * them went well and is rolled back by the first error; the connection returns to the pool either
+ * way. There is no other: nothing can hold a transaction open between two calls, so none is open
+ * while a program waits for somebody else. Work in several transactions is several units of work.
+ */
 #ifndef HL_IO_DBPOOL_H
 #define HL_IO_DBPOOL_H
 

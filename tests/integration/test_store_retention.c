@@ -295,3 +295,19 @@ Test(store_retention, documents_are_walked_in_the_order_of_their_keys)
     cr_expect_eq(bench_count("webhook.documents WHERE scraped_at < now() - interval '10 days'"), 0);
     cr_expect_eq(bench_count("webhook.documents"), 20 - deleted);
 }
+
+/* --- fire and forget --------------------------------------------------------------------- */
+
+Test(store_retention, a_statement_may_be_fired_and_forgotten)
+{
+    struct store *j = bench_store(NULL);
+    struct bench_rows r;
+    sql_exec(bench_url(), "INSERT INTO webhook.workers (id, host, pid, dead_at)"
+                          " VALUES ('gone', 'h', 1, now())");
+    store_forget_worker(j, "gone", NULL, NULL);
+    BENCH_ASK(r, store_ping(j, 0, BENCH_CB(r)));
+    BENCH_UNTIL(bench_count("webhook.workers") == 0);
+    sql_exec(bench_url(), "ALTER TABLE webhook.workers RENAME TO away");
+    store_forget_worker(j, "gone", NULL, NULL); /* fails, and nobody minds */
+    BENCH_ASK(r, store_ping(j, 0, BENCH_CB(r)));
+}
