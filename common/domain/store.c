@@ -293,6 +293,12 @@ static const struct db_stmt stmt_search = {"search",
     " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer",
     2};
 
+static const struct db_stmt stmt_list_crawls = {"list_crawls",
+    "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
+    "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
+    " ORDER BY started_at DESC, id LIMIT $2::integer",
+    2};
+
 /* ================================ batching =============================================== */
 
 enum op_kind { OP_ACCEPT, OP_CLAIM, OP_COMPLETE, OP_SETTLE, NOPS };
@@ -760,6 +766,11 @@ void store_list_workers(struct store *s, store_cb *cb, void *ctx)
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)
 {
     run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, number(limit).text});
+}
+
+void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, number(limit).text});
 }
 
 /* ================================ life, and rows read back =============================== */
