@@ -41,7 +41,8 @@ struct config {
     int64_t index;   /* enum cfg_index */
     char *firecrawl_api_url;
     char *firecrawl_api_key;
-    char *firecrawl_proxy; /* "" leaves the field out of the request */
+    char *firecrawl_schema; /* NULL = nuq, then public */
+    char *firecrawl_proxy;  /* "" leaves the field out of the request */
     bool direct_allow_private;
     int64_t direct_max_bytes;
     int64_t scrape_timeout_ms;

@@ -49,6 +49,8 @@ ROW(database_url, database_url,                                                 
     "WEBHOOK_DATABASE_URL DATABASE_URL SEARCH_BRIDGE_DATABASE_URL",                                \
     "postgresql+asyncpg://fc_bridge:changeme@localhost:5432/fc_bridge", 1, 2048, P | W | C,        \
     "PostgreSQL that owns the events; +driver after the scheme is dropped.")                       \
+ROW(firecrawl_schema, text, "WEBHOOK_FIRECRAWL_SCHEMA", NULL, 1, 63, C,                            \
+    "PostgreSQL schema of Firecrawl's own queue, for looking; not set: nuq, then public.")         \
 ROW(queue_prefix, key_prefix, "WEBHOOK_QUEUE_PREFIX", "hookline", 1, 64, P | W | C,                \
     "What every Redis key begins with. The same for all programs of one installation.")            \
                                                                                                    \

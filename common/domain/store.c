@@ -534,6 +534,11 @@ void store_search(struct store *s, const char *words, int limit, store_cb *cb, v
     run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, number(limit).text});
 }
 
+void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, number(limit).text});
+}
+
 /* ================================ life, and rows read back =============================== */
 
 struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms)

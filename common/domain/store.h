@@ -161,6 +161,10 @@ void store_list_workers(struct store *s, store_cb *cb, void *ctx);
 /* url, title, description, snippet (matches between « and »), rank, scraped_at */
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
 
+/* job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at, completed_at of
+ * crawl sessions, newest first; status NULL = any */
+void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx);
+
 /* Event columns of a result row -> event; caller releases. False when the row holds no event. */
 bool store_event(const PGresult *rows, int row, struct change_event *ev);
 

@@ -346,3 +346,8 @@ STMT(search, "reader", ROWS_ANY, 2,
     "  ts_rank(d.search, q), d.scraped_at"
     " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
     " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");
+
+STMT(list_crawls, "reader", ROWS_ANY, 2,
+    "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
+    "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
+    " ORDER BY started_at DESC, id LIMIT $2::integer");

@@ -29,7 +29,7 @@ extern const struct store_stmt *const store_stmts[];
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
     X(schema_version) X(ping)                                                                      \
-    X(count_by_status) X(list_workers) X(search)
+    X(count_by_status) X(list_workers) X(search) X(list_crawls)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

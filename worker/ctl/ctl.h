@@ -31,6 +31,7 @@ ctl_verb_fn cmd_migrate;
 ctl_verb_fn cmd_send;
 ctl_verb_fn cmd_status;
 ctl_verb_fn cmd_search;
+ctl_verb_fn cmd_crawls;
 
 /* --- options ----------------------------------------------------------------------------- */
 #define CTL_MAX_OPTIONS 24

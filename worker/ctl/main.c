@@ -18,6 +18,7 @@ static const struct {
     {"send", cmd_send, "sign a change event and post it to a producer"},
     {"status", cmd_status, "show queue, events by status, workers"},
     {"search", cmd_search, "search the documents"},
+    {"crawls", cmd_crawls, "list crawl sessions, or the jobs of Firecrawl's own queue"},
 };
 /* clang-format on */
 
