@@ -40,7 +40,7 @@ typedef void db_cb(const struct db_result *res, void *ctx);
 struct db_conf {
     const char *url;              /* postgres:// (already without +driver); may hold a password */
     const char *application_name; /* shown in pg_stat_activity: program and instance */
-    bool prepared;                /* off: unnamed statements only (PgBouncer below 1.21) */
+    bool prepared;                /* off: unnamed statements only (transaction poolers) */
     int pool_size;                /* connections kept */
     int max_overflow;             /* further ones under load, closed when returned */
     int max_waiters;              /* bound of the queue of waiting requests */
