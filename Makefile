@@ -55,7 +55,7 @@ all: $(PROGRAMS) ## build the programs into build/ (CC=clang BUILD=build/clang f
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 # --- what must be installed ------------------------------------------------------------------------
 .PHONY: deps deps-test deps-dev
@@ -143,6 +143,9 @@ $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 $(BUILD)/tests/integration/%: $(BUILD)/obj/tests/integration/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(link) $(CRITERION)
+$(BUILD)/tests/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIB)
+	@mkdir -p $(@D)
+	$(link)
 $(BUILD)/tests/%: $(BUILD)/obj/tests/support/prog_%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(link)
@@ -179,6 +182,14 @@ coverage: ## line coverage of the whole suite, into build/coverage/index.html
 	@BUILD=$(COVERAGE) tests/run.sh all $(T)
 	@gcovr --root . --filter 'common/' --filter 'producer/' --filter 'worker/' \
 	    --html-details $(COVERAGE)/index.html --print-summary $(COVERAGE)/obj
+
+# --- speed ------------------------------------------------------------------------------------------------
+# A='--rounds 3 --seconds 1' passes options; A=--help lists them.
+.PHONY: bench-postgres build-bench
+build-bench: $(BUILD)/hooklinectl $(BUILD)/tests/bench/bench_postgres
+bench-postgres: ## events a second through PostgreSQL, beside one row a transaction (minutes; A=--help)
+	@$(MAKE) --no-print-directory $(PARALLEL) build-bench
+	@BUILD=$(BUILD) tests/bench/postgres.sh $(A)
 
 # --- form -------------------------------------------------------------------------------------------------
 C_FILES = $(shell find common producer worker tests deploy -name '*.[ch]' 2>/dev/null | sort)
