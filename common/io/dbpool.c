@@ -449,9 +449,13 @@ void dbpool_free(struct dbpool *p)
 
 /* The server gives up a little before we do: then we mostly know that nothing happened, and a
  * statement whose connection we closed at its deadline would go on waiting for its lock there.
- * Local to the transaction, so nothing is left on the connection. */
-static const struct db_stmt stmt_limit = {
-    "limit", "SELECT set_config('statement_timeout', $1, true)", 1};
+ * And the plan is the generic one: our statements take arrays whose contents PostgreSQL would look
+ * at anew for every execution, only to come to the same plan; planning would cost more than running
+ * them. Local to the transaction, so nothing is left on the connection. */
+static const struct db_stmt stmt_limit = {"limit",
+    "SELECT set_config('statement_timeout', $1, true),"
+    " set_config('plan_cache_mode', 'force_generic_plan', true)",
+    1};
 
 static struct db_req *req_new(
     struct dbpool *p, const struct db_call *calls, int ncalls, db_cb *cb, void *ctx)
