@@ -90,8 +90,14 @@ STMT(claim, "T1", ROWS_EACH, 2,
 
 /* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
  * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try
- * that had not committed; the next snapshot tells. */
-#define OURS "c.rescrape_status = 'in_progress' AND c.claim_epoch = f.epoch AND c.claimed_by = $1"
+ * that had not committed; the next snapshot tells.
+ *
+ * IS NOT DISTINCT FROM, because no index serves it: rows are to be found by their ids. Statistics
+ * know little of the few rows in progress; with an equals sign the planner takes all that are ours
+ * for one, and reads every one of them for each of the batch. */
+#define OURS                                                                                       \
+    "c.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND c.claim_epoch = f.epoch"             \
+    "  AND c.claimed_by IS NOT DISTINCT FROM $1"
 
 /* First step of both T3: the rows still ours, locked. */
 #define LOCK_CLAIMS                                                                                \
@@ -196,8 +202,8 @@ STMT(renew, "lease", ROWS_ANY, 3,
     "  UPDATE webhook.change_events c SET rescrape_status = 'queued', claimed_by = NULL,"
     "    claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = greatest(coalesce(c.starts, 0) - 1, 0)"
-    "  FROM beat, stray WHERE c.id = stray.id AND c.claimed_by = $1"
-    "    AND c.rescrape_status = 'in_progress'"
+    "  FROM beat, stray WHERE c.id = stray.id AND c.claimed_by IS NOT DISTINCT FROM $1"
+    "    AND c.rescrape_status IS NOT DISTINCT FROM 'in_progress'" /* by the id: see OURS */
     "  RETURNING c.*"
     ") "
     "SELECT " EVENT_COLUMNS("f") " FROM beat LEFT JOIN freed f ON true");
@@ -278,15 +284,18 @@ STMT(partitions, "retention", ROWS_ONE, 1,
     "SELECT made, dropped FROM webhook.metrics_partitions($1::integer)");
 
 /* Retention. At most $2 rows older than $1 days of a metrics table: all of them where it was
- * adopted and has no partitions, otherwise those of the default partition. How many. */
+ * adopted and has no partitions, otherwise those of the default partition. How many.
+ *
+ * Here and below an array, not a join: a plan that does not know the LIMIT's value expects a tenth
+ * of the table, and would read all of it to join them. */
 #define PRUNE_METRICS(table)                                                                       \
     "WITH old AS ("                                                                                \
-    "  SELECT id, \"timestamp\" FROM webhook." table                                               \
+    "  SELECT id FROM webhook." table                                                              \
     "  WHERE \"timestamp\" < now() - $1::integer * interval '1 day'"                               \
     "  ORDER BY \"timestamp\" LIMIT $2::integer FOR UPDATE SKIP LOCKED"                            \
     "), gone AS ("                                                                                 \
-    "  DELETE FROM webhook." table " m USING old"                                                  \
-    "  WHERE m.id = old.id AND m.\"timestamp\" = old.\"timestamp\""                                \
+    "  DELETE FROM webhook." table " m"                                                            \
+    "  WHERE m.id = ANY (ARRAY(SELECT id FROM old))"                                               \
     "    AND m.\"timestamp\" < now() - $1::integer * interval '1 day' RETURNING 1"                 \
     ") SELECT count(*) FROM gone"
 STMT(prune_requests, "retention", ROWS_ONE, 2, PRUNE_METRICS("request_metrics"));
@@ -300,12 +309,14 @@ STMT(prune_events, "retention", ROWS_ONE, 3,
     "  SELECT id, created_at < now() - $1::integer * interval '1 day' AS old"
     "  FROM webhook.change_events WHERE id > $2::bigint ORDER BY id LIMIT $3::integer"
     "), finished AS ("
-    "  SELECT c.id FROM page JOIN webhook.change_events c USING (id)"
-    "  WHERE page.old AND c.rescrape_status NOT IN ('queued', 'in_progress')"
+    "  SELECT c.id FROM webhook.change_events c"
+    "  WHERE c.id = ANY (ARRAY(SELECT id FROM page WHERE old)) "
+    "    AND c.rescrape_status NOT IN ('queued', 'in_progress')"
     "    AND coalesce(c.finished_at, c.created_at) < now() - $1::integer * interval '1 day'"
     "  ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"
     "), gone AS ("
-    "  DELETE FROM webhook.change_events c USING finished WHERE c.id = finished.id RETURNING 1"
+    "  DELETE FROM webhook.change_events c WHERE c.id = ANY (ARRAY(SELECT id FROM finished))"
+    "  RETURNING 1"
     ") "
     "SELECT (SELECT count(*) FROM gone), max(id), coalesce(bool_or(NOT old), false) FROM page");
 
@@ -316,7 +327,8 @@ STMT(prune_documents, "retention", ROWS_ONE, 3,
     "  SELECT url_key, scraped_at < now() - $1::integer * interval '1 day' AS old"
     "  FROM webhook.documents WHERE url_key > decode($2, 'hex') ORDER BY url_key LIMIT $3::integer"
     "), gone AS ("
-    "  DELETE FROM webhook.documents d USING page WHERE page.old AND d.url_key = page.url_key"
+    "  DELETE FROM webhook.documents d"
+    "  WHERE d.url_key = ANY (ARRAY(SELECT url_key FROM page WHERE old))"
     "    AND d.scraped_at < now() - $1::integer * interval '1 day' RETURNING 1"
     ") "
     "SELECT (SELECT count(*) FROM gone),"
