@@ -199,7 +199,7 @@ static void describe(struct adoption *a, int rank, const char *other)
 /* Only the catalog changes: rows that are there keep their values. */
 #define DEFAULTS_STEP(table)                                                                       \
     {                                                                                              \
-        .name = "server defaults of " table,                                                       \
+        .name = "defaults of " table,                                                              \
         .needed = "SELECT EXISTS (SELECT" MISSING_DEFAULTS(table) ")",                             \
         .locks = "ACCESS EXCLUSIVE on " table, .writers = "wait for moments",                      \
         .sql = "DO $$ DECLARE missing record; BEGIN FOR missing IN SELECT w.*" MISSING_DEFAULTS(   \
@@ -251,7 +251,7 @@ const struct adopt_step adopt_steps[ADOPT_STEPS] = {
             "CREATE INDEX IF NOT EXISTS idx_scraped_content_url_created"
             " ON webhook.scraped_content (url, created_at DESC)", },
     {
-     .name = "no foreign keys out of metrics",
+     .name = "metrics without foreign keys",
      .needed = "SELECT EXISTS (SELECT" METRICS_KEYS ")",
      .locks = "ACCESS EXCLUSIVE on operation_metrics, request_metrics, crawl_sessions",
      .writers = "wait for moments",

@@ -52,7 +52,9 @@ static const struct migrate_locks locks[] = {
     {.version = 2, .locks = "ACCESS EXCLUSIVE on change_events", .writers = "wait for moments"},
     {.version = 3,
      .locks = "SHARE UPDATE EXCLUSIVE on change_events",
-     .writers = "go on while the indexes are built"                                           },
+     .writers = "go on while the indexes are built; what a broken-off build left is dropped "
+                   "first, writers "
+                   "wait for moments then"                                                    },
 };
 
 const struct migrate_locks *migrate_locks(int version)
