@@ -14,12 +14,14 @@
 #include "base/clock.h"
 #include "base/digest.h"
 #include "base/mem.h"
-#include "io/db.h"
+#include "domain/adopt.h"
+#include "domain/pgsync.h"
 
 #define OLDEST_SERVER   130000
 #define LOCK_POLL_MS    200
 #define TABLE_WAIT_MS   3000
 #define CONNECT_SECONDS "10"
+#define ADOPTED_VERSION 1 /* sql/001, whose tables an adopted database has already */
 
 /* Key of the session advisory lock, "hookline" in ASCII. Locks of this kind are per database. */
 #define LOCK_KEY "7525356009530420837"
@@ -31,6 +33,7 @@ struct run {
     struct buf *out;
     struct hl_err *err; /* never NULL */
     bool has_table;     /* webhook.schema_migrations exists */
+    struct adoption adoption;
 };
 
 int migrate_latest(void)
@@ -39,6 +42,33 @@ int migrate_latest(void)
     for (const struct migration *m = migrations; m->version; m++)
         latest = m->version;
     return latest;
+}
+
+/* --- what a migration means for others ---------------------------------------------------- */
+
+/* For the plan. Kept beside the files, not in them: an applied file is never edited. */
+/* clang-format off */
+static const struct migrate_locks locks[] = {
+    {1, "none", "go on"},
+    {2, "ACCESS EXCLUSIVE on change_events", "wait for moments"},
+    {3, "SHARE UPDATE EXCLUSIVE on change_events",
+     "go on while the indexes are built; what a broken-off build left is dropped first, writers "
+     "wait for moments then"},
+    {4, "SHARE UPDATE EXCLUSIVE on change_events, documents; where the metrics tables are "
+        "partitioned, ACCESS EXCLUSIVE on request_metrics, operation_metrics",
+     "go on; those of the metrics tables wait for moments"},
+    {5, "SHARE UPDATE EXCLUSIVE on change_events",
+     "go on while the index is built; what a broken-off build left is dropped first, writers "
+     "wait for moments then"},
+};
+/* clang-format on */
+
+const struct migrate_locks *migrate_locks(int version)
+{
+    for (size_t i = 0; i < sizeof(locks) / sizeof(locks[0]); i++)
+        if (locks[i].version == version)
+            return &locks[i];
+    return NULL;
 }
 
 static const struct migration *find(int version)
@@ -70,61 +100,14 @@ static void pause_ms(int64_t ms)
 
 /* --- statements -------------------------------------------------------------------------- */
 
-static enum hl_rc sql_failed(struct run *r, const PGresult *res, const char *what)
-{
-    const char *state = res ? PQresultErrorField(res, PG_DIAG_SQLSTATE) : NULL;
-    const char *text = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
-
-    if (PQstatus(r->pg) == CONNECTION_BAD)
-        return hl_fail_why(r->err, HL_RETRY, HL_WHY_UNREACHABLE,
-            "%s: the connection to PostgreSQL broke; run the migration again, it goes on where it "
-            "was",
-            what);
-    if (!state)
-        state = "";
-    if (!text)
-        text = "no answer that libpq understands";
-
-    enum hl_rc rc = db_classify(state) == HL_RETRY ? HL_RETRY : HL_FATAL;
-    if (strcmp(state, "25006") == 0)
-        hl_fail_why(r->err, HL_RETRY, HL_WHY_READ_ONLY,
-            "%s: this server takes no writes (a standby?); give the URL of the primary", what);
-    else if (strcmp(state, "42501") == 0)
-        hl_fail_why(r->err, HL_FATAL, HL_WHY_REFUSED,
-            "%s: %s; migrate as the owner of schema webhook", what, text);
-    else
-        hl_fail(r->err, rc, "%s: %s (SQLSTATE %s)", what, text, state);
-    snprintf(r->err->sqlstate, sizeof(r->err->sqlstate), "%s", state);
-    return r->err->rc;
-}
-
-/* Runs one string of SQL; *out (may be NULL) is the result, caller clears it. */
 static enum hl_rc query(struct run *r, const char *what, const char *sql, PGresult **out)
 {
-    PGresult *res = PQexec(r->pg, sql);
-    enum hl_rc rc = HL_OK;
-    switch (PQresultStatus(res)) {
-    case PGRES_COMMAND_OK:
-    case PGRES_TUPLES_OK:
-    case PGRES_EMPTY_QUERY: break;
-    default: rc = sql_failed(r, res, what);
-    }
-    if (rc == HL_OK && out)
-        *out = res;
-    else
-        PQclear(res);
-    return rc;
+    return pgsync_query(r->pg, what, sql, out, r->err);
 }
 
 static enum hl_rc query_bool(struct run *r, const char *what, const char *sql, bool *yes)
 {
-    PGresult *res;
-    enum hl_rc rc = query(r, what, sql, &res);
-    if (rc != HL_OK)
-        return rc;
-    *yes = PQgetvalue(res, 0, 0)[0] == 't';
-    PQclear(res);
-    return HL_OK;
+    return pgsync_bool(r->pg, what, sql, yes, r->err);
 }
 
 /* --- connecting -------------------------------------------------------------------------- */
@@ -211,38 +194,12 @@ static enum hl_rc take_lock(struct run *r)
 
 /* --- what is there ----------------------------------------------------------------------- */
 
-/* Tables that sql/001 would silently take over: without our own table beside them, this is an
- * installation of the reference. */
-static enum hl_rc refuse_foreign_tables(struct run *r)
-{
-    PGresult *res;
-    enum hl_rc rc = query(r, "look for existing tables",
-        "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace('webhook')"
-        " AND relname IN ('change_events', 'crawl_sessions', 'operation_metrics', "
-        "'request_metrics',"
-        " 'scraped_content') ORDER BY 1 LIMIT 1",
-        &res);
-    if (rc != HL_OK)
-        return rc;
-    if (PQntuples(res))
-        rc = hl_fail(r->err, HL_FATAL,
-            "table webhook.%s exists but webhook.schema_migrations does not: adoption of an "
-            "existing "
-            "installation is not supported by this version; nothing was changed. Use an empty "
-            "database",
-            PQgetvalue(res, 0, 0));
-    PQclear(res);
-    return rc;
-}
-
 /* *applied (caller clears) has the columns version, name, checksum, time; no rows when the table is
  * missing. */
 static enum hl_rc read_applied(struct run *r, PGresult **applied)
 {
     enum hl_rc rc = query_bool(r, "look for webhook.schema_migrations",
         "SELECT to_regclass('webhook.schema_migrations') IS NOT NULL", &r->has_table);
-    if (rc == HL_OK && !r->has_table)
-        rc = refuse_foreign_tables(r);
     if (rc != HL_OK)
         return rc;
     return query(r, "read webhook.schema_migrations",
@@ -286,43 +243,82 @@ static enum hl_rc check_applied(struct run *r, const PGresult *applied)
     return HL_OK;
 }
 
+static void describe_locks(struct run *r, const char *what, const char *writers)
+{
+    if (r->mode == MIGRATE_DRY_RUN)
+        buf_printf(r->out, "    locks: %s; writers %s\n", what, writers);
+}
+
+static void describe_adoption(struct run *r)
+{
+    const struct adoption *a = &r->adoption;
+    if (!a->needed)
+        return;
+    buf_printf(r->out, "found: %s\n", a->found);
+    for (int i = 0; i < ADOPT_STEPS; i++) {
+        if (!a->todo[i])
+            continue;
+        buf_printf(r->out, "adopt: %-29s %s\n", adopt_steps[i].name,
+            r->mode == MIGRATE_DRY_RUN ? "would be done" : "pending");
+        describe_locks(r, adopt_steps[i].locks, adopt_steps[i].writers);
+    }
+}
+
+static void describe_pending(struct run *r, const struct migration *m)
+{
+    const struct migrate_locks *l = migrate_locks(m->version);
+    bool recorded = r->adoption.needed && m->version == ADOPTED_VERSION;
+    const char *would = recorded ? "would be recorded as applied" : "would be applied";
+
+    buf_printf(r->out, "%-36s %s\n", m->name, r->mode == MIGRATE_DRY_RUN ? would : "pending");
+    if (recorded)
+        describe_locks(r, "none", "go on");
+    else if (l)
+        describe_locks(r, l->locks, l->writers);
+    else
+        describe_locks(r, "not known", "may have to wait");
+}
+
 static void describe(struct run *r, const PGresult *applied)
 {
+    describe_adoption(r);
     for (const struct migration *m = migrations; m->version; m++) {
         int row = row_of(applied, m->version);
         if (row >= 0)
             buf_printf(r->out, "%-36s applied %s\n", m->name, PQgetvalue(applied, row, 3));
         else
-            buf_printf(r->out, "%-36s %s\n", m->name,
-                r->mode == MIGRATE_DRY_RUN ? "would be applied" : "pending");
+            describe_pending(r, m);
     }
 }
 
 /* --- applying ---------------------------------------------------------------------------- */
 
-static enum hl_rc create_own_table(struct run *r)
-{
-    return query(r, "create webhook.schema_migrations",
-        "DO $$ BEGIN IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF; END "
-        "$$;"
-        "CREATE TABLE IF NOT EXISTS webhook.schema_migrations ("
-        " version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
-        " applied_at timestamptz NOT NULL DEFAULT now())",
-        NULL);
-}
+static const char own_table_sql[] =
+    "DO $$ BEGIN IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF; END $$;"
+    "CREATE TABLE IF NOT EXISTS webhook.schema_migrations ("
+    " version integer PRIMARY KEY, name text NOT NULL, checksum text NOT NULL,"
+    " applied_at timestamptz NOT NULL DEFAULT now())";
+
+/* One thing to do, with its line in the output: a migration or a step of an adoption. */
+struct work {
+    const char *name;
+    const char *sql;
+    const char *done;          /* said of it afterwards */
+    const struct migration *m; /* recorded as applied; NULL = nothing to record */
+    bool piecewise;
+};
 
 static enum hl_rc record(struct run *r, const struct migration *m)
 {
     char version[16], sum[DIGEST_HEXLEN + 1];
+    if (!m)
+        return HL_OK;
     snprintf(version, sizeof(version), "%d", m->version);
     checksum(m, sum);
     const char *const values[] = {version, m->name, sum};
-    PGresult *res = PQexecParams(r->pg,
-        "INSERT INTO webhook.schema_migrations (version, name, checksum) VALUES ($1, $2, $3)", 3,
-        NULL, values, NULL, NULL, 0);
-    enum hl_rc rc = PQresultStatus(res) == PGRES_COMMAND_OK ? HL_OK : sql_failed(r, res, m->name);
-    PQclear(res);
-    return rc;
+    return pgsync_params(r->pg, m->name,
+        "INSERT INTO webhook.schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+        values, 3, r->err);
 }
 
 static enum hl_rc limit_lock_wait(struct run *r, int64_t ms, const char *scope)
@@ -333,17 +329,17 @@ static enum hl_rc limit_lock_wait(struct run *r, int64_t ms, const char *scope)
 }
 
 /* While a DDL statement waits for its lock, everybody else waits behind it: hence a short limit. */
-static enum hl_rc apply_whole(struct run *r, const struct migration *m)
+static enum hl_rc apply_whole(struct run *r, const struct work *w)
 {
-    enum hl_rc rc = query(r, m->name, "BEGIN", NULL);
+    enum hl_rc rc = query(r, w->name, "BEGIN", NULL);
     if (rc == HL_OK)
         rc = limit_lock_wait(r, TABLE_WAIT_MS, "LOCAL");
     if (rc == HL_OK)
-        rc = query(r, m->name, m->sql, NULL);
+        rc = query(r, w->name, w->sql, NULL);
     if (rc == HL_OK)
-        rc = record(r, m);
+        rc = record(r, w->m);
     if (rc == HL_OK)
-        return query(r, m->name, "COMMIT", NULL);
+        return query(r, w->name, "COMMIT", NULL);
     PQclear(PQexec(r->pg, "ROLLBACK"));
     return rc;
 }
@@ -364,16 +360,16 @@ static size_t statement_len(const char *sql)
 }
 
 /* Nobody waits behind a concurrent build, so it may wait as long as the caller does. */
-static enum hl_rc apply_pieces(struct run *r, const struct migration *m)
+static enum hl_rc apply_pieces(struct run *r, const struct work *w)
 {
     int64_t wait_ms = left_ms(r) > TABLE_WAIT_MS ? left_ms(r) : TABLE_WAIT_MS;
     enum hl_rc rc = limit_lock_wait(r, wait_ms, "SESSION");
-    for (const char *p = m->sql; rc == HL_OK && *p; p += statement_len(p)) {
+    for (const char *p = w->sql; rc == HL_OK && *p; p += statement_len(p)) {
         char *one = mem_strndup(p, statement_len(p));
-        rc = query(r, m->name, one, NULL);
+        rc = query(r, w->name, one, NULL);
         free(one);
     }
-    return rc == HL_OK ? record(r, m) : rc;
+    return rc == HL_OK ? record(r, w->m) : rc;
 }
 
 static bool is_piecewise(const struct migration *m)
@@ -388,13 +384,13 @@ static bool table_was_busy(const struct hl_err *err)
     return strcmp(err->sqlstate, "55P03") == 0 || strcmp(err->sqlstate, "40P01") == 0;
 }
 
-static enum hl_rc apply(struct run *r, const struct migration *m)
+static enum hl_rc apply(struct run *r, const struct work *w)
 {
     for (;;) {
         int64_t start = clock_mono_ms();
-        enum hl_rc rc = is_piecewise(m) ? apply_pieces(r, m) : apply_whole(r, m);
+        enum hl_rc rc = w->piecewise ? apply_pieces(r, w) : apply_whole(r, w);
         if (rc == HL_OK) {
-            buf_printf(r->out, "%-36s applied now, in %lld ms\n", m->name,
+            buf_printf(r->out, "%-36s %s now, in %lld ms\n", w->name, w->done,
                 (long long)(clock_mono_ms() - start));
             return HL_OK;
         }
@@ -404,20 +400,48 @@ static enum hl_rc apply(struct run *r, const struct migration *m)
             return hl_fail_why(r->err, HL_RETRY, HL_WHY_TIMEOUT,
                 "%s: a table it changes is busy, another session holds a lock on it; end long "
                 "transactions (see pg_locks) or try again later",
-                m->name);
+                w->name);
         pause_ms(left_ms(r) < LOCK_POLL_MS ? left_ms(r) : LOCK_POLL_MS);
     }
 }
 
+/* In place of sql/001. Our table comes last: until it is there, an interrupted adoption is found
+ * and gone on with by the next run. */
+static enum hl_rc carry_out_adoption(struct run *r)
+{
+    enum hl_rc rc = HL_OK;
+    buf_printf(r->out, "found: %s\n", r->adoption.found);
+    for (int i = 0; rc == HL_OK && i < ADOPT_STEPS; i++) {
+        const struct adopt_step *s = &adopt_steps[i];
+        struct work w = {.name = s->name, .sql = s->sql, .done = "done", .piecewise = s->alone};
+        if (r->adoption.todo[i])
+            rc = apply(r, &w);
+    }
+    if (rc != HL_OK)
+        return rc;
+    const struct migration *m = find(ADOPTED_VERSION);
+    struct work last = {.name = m->name, .sql = own_table_sql, .done = "recorded", .m = m};
+    return apply(r, &last);
+}
+
 static enum hl_rc apply_pending(struct run *r, const PGresult *applied)
 {
-    enum hl_rc rc = r->has_table ? HL_OK : create_own_table(r);
+    enum hl_rc rc = HL_OK;
+    if (r->adoption.needed)
+        rc = carry_out_adoption(r);
+    else if (!r->has_table)
+        rc = query(r, "create webhook.schema_migrations", own_table_sql, NULL);
     for (const struct migration *m = migrations; rc == HL_OK && m->version; m++) {
         int row = row_of(applied, m->version);
+        struct work w = {.name = m->name,
+            .sql = m->sql,
+            .done = "applied",
+            .m = m,
+            .piecewise = is_piecewise(m)};
         if (row >= 0)
             buf_printf(r->out, "%-36s applied %s\n", m->name, PQgetvalue(applied, row, 3));
-        else
-            rc = apply(r, m);
+        else if (!r->adoption.needed || m->version != ADOPTED_VERSION)
+            rc = apply(r, &w);
     }
     return rc;
 }
@@ -428,9 +452,12 @@ static enum hl_rc carry_out(struct run *r)
     enum hl_rc rc = read_applied(r, &applied);
     if (rc != HL_OK)
         return rc;
+    if (row_of(applied, ADOPTED_VERSION) < 0)
+        rc = adopt_inspect(r->pg, &r->adoption, r->err);
     if (r->mode == MIGRATE_STATUS) /* shown even when it turns out to be refused */
         describe(r, applied);
-    rc = check_applied(r, applied);
+    if (rc == HL_OK)
+        rc = check_applied(r, applied);
     if (rc == HL_OK && r->mode == MIGRATE_DRY_RUN)
         describe(r, applied);
     if (rc == HL_OK && r->mode == MIGRATE_APPLY)

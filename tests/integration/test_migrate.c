@@ -284,22 +284,6 @@ static const char reference[] =
     "INSERT INTO webhook.change_events (watch_id, watch_url, rescrape_status)"
     " VALUES ('old', 'http://old/', 'completed')";
 
-Test(migrate, a_database_of_the_reference_is_refused_untouched)
-{
-    const char *url = harness_database(false);
-    sql_exec(url, "%s", reference);
-    const char *before = snapshot(url);
-    for (enum migrate_mode mode = MIGRATE_APPLY; mode <= MIGRATE_STATUS; mode++) {
-        struct outcome o = run(url, mode, 0);
-        cr_expect_eq(o.rc, HL_FATAL);
-        cr_expect(
-            strstr(o.err.msg, "adoption") && strstr(o.err.msg, "not supported by this version"),
-            "%s", o.err.msg);
-    }
-    cr_expect_str_eq(snapshot(url), before);
-    cr_expect_eq(sql_int(url, "SELECT count(*) FROM webhook.change_events"), 1);
-}
-
 /* The files themselves must not be what stands in the way of adopting such a database. */
 Test(migrate, the_sql_files_leave_tables_of_the_reference_and_their_rows_in_place)
 {
