@@ -47,15 +47,15 @@ int migrate_latest(void)
 /* --- what a migration means for others ---------------------------------------------------- */
 
 /* For the plan. Kept beside the files, not in them: an applied file is never edited. */
+/* clang-format off */
 static const struct migrate_locks locks[] = {
-    {.version = 1, .locks = "none",                              .writers = "go on"           },
+    {.version = 1, .locks = "none", .writers = "go on"},
     {.version = 2, .locks = "ACCESS EXCLUSIVE on change_events", .writers = "wait for moments"},
-    {.version = 3,
-     .locks = "SHARE UPDATE EXCLUSIVE on change_events",
-     .writers = "go on while the indexes are built; what a broken-off build left is dropped "
-                   "first, writers "
-                   "wait for moments then"                                                    },
+    {.version = 3, .locks = "SHARE UPDATE EXCLUSIVE on change_events",
+     .writers = "go on while the indexes are built (they wait for moments while an invalid index"
+                " of an interrupted run is dropped)"},
 };
+/* clang-format on */
 
 const struct migrate_locks *migrate_locks(int version)
 {
