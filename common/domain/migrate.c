@@ -52,14 +52,14 @@ static const struct migrate_locks locks[] = {
     {1, "none", "go on"},
     {2, "ACCESS EXCLUSIVE on change_events", "wait for moments"},
     {3, "SHARE UPDATE EXCLUSIVE on change_events",
-     "go on while the indexes are built; what a broken-off build left is dropped first, writers "
-     "wait for moments then"},
+     "go on while the indexes are built (they wait for moments while an invalid index"
+     " of an interrupted run is dropped)"},
     {4, "SHARE UPDATE EXCLUSIVE on change_events, documents; where the metrics tables are "
         "partitioned, ACCESS EXCLUSIVE on request_metrics, operation_metrics",
      "go on; those of the metrics tables wait for moments"},
     {5, "SHARE UPDATE EXCLUSIVE on change_events",
-     "go on while the index is built; what a broken-off build left is dropped first, writers "
-     "wait for moments then"},
+     "go on while the index is built (they wait for moments while an invalid index"
+     " of an interrupted run is dropped)"},
 };
 /* clang-format on */
 
