@@ -129,7 +129,9 @@ static void expect_clean_servers(const char *way, const char *url)
         cr_expect_str_eq(held_text(held[i], "SHOW statement_timeout"), "0");
         cr_expect_str_eq(held_text(held[i], "SELECT count(*) FROM pg_prepared_statements"), "0");
         cr_expect_str_eq(
-            held_text(held[i], "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), "0");
+            held_text(held[i], "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                               " AND pid = pg_backend_pid()"),
+            "0");
     }
     cr_expect_str_neq(pids[0], pids[1]);
     cr_expect_eq(sql_int(url, "SELECT count(*) FROM pg_stat_activity WHERE datname = "
