@@ -175,7 +175,8 @@ static const struct ask asks[] = {
     {"complete", complete_params, {1, 64, 256}, 100, 60, NULL},
     {"settle", settle_params, {1, 64, 256}, 100, 60, NULL},
     {"register", "SELECT 'worker-new', 'host', 1", {1}, 50, 0, NULL},
-    {"renew", BATCH("'worker-1', " ALL("event_id") ", 30000", "held"), {1, 64, 256}, 12000, 0, NULL},
+    {"renew", BATCH("'worker-1', " ALL("event_id") ", 30000", "held"), {1, 64, 256}, 12000, 0,
+     NULL},
     {"resign", "SELECT 'worker-1'", {1}, 50, 0, NULL},
     {"workers", NULL, {1}, 100, 0, NULL},
     {"declare_dead", "SELECT 'worker-1', 0, 'silent'", {1}, 100, 0, NULL},
@@ -194,7 +195,8 @@ static const struct ask asks[] = {
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
     {"list_workers", NULL, {1}, 3000, 0, NULL},
     {"search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
-    {"list_crawls", "SELECT NULL::text, :n", {50}, 0, 0, "it sorts the sessions, when somebody asks"},
+    {"list_crawls", "SELECT NULL::text, :n", {50}, 0, 0,
+     "it sorts the sessions, when somebody asks"},
 };
 /* clang-format on */
 
