@@ -70,7 +70,8 @@ STMT(claim, "T1", ROWS_EACH, 2,
     "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"
     "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
     "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
-    "        AND o.rescrape_status = 'in_progress' AND o.id <> s.id)"
+    "        AND o.rescrape_status IN ('queued', 'in_progress')" /* by its URL: see OURS */
+    "        AND o.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND o.id <> s.id)"
     "  ORDER BY s.watch_url, s.id"
     "), mine AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
