@@ -56,67 +56,34 @@ if [ "${1-}" = --one ]; then
 fi
 
 # --- the suite's PostgreSQL ----------------------------------------------------------------------------
-as_pg=()
-[ "$(id -u)" -ne 0 ] || as_pg=(setpriv --reuid=postgres --regid=postgres --init-groups)
-pg_pid=
+# shellcheck source=tests/support/postgres.sh
+. tests/support/postgres.sh
+readonly pg_settings=(fsync=off full_page_writes=off shared_buffers=32MB max_connections=200
+    autovacuum=off jit=off max_wal_size=4GB)
 
 # A private cluster with the migrated template, kept once more as a stopped copy for the tests that
 # kill a cluster of their own. Over TCP, as those are: a test sees no difference between them.
 start_postgres() {
-    local bin folder=$HOOKLINE_TEST_TMP/pg
-    bin=$(pg_config --bindir)
-    mkdir "$folder"
-    [ "$(id -u)" -ne 0 ] || chown postgres "$folder"
-    "${as_pg[@]}" "$bin/initdb" -D "$folder/data" -A trust -U postgres --no-sync --no-instructions \
-        -E UTF8 --locale=C >"$folder/initdb.log" 2>&1 || {
-        cat "$folder/initdb.log"
-        return 1
-    }
-    launch_postgres "$bin" "$folder"
-    psql -q "$HOOKLINE_TEST_PG" -c "CREATE DATABASE hookline_template"
-    WEBHOOK_DATABASE_URL="${HOOKLINE_TEST_PG%/*}/hookline_template" "$BUILD/hooklinectl" migrate \
+    local folder=$HOOKLINE_TEST_TMP/pg
+    pg_init "$folder" --no-sync
+    pg_launch "$folder" "${pg_settings[@]}"
+    psql -q "$pg_server/postgres" -c "CREATE DATABASE hookline_template"
+    WEBHOOK_DATABASE_URL="$pg_server/hookline_template" "$BUILD/hooklinectl" migrate \
         >"$folder/migrate.log" 2>&1 || {
         cat "$folder/migrate.log"
         return 1
     }
-    kill -INT "$pg_pid"
-    wait "$pg_pid" || true
+    pg_stop INT
     cp -a "$folder/data" "$folder/ready"
-    launch_postgres "$bin" "$folder"
+    pg_launch "$folder" "${pg_settings[@]}"
+    export HOOKLINE_TEST_PG=$pg_server/postgres
     export HOOKLINE_TEST_TEMPLATE=hookline_template HOOKLINE_TEST_PGDATA=$folder/ready
-}
-
-# On a port below the ephemeral range, where no client's own port can come in the way.
-launch_postgres() { # bin, folder
-    local tries port end
-    for ((tries = 0; tries < 5; tries++)); do
-        port=$((15000 + RANDOM % 17000))
-        export HOOKLINE_TEST_PG="postgresql://postgres@127.0.0.1:$port/postgres"
-        setpriv --pdeathsig QUIT "${as_pg[@]:1}" -- "$1/postgres" -D "$2/data" -p "$port" \
-            -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off \
-            -c full_page_writes=off -c shared_buffers=32MB -c max_connections=200 \
-            -c autovacuum=off -c jit=off -c max_wal_size=4GB >>"$2/postgres.log" 2>&1 </dev/null &
-        pg_pid=$! end=$((SECONDS + 30))
-        while kill -0 "$pg_pid" 2>/dev/null && [ $SECONDS -lt $end ]; do
-            pg_isready -q -d "$HOOKLINE_TEST_PG" && kill -0 "$pg_pid" 2>/dev/null && return 0
-            sleep 0.05
-        done
-        kill -QUIT "$pg_pid" 2>/dev/null || true
-        wait "$pg_pid" || true
-        pg_pid=
-    done
-    echo "The test suite's PostgreSQL does not start:"
-    tail "$2/postgres.log"
-    return 1
 }
 
 clean_up() {
     local rc=$?
     trap - EXIT
-    if [ -n "$pg_pid" ]; then
-        kill -QUIT "$pg_pid" 2>/dev/null || true
-        wait "$pg_pid" 2>/dev/null || true
-    fi
+    pg_stop QUIT
     if [ -n "${HOOKLINE_TEST_KEEP-}" ]; then
         echo "Logs and data are in $HOOKLINE_TEST_TMP" >&2
     else

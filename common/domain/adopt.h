@@ -16,7 +16,6 @@ struct adopt_step {
     const char *locks;   /* on tables of webhook: "MODE on table, table; MODE on table" */
     const char *writers; /* what writers notice of it */
     const char *sql;     /* may be run again at any time */
-    bool alone;          /* not in a transaction */
 };
 #define ADOPT_STEPS 5
 extern const struct adopt_step adopt_steps[ADOPT_STEPS];

@@ -413,7 +413,7 @@ static enum hl_rc carry_out_adoption(struct run *r)
     buf_printf(r->out, "found: %s\n", r->adoption.found);
     for (int i = 0; rc == HL_OK && i < ADOPT_STEPS; i++) {
         const struct adopt_step *s = &adopt_steps[i];
-        struct work w = {.name = s->name, .sql = s->sql, .done = "done", .piecewise = s->alone};
+        struct work w = {.name = s->name, .sql = s->sql, .done = "done"};
         if (r->adoption.todo[i])
             rc = apply(r, &w);
     }
