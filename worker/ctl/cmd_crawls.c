@@ -275,22 +275,19 @@ int cmd_crawls(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
     struct crawls c = {.limit = DEFAULT_LIMIT};
-    long limit = DEFAULT_LIMIT;
     bool upstream = false;
     int key;
 
     while ((key = ctl_next(&args)) != 0) {
         c.json |= key == OPT_JSON;
         upstream |= key == OPT_UPSTREAM;
-        if (key == OPT_LIMIT)
-            limit = strtol(args.value, NULL, 10);
+        if (key == OPT_LIMIT && !ctl_count(&args, "limit", MAX_LIMIT, &c.limit))
+            break;
         if (key == OPT_STATUS)
             c.status = args.value;
     }
     if (args.done >= 0)
         return args.done;
-    if (limit < 1 || limit > MAX_LIMIT)
-        return ctl_usage_error(&usage, "--limit takes a number from 1 to %d", MAX_LIMIT);
     if (c.status && !text_utf8_valid(c.status, strlen(c.status)))
         return ctl_usage_error(&usage, "--status takes a word in UTF-8");
     if (args.rest != argc - 1 || strcmp(argv[args.rest], "list") != 0)
@@ -298,7 +295,6 @@ int cmd_crawls(struct ctl *ctl, int argc, char **argv)
     struct config cfg;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;
-    c.limit = (int)limit;
     int code = list(&c, &cfg, upstream);
     config_release(&cfg);
     return code;

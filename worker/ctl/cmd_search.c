@@ -110,18 +110,16 @@ int cmd_search(struct ctl *ctl, int argc, char **argv)
     struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
     struct buf words = {0};
     bool json = false;
-    long limit = DEFAULT_LIMIT;
+    int limit = DEFAULT_LIMIT;
     int key;
 
     while ((key = ctl_next(&args)) != 0) {
         json |= key == OPT_JSON;
-        if (key == OPT_LIMIT)
-            limit = strtol(args.value, NULL, 10);
+        if (key == OPT_LIMIT && !ctl_count(&args, "limit", MAX_LIMIT, &limit))
+            break;
     }
     if (args.done >= 0)
         return args.done;
-    if (limit < 1 || limit > MAX_LIMIT)
-        return ctl_usage_error(&usage, "--limit takes a number from 1 to %d", MAX_LIMIT);
     if (args.rest >= argc)
         return ctl_usage_error(&usage, "give the words to search for");
     for (int i = args.rest; i < argc; i++)
@@ -131,7 +129,7 @@ int cmd_search(struct ctl *ctl, int argc, char **argv)
         buf_release(&words);
         return CTL_ERROR;
     }
-    int code = search(&cfg, buf_str(&words), (int)limit, json);
+    int code = search(&cfg, buf_str(&words), limit, json);
     config_release(&cfg);
     buf_release(&words);
     return code;

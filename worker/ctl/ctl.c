@@ -148,6 +148,18 @@ bool ctl_duration(struct ctl_args *args, const char *option, int64_t *ms)
     return false;
 }
 
+bool ctl_count(struct ctl_args *args, const char *option, int max, int *n)
+{
+    char *end;
+    long value = strtol(args->value, &end, 10);
+    if (*args->value && !*end && value >= 1 && value <= max) {
+        *n = (int)value;
+        return true;
+    }
+    args->done = ctl_usage_error(args->usage, "--%s takes a number from 1 to %d", option, max);
+    return false;
+}
+
 bool ctl_config(const struct ctl *ctl, struct config *cfg)
 {
     struct buf faults = {0};

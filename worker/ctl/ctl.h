@@ -73,6 +73,8 @@ int ctl_next(struct ctl_args *args);
 /* A duration given to an option, in ms ("30", "500ms", "2m"); false after saying what is wrong, and
  * setting args->done. */
 bool ctl_duration(struct ctl_args *args, const char *option, int64_t *ms);
+/* A number from 1 to max given to an option; false as above. */
+bool ctl_count(struct ctl_args *args, const char *option, int max, int *n);
 /* Says what is wrong with the command line and where to read on; returns CTL_USAGE. */
 int ctl_usage_error(const struct ctl_usage *usage, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
