@@ -292,6 +292,7 @@ Test(ctl_crawls, wrong_usage_is_64)
         {"crawls", "conquer"},
         {"crawls", "list", "more"},
         {"crawls", "list", "--limit", "0"},
+        {"crawls", "list", "--limit", "10x"},
         {"crawls", "list", "--limit", "1001"},
         {"crawls", "list", "--status", "\xff"},
     };
