@@ -1,7 +1,8 @@
 /* bench_postgres: how many events a second go through claim (T1) and completion (T3b), with no HTTP
- * between, and the same work done one row a transaction by plain libpq, on the same server, in the
- * same run. The two take turns; see CONTRIBUTING.md, "Measure". Owns: the rows of each cell, the
- * two ways of working on them, what is read off the server around them, the table and the JSON. */
+ * between, and one row a transaction by plain libpq, on the same server, in the same run: once with
+ * the same work (one scrape per URL, living owners, superseding), once without all that, two bare
+ * guarded updates. The three take turns; see CONTRIBUTING.md, "Measure". Owns: the rows of each
+ * cell, the ways of working on them, what is read off the server around them, table and JSON. */
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/mem.h"
@@ -179,73 +180,106 @@ static void verify_events(const char *way, bool documents)
         die("%s: %d events, but %.0f documents", way, nevents, docs);
 }
 
-/* --- the one-row way: one connection, one statement and commit after the other ----------- */
+/* --- one row a transaction: one connection, one statement and commit after the other ------- */
 
 static PGresult *run_row(PGconn *pg, const char *name, int n, const char *const *values)
 {
     PGresult *res = checked(pg, PQexecPrepared(pg, name, n, values, NULL, NULL, 0), name);
     if (strcmp(PQcmdTuples(res), "1") != 0)
-        die("one-row way, %s: %s rows instead of 1", name, PQcmdTuples(res));
+        die("one row a transaction, %s: %s rows instead of 1", name, PQcmdTuples(res));
     return res;
 }
 
-static void prepare_rows(PGconn *pg)
-{
-    /* clang-format off */
-    static const char *const statements[][2] = {
-        {"claim", "UPDATE webhook.change_events SET rescrape_status = 'in_progress',"
-                  "  rescrape_job_id = event_id::text, claim_epoch = coalesce(claim_epoch, 0) + 1,"
-                  "  starts = coalesce(starts, 0) + 1, claimed_by = $2,"
-                  "  claimed_at = clock_timestamp(), next_attempt_at = NULL,"
-                  "  scrape_seq = nextval('webhook.scrape_clock')"
-                  " WHERE event_id = $1::uuid AND rescrape_status = 'queued'"
-                  " RETURNING claim_epoch"},
-#define GUARDED_COMPLETION                                                                         \
+/* clang-format off */
+#define CLAIM                                                                                      \
+    "UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"                          \
+    "  rescrape_job_id = event_id::text, claim_epoch = coalesce(claim_epoch, 0) + 1,"              \
+    "  starts = coalesce(starts, 0) + 1, claimed_by = $2, claimed_at = clock_timestamp(),"         \
+    "  next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"                       \
+    " WHERE event_id = $1::uuid AND rescrape_status = 'queued'"
+#define FREE                                                                                       \
+    "  AND (next_attempt_at IS NULL OR next_attempt_at <= now())"                                  \
+    "  AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"                 \
+    "  AND NOT EXISTS (SELECT FROM webhook.change_events o WHERE o.url_key = c.url_key"            \
+    "    AND o.watch_url = c.watch_url AND o.rescrape_status IN ('queued', 'in_progress')"         \
+    "    AND o.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND o.id <> c.id)"
+#define COMPLETION                                                                                 \
     "UPDATE webhook.change_events SET rescrape_status = 'completed', indexed_at = now(),"          \
     "  finished_at = now(), starts = 0,"                                                           \
     "  metadata = coalesce(metadata, '{}'::jsonb) || $4::jsonb"                                    \
     " WHERE event_id = $1::uuid AND rescrape_status = 'in_progress'"                               \
     "  AND claim_epoch = $2::bigint AND claimed_by = $3"
-        {"complete", GUARDED_COMPLETION},
-        {"complete_document",
-            "WITH won AS (" GUARDED_COMPLETION " RETURNING event_id, claim_epoch, scrape_seq)"
-            "INSERT INTO webhook.documents AS d (url_key, canonical_url, url, title, description,"
-            "  language, text, content_hash, search, event_id, claim_epoch, scrape_seq)"
-            " SELECT sha256(convert_to($5, 'UTF8')), $5, $5, $6, $7, $8, $9,"
-            "  sha256(convert_to($9, 'UTF8')), setweight(to_tsvector('simple', $6), 'A')"
-            "  || setweight(to_tsvector('simple', $7), 'B')"
-            "  || setweight(to_tsvector('simple', $9), 'C'), event_id, claim_epoch, scrape_seq"
-            " FROM won ON CONFLICT (url_key) DO UPDATE SET url = EXCLUDED.url,"
-            "  title = EXCLUDED.title, description = EXCLUDED.description,"
-            "  language = EXCLUDED.language, text = EXCLUDED.text,"
-            "  content_hash = EXCLUDED.content_hash, search = EXCLUDED.search,"
-            "  event_id = EXCLUDED.event_id, claim_epoch = EXCLUDED.claim_epoch,"
-            "  scrape_seq = EXCLUDED.scrape_seq, scraped_at = now(),"
-            "  changed_at = CASE WHEN d.content_hash = EXCLUDED.content_hash THEN d.changed_at"
-            "    ELSE now() END"
-            " WHERE d.scrape_seq < EXCLUDED.scrape_seq"},
-    };
-    /* clang-format on */
-    for (size_t i = 0; i < sizeof(statements) / sizeof(*statements); i++)
-        PQclear(checked(
-            pg, PQprepare(pg, statements[i][0], statements[i][1], 0, NULL), statements[i][0]));
+#define WON "WITH won AS (" COMPLETION " RETURNING *)"
+#define DOCUMENT                                                                                   \
+    "INSERT INTO webhook.documents AS d (url_key, canonical_url, url, title, description,"         \
+    "  language, text, content_hash, search, event_id, claim_epoch, scrape_seq)"                   \
+    " SELECT sha256(convert_to($5, 'UTF8')), $5, $5, $6, $7, $8, $9,"                              \
+    "  sha256(convert_to($9, 'UTF8')), setweight(to_tsvector('simple', $6), 'A')"                  \
+    "  || setweight(to_tsvector('simple', $7), 'B')"                                               \
+    "  || setweight(to_tsvector('simple', $9), 'C'), event_id, claim_epoch, scrape_seq"            \
+    " FROM won ON CONFLICT (url_key) DO UPDATE SET url = EXCLUDED.url,"                            \
+    "  title = EXCLUDED.title, description = EXCLUDED.description,"                                \
+    "  language = EXCLUDED.language, text = EXCLUDED.text,"                                        \
+    "  content_hash = EXCLUDED.content_hash, search = EXCLUDED.search,"                            \
+    "  event_id = EXCLUDED.event_id, claim_epoch = EXCLUDED.claim_epoch,"                          \
+    "  scrape_seq = EXCLUDED.scrape_seq, scraped_at = now(),"                                      \
+    "  changed_at = CASE WHEN d.content_hash = EXCLUDED.content_hash THEN d.changed_at"            \
+    "    ELSE now() END"                                                                           \
+    " WHERE d.scrape_seq < EXCLUDED.scrape_seq"
+#define SUPERSEDED                                                                                 \
+    ", superseded AS (UPDATE webhook.change_events c SET rescrape_status = 'superseded',"          \
+    "  finished_at = now(), next_attempt_at = NULL, metadata = coalesce(c.metadata, '{}'::jsonb)"  \
+    "    || jsonb_build_object('superseded_by', won.event_id)"                                     \
+    "  FROM won WHERE c.url_key = won.url_key AND c.watch_url = won.watch_url"                     \
+    "    AND c.rescrape_status = 'queued' AND c.accept_seq < won.scrape_seq)"
+
+static const char *const row_statements[][2] = {
+    {"lock", "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"},
+    {"claim", CLAIM FREE " RETURNING claim_epoch"},
+    {"complete", WON SUPERSEDED " SELECT FROM won"},
+    {"complete_document", WON SUPERSEDED DOCUMENT},
+    {"bare_claim", CLAIM " RETURNING claim_epoch"},
+    {"bare_complete", COMPLETION},
+    {"bare_complete_document", WON DOCUMENT},
+};
+/* clang-format on */
+
+static void prepare_rows(PGconn *pg)
+{
+    for (size_t i = 0; i < sizeof(row_statements) / sizeof(*row_statements); i++)
+        PQclear(checked(pg, PQprepare(pg, row_statements[i][0], row_statements[i][1], 0, NULL),
+            row_statements[i][0]));
 }
 
-static void one_row(PGconn *pg, int i)
+/* T1 is a transaction of its own: whoever claims another event of this URL waits for it. */
+static PGresult *claim_row(PGconn *pg, const char *id, const char *url, bool bare)
 {
+    const char *const values[] = {id, OWNER};
+    if (bare)
+        return run_row(pg, "bare_claim", 2, values);
+    sql(pg, "BEGIN");
+    PQclear(run_row(pg, "lock", 1, &url));
+    PGresult *res = run_row(pg, "claim", 2, values);
+    sql(pg, "COMMIT");
+    return res;
+}
+
+static void one_row(PGconn *pg, int i, bool bare)
+{
+    static const char *const complete[2][2] = {
+        {"complete",      "complete_document"     },
+        {"bare_complete", "bare_complete_document"}
+    };
     char id[UUID_STRLEN + 1], epoch[24];
     const char *url = events[i].watch_url;
 
     uuid_format(&events[i].id, id);
-    PGresult *res = run_row(pg, "claim", 2, (const char *[]){id, OWNER});
+    PGresult *res = claim_row(pg, id, url, bare);
     snprintf(epoch, sizeof(epoch), "%s", db_text(res, 0, 0));
     PQclear(res);
     const char *const values[] = {id, epoch, OWNER, "{\"document_id\": \"d\"}", url, "A page",
         "What it says", "en", texts[i]};
-    if (texts[i])
-        PQclear(run_row(pg, "complete_document", 9, values));
-    else
-        PQclear(run_row(pg, "complete", 4, values));
+    PQclear(run_row(pg, complete[bare][texts[i] != NULL], texts[i] ? 9 : 4, values));
 }
 
 /* --- our way: one process's loop, pool and store, as a worker has them -------------------- */
@@ -427,8 +461,9 @@ static double read_commits(PGconn *beside)
 
 /* --- cells ------------------------------------------------------------------------------- */
 
-enum way { ONE_ROW, OURS, NWAYS };
-static const char *const way_names[NWAYS] = {[ONE_ROW] = "one_row", [OURS] = "hookline"};
+enum way { BARE_ROW, ONE_ROW, OURS, NWAYS };
+static const char *const way_names[NWAYS] = {
+    [BARE_ROW] = "bare_row", [ONE_ROW] = "one_row", [OURS] = "hookline"};
 
 enum measure { RATE, COMMITS, WAL, SERVER_CPU, CLIENT_CPU, NMEASURES };
 static const char *const measure_names[NMEASURES] = {[RATE] = "events_per_second",
@@ -438,25 +473,25 @@ static const char *const measure_names[NMEASURES] = {[RATE] = "events_per_second
     [CLIENT_CPU] = "client_cpu_us_per_event"};
 
 /* clang-format off */
-static struct pair { /* our way and, each time right before it, the one-row way */
+static struct cell { /* our way and, each time right before it, the others */
     bool documents;
     int jobs;
-    int first[NWAYS];  /* events of the round that sets the pace */
+    int first;         /* events of our round that sets the pace */
     int events[NWAYS]; /* of the rounds that count */
     double rounds[NWAYS][NMEASURES][MAX_ROUNDS];
-    double ratio[MAX_ROUNDS];
-} pairs[] = {
-    {.jobs = 1, .first = {500, 500}},
-    {.jobs = 64, .first = {500, 8000}},
-    {.jobs = 1024, .first = {500, 8000}},
-    {.documents = true, .jobs = 1, .first = {500, 500}},
-    {.documents = true, .jobs = 64, .first = {500, 4000}},
-    {.documents = true, .jobs = 1024, .first = {500, 4000}},
+    double ratio[NWAYS][MAX_ROUNDS]; /* our rate to that one's */
+} cells[] = {
+    {.jobs = 1, .first = 500},
+    {.jobs = 64, .first = 8000},
+    {.jobs = 1024, .first = 8000},
+    {.documents = true, .jobs = 1, .first = 500},
+    {.documents = true, .jobs = 64, .first = 4000},
+    {.documents = true, .jobs = 1024, .first = 4000},
 };
 /* clang-format on */
-enum { NPAIRS = sizeof(pairs) / sizeof(*pairs) };
+enum { NCELLS = sizeof(cells) / sizeof(*cells), FIRST_ROWS = 500 };
 
-static double run_one_row(PGconn *beside, struct reading *before, struct reading *after)
+static double run_rows(PGconn *beside, bool bare, struct reading *before, struct reading *after)
 {
     PGconn *pg = connect_to(options.url);
     prepare_rows(pg);
@@ -464,7 +499,7 @@ static double run_one_row(PGconn *beside, struct reading *before, struct reading
     read_cpu(beside, before);
     int64_t start = clock_mono_us();
     for (int i = 0; i < nevents; i++)
-        one_row(pg, i);
+        one_row(pg, i, bare);
     double seconds = (double)(clock_mono_us() - start) / 1e6;
     read_cpu(beside, after);
     PQfinish(pg);
@@ -484,7 +519,7 @@ static double run_ours(PGconn *beside, int jobs, struct reading *before, struct 
     return seconds;
 }
 
-static void run_cell(enum way way, int n, const struct pair *p, double out[NMEASURES])
+static void run_cell(enum way way, int n, const struct cell *p, double out[NMEASURES])
 {
     struct reading before, after;
     PGconn *beside = connect_to(options.beside);
@@ -493,7 +528,7 @@ static void run_cell(enum way way, int n, const struct pair *p, double out[NMEAS
     before.commits = read_commits(beside);
     before.wal = read_wal(beside);
     double seconds = way == OURS ? run_ours(beside, p->jobs, &before, &after)
-                                 : run_one_row(beside, &before, &after);
+                                 : run_rows(beside, way == BARE_ROW, &before, &after);
     after.wal = read_wal(beside);
     after.commits = read_commits(beside);
     PQfinish(beside);
@@ -505,17 +540,17 @@ static void run_cell(enum way way, int n, const struct pair *p, double out[NMEAS
     out[CLIENT_CPU] = (after.client_cpu_us - before.client_cpu_us) / n;
 }
 
-static void set_pace(struct pair *p)
+static void set_pace(struct cell *p)
 {
     for (int way = 0; way < NWAYS; way++) {
         double got[NMEASURES];
-        run_cell((enum way)way, p->first[way], p, got);
+        run_cell((enum way)way, way == OURS ? p->first : FIRST_ROWS, p, got);
         double n = got[RATE] * options.seconds;
         p->events[way] = n < MIN_EVENTS ? MIN_EVENTS : n > MAX_EVENTS ? MAX_EVENTS : (int)n;
     }
 }
 
-static void run_round(struct pair *p, int round)
+static void run_round(struct cell *p, int round)
 {
     for (int way = 0; way < NWAYS; way++) {
         double got[NMEASURES];
@@ -523,11 +558,14 @@ static void run_round(struct pair *p, int round)
         for (int m = 0; m < NMEASURES; m++)
             p->rounds[way][m][round] = got[m];
     }
-    p->ratio[round] = p->rounds[OURS][RATE][round] / p->rounds[ONE_ROW][RATE][round];
+    for (int way = 0; way < NWAYS; way++)
+        p->ratio[way][round] = p->rounds[OURS][RATE][round] / p->rounds[way][RATE][round];
     fprintf(stderr,
-        "round %d, %-14s %4d jobs: %6.0f /s, one row a transaction %6.0f /s, %.2f times\n",
+        "round %d, %-14s %4d jobs: %6.0f /s; one row a transaction %6.0f /s, %.2f times; bare "
+        "%6.0f /s, %.2f times\n",
         round + 1, p->documents ? "2 kB documents" : "no document", p->jobs,
-        p->rounds[OURS][RATE][round], p->rounds[ONE_ROW][RATE][round], p->ratio[round]);
+        p->rounds[OURS][RATE][round], p->rounds[ONE_ROW][RATE][round], p->ratio[ONE_ROW][round],
+        p->rounds[BARE_ROW][RATE][round], p->ratio[BARE_ROW][round]);
 }
 
 /* --- what came out ----------------------------------------------------------------------- */
@@ -554,29 +592,33 @@ static struct spread spread_of(const double *rounds)
 static void print_table(void)
 {
     printf("\nEvents a second through claim and completion; medians of %d rounds (min-max).\n"
-           "Per event, hookline / one row a transaction: commits, bytes of WAL, microseconds of "
-           "PostgreSQL's CPU.\n\n"
-           "%-8s %5s  %-22s %-20s %-20s %-13s %-13s %s\n",
-        options.rounds, "document", "jobs", "hookline", "one row", "times", "commits", "WAL",
-        "CPU");
-    for (int i = 0; i < NPAIRS; i++) {
-        const struct pair *p = &pairs[i];
-        struct spread s[NWAYS][NMEASURES], times = spread_of(p->ratio);
-        char cell[5][64];
-        for (int way = 0; way < NWAYS; way++)
+           "one row: the same work, one row a transaction. bare: without one scrape per URL, "
+           "living owners\nand superseding. commits, WAL (bytes), CPU (PostgreSQL's, "
+           "microseconds): per event, hookline / one row / bare.\n\n"
+           "%-8s %5s  %-22s %-18s %-19s %-18s %-19s %-18s %-18s %s\n",
+        options.rounds, "document", "jobs", "hookline", "one row", "times", "bare", "times",
+        "commits", "WAL", "CPU");
+    for (int i = 0; i < NCELLS; i++) {
+        const struct cell *p = &cells[i];
+        struct spread s[NWAYS][NMEASURES];
+        char rate[NWAYS][64], times[NWAYS][64], cost[3][64];
+        for (int way = 0; way < NWAYS; way++) {
+            struct spread t = spread_of(p->ratio[way]);
             for (int m = 0; m < NMEASURES; m++)
                 s[way][m] = spread_of(p->rounds[way][m]);
-        for (int way = 0; way < NWAYS; way++)
-            snprintf(cell[way], sizeof(cell[way]), "%.0f (%.0f-%.0f)", s[way][RATE].median,
+            snprintf(rate[way], sizeof(rate[way]), "%.0f (%.0f-%.0f)", s[way][RATE].median,
                 s[way][RATE].min, s[way][RATE].max);
-        snprintf(cell[2], sizeof(cell[2]), "%.2f (%.2f-%.2f)", times.median, times.min, times.max);
-        snprintf(cell[3], sizeof(cell[3]), "%.4f / %.2f", s[OURS][COMMITS].median,
-            s[ONE_ROW][COMMITS].median);
-        snprintf(
-            cell[4], sizeof(cell[4]), "%.0f / %.0f", s[OURS][WAL].median, s[ONE_ROW][WAL].median);
-        printf("%-8s %5d  %-22s %-20s %-20s %-13s %-13s %.0f / %.0f\n",
-            p->documents ? "2 kB" : "none", p->jobs, cell[OURS], cell[ONE_ROW], cell[2], cell[3],
-            cell[4], s[OURS][SERVER_CPU].median, s[ONE_ROW][SERVER_CPU].median);
+            snprintf(times[way], sizeof(times[way]), "%.2f (%.2f-%.2f)", t.median, t.min, t.max);
+        }
+        snprintf(cost[0], sizeof(cost[0]), "%.4f/%.2f/%.2f", s[OURS][COMMITS].median,
+            s[ONE_ROW][COMMITS].median, s[BARE_ROW][COMMITS].median);
+        snprintf(cost[1], sizeof(cost[1]), "%.0f/%.0f/%.0f", s[OURS][WAL].median,
+            s[ONE_ROW][WAL].median, s[BARE_ROW][WAL].median);
+        snprintf(cost[2], sizeof(cost[2]), "%.0f/%.0f/%.0f", s[OURS][SERVER_CPU].median,
+            s[ONE_ROW][SERVER_CPU].median, s[BARE_ROW][SERVER_CPU].median);
+        printf("%-8s %5d  %-22s %-18s %-19s %-18s %-19s %-18s %-18s %s\n",
+            p->documents ? "2 kB" : "none", p->jobs, rate[OURS], rate[ONE_ROW], times[ONE_ROW],
+            rate[BARE_ROW], times[BARE_ROW], cost[0], cost[1], cost[2]);
     }
 }
 
@@ -597,11 +639,13 @@ static void write_json(void)
         die("cannot write %s: %m", options.json);
     fprintf(f, "{\"rounds\": %d, \"seconds\": %g, \"history\": %d, \"cells\": [", options.rounds,
         options.seconds, options.history);
-    for (int i = 0; i < NPAIRS; i++) {
-        const struct pair *p = &pairs[i];
+    for (int i = 0; i < NCELLS; i++) {
+        const struct cell *p = &cells[i];
         fprintf(f, "%s\n  {\"document_bytes\": %d, \"jobs\": %d,\n   ", i ? "," : "",
             p->documents ? DOC_BYTES : 0, p->jobs);
-        put_numbers(f, "ratio", p->ratio);
+        put_numbers(f, "times_one_row", p->ratio[ONE_ROW]);
+        fputs(",\n   ", f);
+        put_numbers(f, "times_bare_row", p->ratio[BARE_ROW]);
         for (int way = 0; way < NWAYS; way++) {
             fprintf(f, ",\n   \"%s\": {\"events\": %d", way_names[way], p->events[way]);
             for (int m = 0; m < NMEASURES; m++) {
@@ -670,11 +714,11 @@ int main(int argc, char **argv)
     options.beside = getenv("BENCH_BESIDE_URL");
     if (!options.url || !options.beside)
         die("BENCH_DATABASE_URL and BENCH_BESIDE_URL are not set; use `make bench-postgres`");
-    for (int i = 0; i < NPAIRS; i++)
-        set_pace(&pairs[i]);
+    for (int i = 0; i < NCELLS; i++)
+        set_pace(&cells[i]);
     for (int round = 0; round < options.rounds; round++)
-        for (int i = 0; i < NPAIRS; i++)
-            run_round(&pairs[i], round);
+        for (int i = 0; i < NCELLS; i++)
+            run_round(&cells[i], round);
     forget_events();
     print_table();
     if (options.json)
