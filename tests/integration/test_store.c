@@ -83,7 +83,7 @@ static bool all_answered(int n)
     return true;
 }
 
-Test(store, events_of_one_turn_are_one_statement_and_one_transaction)
+static void flushes_of(int n, int statements)
 {
     struct store *s = bench_store(NULL);
     struct change_event *evs[100];
@@ -92,18 +92,29 @@ Test(store, events_of_one_turn_are_one_statement_and_one_transaction)
                           "$$ BEGIN INSERT INTO statements DEFAULT VALUES; RETURN NULL; END $$;"
                           "CREATE TRIGGER note AFTER INSERT ON webhook.change_events "
                           "FOR EACH STATEMENT EXECUTE FUNCTION note()");
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < n; i++)
         evs[i] = bench_event(page);
-    accept_many(s, evs, 100);
-    BENCH_UNTIL(all_answered(100));
-    for (int i = 0; i < 100; i++) {
+    accept_many(s, evs, n);
+    BENCH_UNTIL(all_answered(n));
+    for (int i = 0; i < n; i++) {
         cr_assert_eq(gots[i].rc, HL_OK, "%s", gots[i].err.msg);
         cr_expect_eq(accepts[i].row_id, atol(bench_col(evs[i], "id")), "answer of another event");
     }
-    cr_expect_eq(bench_count("webhook.change_events"), 100);
+    cr_expect_eq(bench_count("webhook.change_events"), n);
     cr_expect_eq(
-        sql_int(bench_url(), "SELECT count(DISTINCT xmin::text) FROM webhook.change_events"), 1);
-    cr_expect_eq(bench_count("statements"), 1);
+        sql_int(bench_url(), "SELECT count(DISTINCT xmin::text) FROM webhook.change_events"),
+        statements);
+    cr_expect_eq(bench_count("statements"), statements);
+}
+
+Test(store, events_of_one_turn_are_one_statement_and_one_transaction)
+{
+    flushes_of(32, 1);
+}
+
+Test(store, many_events_of_one_turn_are_shared_by_two_connections)
+{
+    flushes_of(100, 2);
 }
 
 Test(store, more_than_a_flush_takes_all_arrive)
