@@ -24,8 +24,9 @@ enum cfg_index { INDEX_POSTGRES, INDEX_NONE };
 struct config {
     char *host;
     int64_t port;
-    char *webhook_secret; /* NULL when not given */
-    char *intake_token;   /* NULL = off */
+    char *webhook_secret;          /* NULL when not given */
+    char *webhook_secret_previous; /* NULL = none */
+    char *intake_token;            /* NULL = off */
     char *api_secret;
     char *redis_url;
     char *database_url; /* +asyncpg and the like already stripped */
@@ -53,9 +54,18 @@ struct config {
     int64_t max_starts;
     int64_t retry_base_ms;
     int64_t retry_max_ms;
+    bool supersede;
+    int64_t breaker_failures; /* 0 = no breaker */
+    int64_t breaker_pause_ms;
+    int64_t direct_per_host;
+    int64_t ready_timeout_ms; /* 0 = off */
+    int64_t max_jobs;         /* 0 = no limit */
+    int64_t max_rss;          /* bytes; 0 = no limit */
     int64_t drain_timeout_ms;
     char *spool_dir;
     int64_t spool_max_bytes;
+    int64_t dedup_window_ms; /* 0 = off */
+    char *receipts_dir;      /* NULL = none */
     int64_t db_pool_size;
     int64_t db_max_overflow;
     int64_t db_pool_timeout_ms;

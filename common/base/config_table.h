@@ -62,12 +62,16 @@ ROW(port, number, "WEBHOOK_PORT SEARCH_BRIDGE_PORT", "52100", 0, 65535, P | C,  
 ROW(webhook_secret, secret, "WEBHOOK_SECRET SEARCH_BRIDGE_WEBHOOK_SECRET", NULL, 16, 256,          \
     P | C | NEEDED_BY(P),                                                                          \
     "Key of the signature that senders put on a webhook.")                                         \
+ROW(webhook_secret_previous, secret, "WEBHOOK_SECRET_PREVIOUS", NULL, 16, 256, P,                  \
+    "The key before a change of WEBHOOK_SECRET; accepted beside it.")                              \
 ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P,                           \
     "Bearer token for senders that cannot sign; without it they are refused.")                     \
 ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,       \
     "Bearer token of the read API.")                                                               \
 ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                                      \
     "What a 202 waits for: both (row and queue) or queue (the row follows).")                      \
+ROW(dedup_window_ms, time_or_off, "WEBHOOK_DEDUP_WINDOW", "10m", MS_SECOND, 168 * MS_HOUR, P,      \
+    "How long Redis remembers a delivery; 0: bytes alone never make two deliveries one.")          \
 ROW(producers, number, "WEBHOOK_PRODUCERS", "0", 0, 256, P,                                        \
     "Intake processes; 0 is one for each core.")                                                   \
 ROW(max_body_bytes, size, "WEBHOOK_MAX_BODY_BYTES", "1m", KIB, 32 * MIB, P,                    \
@@ -82,10 +86,12 @@ ROW(body_timeout_ms, time, "WEBHOOK_BODY_TIMEOUT", "20s", MS_SECOND, 10 * MS_MIN
     "Time for a request body to arrive.")                                                          \
 ROW(idle_timeout_ms, time, "WEBHOOK_IDLE_TIMEOUT", "75s", MS_SECOND, MS_HOUR, P,               \
     "How long a connection without a request stays open.")                                         \
-ROW(spool_dir, text, "WEBHOOK_SPOOL_DIR", "/var/lib/hookline/spool", 1, 4000, P,           \
+ROW(spool_dir, text, "WEBHOOK_SPOOL_DIR", "/var/lib/hookline/spool", 1, 4000, P | C,         \
     "Folder for events taken in while PostgreSQL is away; made with mode 0700.")                   \
 ROW(spool_max_bytes, size, "WEBHOOK_SPOOL_MAX_BYTES", "1g", MIB, 1024 * GIB, P,            \
     "Size of the spool beyond which intake answers 503.")                                          \
+ROW(receipts_dir, text, "WEBHOOK_RECEIPTS_DIR", NULL, 1, 4000, P | C,                              \
+    "Folder for a journal of every event answered 202, for `hooklinectl audit`; not set: none.")   \
                                                                                                    \
 GROUP("Work")                                                                                      \
 ROW(workers, number, "WEBHOOK_WORKERS", "0", 0, 256, W,                                            \
@@ -120,6 +126,14 @@ ROW(retry_base_ms, time, "WEBHOOK_RETRY_BASE", "5s", MS_SECOND, MS_HOUR, W,     
     "Pause before the first retry; it doubles with each.")                                         \
 ROW(retry_max_ms, time, "WEBHOOK_RETRY_MAX", "15m", MS_SECOND, 24 * MS_HOUR, W,                \
     "Longest pause between retries.")                                                              \
+ROW(supersede, on_off, "WEBHOOK_SUPERSEDE", "on", 0, 1, W,                                         \
+    "One fetch answers all events of its page that were accepted before it began.")                \
+ROW(breaker_failures, number, "WEBHOOK_BREAKER_FAILURES", "5", 0, 1000, W,                         \
+    "Failures in a row after which an upstream host is left alone; 0 = never.")                    \
+ROW(breaker_pause_ms, time, "WEBHOOK_BREAKER_PAUSE", "30s", MS_SECOND, MS_HOUR, W,                 \
+    "How long it is left alone before one job tries it again.")                                    \
+ROW(direct_per_host, number, "WEBHOOK_DIRECT_PER_HOST", "4", 1, 1024, W,                           \
+    "Pages that one process fetches from one host at once (direct scraper).")                      \
                                                                                                    \
 GROUP("Retention")                                                                                 \
 ROW(retention_days, number, "WEBHOOK_RETENTION_DAYS", "90", 0, 36500, W,                           \
@@ -134,6 +148,12 @@ ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, W,  
     "A worker process silent for this long is dead.")                                              \
 ROW(watchdog_ms, time_or_off, "WEBHOOK_WATCHDOG_SECONDS", "30s", MS_SECOND, MS_HOUR, P | W,        \
     "A process whose loop stands still for this long is killed; 0 = never.")                       \
+ROW(ready_timeout_ms, time_or_off, "WEBHOOK_READY_TIMEOUT", "30s", MS_SECOND, MS_HOUR, P | W,      \
+    "A new process whose loop does not run within this time is killed; 0 = never.")                \
+ROW(max_jobs, number, "WEBHOOK_MAX_JOBS_PER_PROCESS", "0", 0, 1000000000, W,                       \
+    "Jobs after which a worker process is replaced; 0 = never.")                                   \
+ROW(max_rss, size_or_off, "WEBHOOK_MAX_RSS", "0", 16 * MIB, 1024 * GIB, W,                         \
+    "Memory beyond which a worker process is replaced; 0 = never.")                                \
 ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, W,                    \
     "Time that work in hand gets after SIGTERM.")                                                  \
                                                                                                    \

@@ -144,6 +144,9 @@ static const struct config_kind kind_time_or_off = {
     .zero_is_off = true};
 static const struct config_kind kind_size = {
     .noun = "a size (k, m, g; bytes if bare)", .units = size_units};
+static const struct config_kind kind_size_or_off = {
+    .noun = "0 (off) or a size (k, m, g; bytes if bare)", .units = size_units,
+    .zero_is_off = true};
 static const struct config_kind kind_bool = {.words = bool_words};
 static const struct config_kind kind_on_off = {.words = on_off_words};
 static const struct config_kind kind_log_level = {.words = level_words};

@@ -60,6 +60,10 @@ static const struct migrate_locks locks[] = {
     {5, "SHARE UPDATE EXCLUSIVE on change_events",
      "go on while the index is built (they wait for moments while an invalid index"
      " of an interrupted run is dropped)"},
+    {6, "none", "go on"},
+    {7, "SHARE UPDATE EXCLUSIVE on change_events",
+     "go on while the index is built (they wait for moments while an invalid index"
+     " of an interrupted run is dropped)"},
 };
 /* clang-format on */
 
