@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/oom.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -46,6 +47,7 @@ struct supervisor {
     bool killed_some;
     int64_t drain_until;
     const struct prefork_role *leaving; /* asked to leave; those behind it still work */
+    struct oom_watch oom;
 };
 
 int prefork_cores(void)
@@ -118,13 +120,24 @@ static int64_t restart_delay(struct child *c, const struct prefork_exit *e)
     return delay;
 }
 
+/* Signals that a process earns itself. */
+static bool is_fault(int signo)
+{
+    static const int faults[] = {
+        SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS, SIGXCPU, SIGXFSZ};
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
+        if (faults[i] == signo)
+            return true;
+    return false;
+}
+
 static void report(const struct prefork_exit *e)
 {
     LOG_LINE(e->expected && e->code == 0 ? LOG_INFO : LOG_WARN, "child_ended",
         LOG_S("role", e->role), LOG_I("index", e->index), LOG_I("child", e->pid),
         LOG_S("instance", e->slot->instance), LOG_I("code", e->code),
         LOG_S("signal", e->signo ? strsignal(e->signo) : ""), LOG_B("hung", e->hung),
-        LOG_I("max_rss_kb", e->max_rss_kb), LOG_I("lived_ms", e->lived_ms));
+        LOG_B("oom", e->oom), LOG_I("max_rss_kb", e->max_rss_kb), LOG_I("lived_ms", e->lived_ms));
 }
 
 static void ended(struct supervisor *s, struct child *c, int status, const struct rusage *usage)
@@ -142,6 +155,8 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
         .lived_ms = now - c->started_at,
         .slot = c->slot,
     };
+    e.oom = e.signo == SIGKILL && !e.hung && !s->killed_some && oom_watch_claim(&s->oom);
+    e.crash = is_fault(e.signo) || e.oom || (e.hung && e.signo);
     c->pid = c->slot->pid = 0;
     if (!e.expected)
         c->slot->crashes++;
@@ -255,6 +270,7 @@ static void supervise(struct supervisor *s)
     for (;;) {
         int64_t now = clock_mono_ms();
         reap(s);
+        oom_watch_tick(&s->oom, now);
         if (s->draining)
             drain_next_role(s);
         if (s->draining && !anyone_left(s))
@@ -311,6 +327,7 @@ int prefork_run(const struct prefork_conf *conf)
         log_error("start_failed", LOG_S("error", strerror(errno)));
         return 1;
     }
+    oom_watch_init(&s.oom, clock_mono_ms());
     supervise(&s);
     free(s.children);
     return s.killed_some ? 1 : 0;

@@ -42,6 +42,10 @@ struct prefork_exit {
     int signo;     /* signal, or 0 */
     bool expected; /* while draining, or asked for */
     bool hung;     /* the watchdog killed it */
+    bool oom;      /* the kernel's OOM killer did */
+    /* Its own fault, or that of what it worked on: a signal of a fault (SIGSEGV, SIGABRT, ...),
+     * hung, or out of memory. Not what others send: SIGKILL, SIGTERM. */
+    bool crash;
     int64_t max_rss_kb;
     int64_t lived_ms;
     const struct prefork_slot *slot; /* as the child left it */

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,7 +31,7 @@ struct board {
     _Atomic int64_t started_at[MAX_STARTS]; /* clock_mono_ms */
     struct exit_note {
         char role[16], instance[32], extra[16];
-        int index, pid, code, signo, expected, hung, crashes;
+        int index, pid, code, signo, expected, hung, oom, crash, crashes;
         int64_t lived_ms;
     } exit[MAX_STARTS];
 };
@@ -172,6 +173,19 @@ static int plain(struct prefork_slot *slot, int index, void *ctx)
     return 1;
 }
 
+/* Takes memory until it is stopped. */
+static int greedy(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    begin(slot, index);
+    for (size_t size = 1 << 20; nap(slot);) {
+        char *p = malloc(size);
+        if (p)
+            memset(p, 1, size);
+    }
+    return 1;
+}
+
 static int signals_as_promised(struct prefork_slot *slot, int index, void *ctx)
 {
     struct sigaction on_int, on_pipe, on_chld, on_term_;
@@ -209,6 +223,8 @@ static void note_exit(const struct prefork_exit *e, void *ctx)
         x->signo = e->signo;
         x->expected = e->expected;
         x->hung = e->hung;
+        x->oom = e->oom;
+        x->crash = e->crash;
         x->crashes = e->slot->crashes;
         x->lived_ms = e->lived_ms;
     }
@@ -320,6 +336,105 @@ Test(prefork, a_child_that_is_killed_is_replaced)
     cr_expect(harness_proc_state(pid_of_start(1)) != 0);
 }
 
+/* Only what a process does to itself is a crash: others send SIGKILL and SIGTERM. */
+Test(prefork, a_crash_is_told_from_a_kill)
+{
+    static const struct {
+        int signo, crash;
+    } cases[] = {
+        {SIGKILL, 0},
+        {SIGTERM, 0},
+        {SIGABRT, 1},
+        {SIGSEGV, 1},
+        {SIGUSR1, 0},
+    };
+    supervise_all(1, plain, 0);
+    for (int i = 0; i < (int)(sizeof(cases) / sizeof(*cases)); i++) {
+        pass_time(60000); /* no backoff */
+        kill(pid_of_start(i), cases[i].signo);
+        const struct exit_note *e = exit_of(i);
+#ifdef __SANITIZE_ADDRESS__
+        if (cases[i].signo == SIGSEGV) /* its handler exits */
+            continue;
+#endif
+        cr_expect_eq(e->signo, cases[i].signo);
+        cr_expect_eq(e->crash, cases[i].crash, "signal %d", cases[i].signo);
+        cr_expect(!e->oom && !e->hung);
+    }
+}
+
+Test(prefork, leaving_with_a_status_is_no_crash)
+{
+    atomic_store(&board->fail_first, 1);
+    supervise_all(1, dies_young, 0);
+    const struct exit_note *e = exit_of(0);
+    cr_expect_eq(e->code, 3);
+    cr_expect(!e->crash && !e->oom);
+}
+
+/* --- out of memory ----------------------------------------------------------------------- */
+
+static bool write_file(const char *folder, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* A memory cgroup of 48 MiB with this process in it, so that the supervisor and its children will
+ * be. Its name; NULL when this machine does not let us. */
+static const char *small_cgroup(void)
+{
+    static const struct {
+        const char *root, *limit, *swap;
+    } versions[] = {
+        {"/sys/fs/cgroup",        "memory.max",            "memory.swap.max"            },
+        {"/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"},
+    };
+    static char folder[128];
+    for (int i = 0; i < 2; i++) {
+        snprintf(folder, sizeof(folder), "%s/hookline-test-%d", versions[i].root, (int)getpid());
+        if (mkdir(folder, 0755) < 0)
+            continue;
+        if (write_file(folder, versions[i].limit, "50331648") &&
+            write_file(folder, "cgroup.procs", "0")) {
+            write_file(folder, versions[i].swap, i == 0 ? "0" : "50331648");
+            return folder;
+        }
+        rmdir(folder);
+    }
+    return NULL;
+}
+
+static void leave_cgroup(const char *folder)
+{
+    char parent[128];
+    snprintf(parent, sizeof(parent), "%.*s", (int)(strrchr(folder, '/') - folder), folder);
+    write_file(parent, "cgroup.procs", "0");
+    WAIT_FOR(rmdir(folder) == 0, PATIENCE_MS);
+}
+
+Test(prefork, a_child_killed_for_want_of_memory_has_crashed)
+{
+    const char *folder = small_cgroup();
+    if (!folder)
+        cr_skip_test("no memory cgroup can be made here");
+    supervise_all(1, greedy, 0);
+    const struct exit_note *e = exit_of(0);
+    cr_expect_eq(e->signo, SIGKILL);
+    cr_expect(e->oom && e->crash && !e->hung);
+    int next = pid_of_start(1);
+    WAIT_FOR(atomic_load(&board->exits) > 1, PATIENCE_MS);
+    cr_expect(exit_of(1)->oom && exit_of(1)->pid == next, "every time");
+    stop();
+    supervisor = 0;
+    leave_cgroup(folder);
+}
+
 Test(prefork, a_child_that_leaves_is_replaced)
 {
     atomic_store(&board->fail_first, 1);
@@ -404,7 +519,7 @@ Test(prefork, a_silent_child_is_aborted)
     supervise_all(1, silent, 5000);
     pass_time(5000);
     const struct exit_note *e = exit_of(0);
-    cr_expect(e->hung);
+    cr_expect(e->hung && e->crash && !e->oom);
     cr_expect_eq(e->signo, SIGABRT);
     cr_expect_not(e->expected);
     pid_of_start(1);
