@@ -4,7 +4,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pgarray.h"
-#include "base/uuid.h"
 #include "domain/connect.h"
 #include "worker/job.h"
 #include "worker/lease.h"
@@ -16,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 enum {
     READ_COUNT = 100, /* entries per read */
@@ -438,17 +436,6 @@ static void start_lease(void *ctx)
     c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
 }
 
-/* host-pid-nonce: no two processes ever share a name, and people can tell where it runs. */
-static void take_name(struct child *c)
-{
-    char host[49] = "host", nonce[UUID_STRLEN + 1];
-    struct uuid u = uuid_v4();
-    gethostname(host, sizeof(host) - 1);
-    uuid_format(&u, nonce);
-    snprintf(c->instance, sizeof(c->instance), "%s-%d-%.8s", host, (int)getpid(), nonce);
-    snprintf(c->slot->instance, sizeof(c->slot->instance), "%s", c->instance);
-}
-
 static bool build(struct child *c, struct hl_err *err)
 {
     const struct config *cfg = c->cfg;
@@ -525,7 +512,8 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
         c.free_marks[c.nfree] = c.nfree;
         c.nfree++;
     }
-    take_name(&c);
+    wires_name(c.instance, sizeof(c.instance));
+    snprintf(c.slot->instance, sizeof(c.slot->instance), "%s", c.instance);
     if (!build(&c, &err)) {
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_CONFIG;

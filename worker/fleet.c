@@ -5,8 +5,8 @@
 #include "io/prefork.h"
 #include "worker/child.h"
 #include "worker/janitor.h"
-#include "worker/jobstate.h"
 #include "worker/obituary.h"
+#include "worker/solo.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,42 +20,102 @@ struct fleet {
     struct obituaries *dead;
 };
 
-static void write_obituary(struct fleet *f, const struct prefork_exit *e)
+static const struct held *held_of(const struct prefork_exit *e)
 {
-    struct obituary o;
-    if (!e->slot->instance[0])
-        return;
-    snprintf(o.instance, sizeof(o.instance), "%s", e->slot->instance);
-    if (e->signo)
-        snprintf(o.cause, sizeof(o.cause), "signal %d", e->signo);
-    else
-        snprintf(o.cause, sizeof(o.cause), "exit %d", e->code);
-    obituaries_add(f->dead, &o);
+    return (const struct held *)(const void *)e->slot->extra;
 }
 
-static void report_held(const struct prefork_exit *e, int64_t slots)
+/* Its slot may have run wild with the process: what it calls itself is cut to what a name is. */
+static void put_name(char *out, size_t size, const struct prefork_slot *slot)
 {
-    const struct held *held = (const struct held *)(const void *)e->slot->extra;
+    size_t n = 0;
+    while (n < size - 1 && n < sizeof(slot->instance) && slot->instance[n] > ' ' &&
+           slot->instance[n] < 0x7f) {
+        out[n] = slot->instance[n];
+        n++;
+    }
+    out[n] = '\0';
+}
+
+static void put_cause(char *out, size_t size, const struct prefork_exit *e)
+{
+    if (e->oom)
+        snprintf(out, size, "out of memory");
+    else if (e->hung)
+        snprintf(out, size, "hung");
+    else if (e->signo)
+        snprintf(out, size, "signal %d (%s)", e->signo, strsignal(e->signo));
+    else
+        snprintf(out, size, "exit %d", e->code);
+}
+
+static void write_obituary(struct fleet *f, const struct prefork_exit *e)
+{
+    struct obituary o = {.pid = e->pid,
+        .signo = e->signo,
+        .code = e->code,
+        .crash = e->crash,
+        .max_rss_kb = e->max_rss_kb,
+        .lived_ms = e->lived_ms};
+    put_name(o.instance, sizeof(o.instance), e->slot);
+    put_cause(o.cause, sizeof(o.cause), e);
+    snprintf(o.role, sizeof(o.role), "%s", e->role);
+    if (!o.instance[0])
+        return;
+    if (!obituaries_add(f->dead, &o, held_of(e), (size_t)f->cfg->concurrency))
+        log_error("obituary_lost", LOG_S("worker", o.instance), LOG_B("crash", o.crash),
+            LOG_S("remedy", "the janitor does not reach PostgreSQL; the worker's lease decides"));
+    else if (o.nlost)
+        log_error("blame_lost", LOG_S("worker", o.instance), LOG_I("jobs", (int64_t)o.nlost));
+}
+
+/* Every job that was held, counted; the first of them by name. */
+static int report_held(const struct prefork_exit *e, int64_t slots, const char *worker)
+{
+    const struct held *held = held_of(e);
     int n = 0;
     for (int64_t i = 0; i < slots; i++) {
         char id[UUID_STRLEN + 1];
         if (!held[i].state || n++ >= REPORTED_JOBS)
             continue;
         uuid_format(&held[i].id, id);
-        log_warn("job_orphaned", LOG_S("event_id", id),
-            LOG_S("step", job_state_name((enum job_state)(held[i].state - 1))),
-            LOG_S("worker", e->slot->instance));
+        log_warn("job_orphaned", LOG_S("event_id", id), LOG_S("step", held_step(&held[i])),
+            LOG_S("worker", worker));
     }
-    if (n)
-        log_warn("jobs_orphaned", LOG_S("worker", e->slot->instance), LOG_I("jobs", n));
+    return n;
 }
 
+static void report(const struct fleet *f, const struct prefork_exit *e)
+{
+    char worker[sizeof(e->slot->instance)], cause[64];
+    put_name(worker, sizeof(worker), e->slot);
+    put_cause(cause, sizeof(cause), e);
+    int held = report_held(e, f->cfg->concurrency, worker);
+    LOG_LINE(e->crash ? LOG_ERROR : LOG_WARN, e->crash ? "worker_crashed" : "worker_lost",
+        LOG_S("worker", worker), LOG_S("role", e->role), LOG_S("cause", cause),
+        LOG_I("signal", e->signo), LOG_I("code", e->code), LOG_I("max_rss_kb", e->max_rss_kb),
+        LOG_I("lived_ms", e->lived_ms), LOG_I("held", held));
+}
+
+static bool has_jobs(const struct prefork_exit *e, int64_t slots)
+{
+    const struct held *held = held_of(e);
+    for (int64_t i = 0; i < slots; i++)
+        if (held[i].state)
+            return true;
+    return false;
+}
+
+/* A worker that leaves by itself has resigned, or has been told that it is dead already. */
 static void on_exit_of(const struct prefork_exit *e, void *ctx)
 {
     struct fleet *f = ctx;
-    if (strcmp(e->role, "worker") != 0 || (e->code == 0 && !e->signo))
-        return; /* a worker that leaves by itself has resigned */
-    report_held(e, f->cfg->concurrency);
+    bool left = !e->signo && (e->code == 0 || e->code == PREFORK_AGAIN);
+    if (strcmp(e->role, "worker") != 0 && strcmp(e->role, "solo") != 0)
+        return;
+    if (left && !has_jobs(e, f->cfg->concurrency))
+        return;
+    report(f, e);
     write_obituary(f, e);
 }
 
@@ -64,6 +124,13 @@ static int run_worker(struct prefork_slot *slot, int index, void *ctx)
     const struct fleet *f = ctx;
     (void)index;
     return child_run(slot, f->cfg);
+}
+
+static int run_solo(struct prefork_slot *slot, int index, void *ctx)
+{
+    const struct fleet *f = ctx;
+    (void)index;
+    return solo_run(slot, f->cfg);
 }
 
 static int run_janitor(struct prefork_slot *slot, int index, void *ctx)
@@ -76,9 +143,11 @@ static int run_janitor(struct prefork_slot *slot, int index, void *ctx)
 int fleet_run(const struct config *cfg)
 {
     struct fleet f = {.cfg = cfg};
+    const int workers = cfg->workers ? (int)cfg->workers : prefork_cores();
     /* clang-format off */
     const struct prefork_role roles[] = {
-        {"worker", cfg->workers ? (int)cfg->workers : prefork_cores(), run_worker},
+        {"worker", workers, run_worker},
+        {"solo", 1, run_solo},
         {"janitor", 1, run_janitor}, /* leaves last */
         {0},
     };
@@ -90,7 +159,7 @@ int fleet_run(const struct config *cfg)
         .on_exit = on_exit_of,
         .ctx = &f};
 
-    f.dead = obituaries_new();
+    f.dead = obituaries_new((size_t)(workers + 1) * (size_t)cfg->concurrency);
     if (!f.dead) {
         log_error("start_failed", LOG_S("error", strerror(errno)));
         return EXIT_FAILURE;

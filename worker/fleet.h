@@ -5,7 +5,7 @@
 
 #include "base/config.h"
 
-/* Runs supervisor, workers and janitor until drained; returns the exit status. */
+/* Runs supervisor, workers, solo process and janitor until drained; returns the exit status. */
 int fleet_run(const struct config *cfg);
 
 #endif

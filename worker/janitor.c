@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "domain/connect.h"
+#include "worker/dossier.h"
 #include "worker/retention.h"
 #include "worker/watchlist.h"
 #include "worker/wires.h"
@@ -116,28 +117,79 @@ static void move_row(
 
 static void bury_next(struct janitor *j);
 
-static void obituary_written(
-    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+static void obituaries_end(struct janitor *j)
+{
+    j->page_done = true;
+    page_end(j);
+}
+
+static void next_obituary(struct janitor *j)
+{
+    obituaries_done(j->dead);
+    bury_next(j);
+}
+
+static void death_declared(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct janitor *j = ctx;
     struct obituary o;
     if (database_failed(j, rc, err)) {
-        next_step(j);
+        obituaries_end(j);
         return;
     }
     if (PQntuples(rows) && obituaries_first(j->dead, &o))
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause));
-    obituaries_done(j->dead);
-    bury_next(j);
+    next_obituary(j);
+}
+
+/* Who crashed alone with it is known: the event has failed, and is a dead letter. */
+static void condemn(struct janitor *j, const PGresult *rows, int row)
+{
+    if (PQgetisnull(rows, row, 0))
+        return;
+    log_error("job_condemned", LOG_S("event_id", db_text(rows, row, 0)),
+        LOG_S("status", db_text(rows, row, 8)));
+    move_row(j, rows, row, QUEUE_BURY, "crashed its worker");
+}
+
+/* A dossier that PostgreSQL refuses for good must not hold up the others: the blame is lost, and
+ * said to be; the death is declared all the same. */
+static void crash_written(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    struct obituary o;
+    if (!obituaries_first(j->dead, &o)) {
+        obituaries_end(j);
+        return;
+    }
+    if (rc == HL_FATAL) {
+        log_error("crash_not_recorded", LOG_S("worker", o.instance),
+            LOG_I("jobs", (int64_t)o.nheld), LOG_S("error", err->msg));
+        store_declare_dead(j->wires.store, o.instance, -1, o.cause, death_declared, j);
+        return;
+    }
+    if (database_failed(j, rc, err)) {
+        obituaries_end(j);
+        return;
+    }
+    if (PQntuples(rows))
+        log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause),
+            LOG_I("suspected", db_int(rows, 0, 9)), LOG_I("to_run_alone", db_int(rows, 0, 10)));
+    for (int i = 0; i < PQntuples(rows); i++)
+        condemn(j, rows, i);
+    next_obituary(j);
 }
 
 static void bury_next(struct janitor *j)
 {
     struct obituary o;
-    if (obituaries_first(j->dead, &o))
-        store_declare_dead(j->wires.store, o.instance, -1, o.cause, obituary_written, j);
-    else
-        next_step(j);
+    j->page_done = false;
+    if (!obituaries_first(j->dead, &o))
+        obituaries_end(j);
+    else if (o.signo || o.nheld)
+        dossier_write(j->wires.store, j->dead, &o, crash_written, j);
+    else /* it gave up by itself, and held nothing */
+        store_declare_dead(j->wires.store, o.instance, -1, o.cause, death_declared, j);
 }
 
 /* --- step: who reads the queue ----------------------------------------------------------- */
@@ -217,7 +269,9 @@ static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
         const char *status = db_text(rows, i, 8);
         bool again = strcmp(status, "queued") == 0;
         log_warn("zombie_reaped", LOG_S("event_id", db_text(rows, i, 0)), LOG_S("status", status));
-        move_row(j, rows, i, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
+        if (!again || db_text(rows, i, 9)[0] != 't') /* a suspect is a solo process's */
+            move_row(
+                j, rows, i, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
     }
     /* All of them, before their entries go to others: who claims counts no starts. */
     size_t *step = j->stopping ? &j->last_step : &j->step;

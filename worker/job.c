@@ -191,7 +191,7 @@ static void enter_claim(struct job *j)
 {
     j->waiting_for_answer = true;
     j->claim = (struct store_claim){
-        .ev = &j->ev, .req = {.done = claim_done, .ctx = j}
+        .ev = &j->ev, .alone = j->env->alone, .req = {.done = claim_done, .ctx = j}
     };
     store_claim(j->env->store, &j->claim);
 }

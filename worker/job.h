@@ -18,7 +18,8 @@ struct job_env {
     struct store *store;
     struct queue *queue;
     struct scraper *scraper;
-    bool (*may_work)(void *ctx);             /* our lease is good */
+    bool alone;                  /* the process runs nothing beside it: may claim suspects */
+    bool (*may_work)(void *ctx); /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */
     void (*done)(struct job *j, void *ctx);  /* reached DONE; freed right after */
     void *ctx;

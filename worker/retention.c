@@ -83,6 +83,11 @@ static bool full_step(struct retention *r, const PGresult *rows)
     return db_int(rows, 0, 0) == STEP_ROWS;
 }
 
+static void prune_crashes(struct retention *r, int64_t days)
+{
+    store_prune_crashes(r->store, days, STEP_ROWS, answered, r);
+}
+
 static void prune_events(struct retention *r, int64_t days)
 {
     store_prune_events(r->store, days, r->event_after, STEP_ROWS, answered, r);
@@ -115,6 +120,7 @@ static const struct task tasks[] = {
     {"partitions", metrics_days, true, partitions, partitions_done},
     {"request_metrics", metrics_days, false, prune_requests, full_step},
     {"operation_metrics", metrics_days, false, prune_operations, full_step},
+    {"worker_crashes", metrics_days, false, prune_crashes, full_step},
     {"change_events", event_days, false, prune_events, more_events},
     {"documents", document_days, false, prune_documents, more_documents},
 };

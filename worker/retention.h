@@ -12,7 +12,7 @@ struct retention;
 /* cfg and store are borrowed. */
 struct retention *retention_new(struct loop *l, const struct config *cfg, struct store *store);
 /* The first pass starts at once, the others follow hourly: partitions of the metrics tables, then
- * metrics, events and documents beyond their days, in steps of a thousand rows with a pause between
+ * metrics, crashes, events and documents beyond their days, in steps of a thousand rows with a pause between
  * them. A step that fails ends its pass; the next one begins anew. Logs what it did. */
 void retention_start(struct retention *r);
 /* No further step; the answer to one under way is still expected. */

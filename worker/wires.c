@@ -1,9 +1,20 @@
 /* wires: see wires.h. */
 #include "worker/wires.h"
 
+#include "base/uuid.h"
 #include "domain/connect.h"
 
 #include <stdio.h>
+#include <unistd.h>
+
+void wires_name(char *out, size_t size)
+{
+    char host[49] = "host", nonce[UUID_STRLEN + 1];
+    struct uuid u = uuid_v4();
+    gethostname(host, sizeof(host) - 1);
+    uuid_format(&u, nonce);
+    snprintf(out, size, "%s-%d-%.8s", host, (int)getpid(), nonce);
+}
 
 struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char *instance,
     int connections, struct hl_err *err)
@@ -26,18 +37,33 @@ struct redis *wires_redis(
     return redis_new(w->loop, w->offload, &conf, err);
 }
 
-bool wires_open(struct wires *w, const struct config *cfg, const char *instance, bool consume,
+bool wires_open_store(struct wires *w, const struct config *cfg, const char *instance, bool consume,
     int connections, struct hl_err *err)
 {
     *w = (struct wires){.loop = loop_new(err)};
     w->offload = w->loop ? offload_new(w->loop, err) : NULL;
     w->pool = w->offload ? wires_pool(w, cfg, instance, connections, err) : NULL;
-    w->redis = w->pool ? wires_redis(w, cfg, instance, err) : NULL;
-    if (!w->redis)
+    if (!w->pool)
         return false;
     w->store = store_new(w->loop, w->pool, consume ? instance : NULL, 0);
+    return true;
+}
+
+bool wires_open_queue(struct wires *w, const struct config *cfg, const char *instance, bool consume,
+    struct hl_err *err)
+{
+    w->redis = wires_redis(w, cfg, instance, err);
+    if (!w->redis)
+        return false;
     w->queue = queue_new(w->loop, w->redis, cfg->queue_prefix, consume ? instance : NULL);
     return true;
+}
+
+bool wires_open(struct wires *w, const struct config *cfg, const char *instance, bool consume,
+    int connections, struct hl_err *err)
+{
+    return wires_open_store(w, cfg, instance, consume, connections, err) &&
+           wires_open_queue(w, cfg, instance, consume, err);
 }
 
 void wires_close(struct wires *w)

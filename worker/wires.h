@@ -19,7 +19,16 @@ struct wires {
  * the group when consume is set. connections: at most so many to PostgreSQL. */
 bool wires_open(struct wires *w, const struct config *cfg, const char *instance, bool consume,
     int connections, struct hl_err *err);
+/* Its two halves: what a process needs that only looks into PostgreSQL; Redis beside it, when that
+ * is done already. consume: the store claims for `instance`. */
+bool wires_open_store(struct wires *w, const struct config *cfg, const char *instance, bool consume,
+    int connections, struct hl_err *err);
+bool wires_open_queue(struct wires *w, const struct config *cfg, const char *instance, bool consume,
+    struct hl_err *err);
 void wires_close(struct wires *w); /* everything that was opened; half-open is fine */
+
+/* host-pid-nonce: no two processes ever share a name, and people can tell where it runs. */
+void wires_name(char *out, size_t size);
 
 /* A pool of one connection for the lease, and a further Redis connection for blocking reads. */
 struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char *instance,

@@ -18,7 +18,7 @@
 #define MAX_WAITING      32768 /* of one lane */
 #define MAX_PARAMS       12
 #define CONFLICT_RETRIES 5 /* deadlock, serialization, a row seen by neither snapshot */
-#define MAX_SINGLE       4
+#define MAX_SINGLE       12
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
 /* ================================ batching =============================================== */
@@ -101,9 +101,10 @@ static enum hl_rc get_accept(struct store_req *r, const PGresult *rows, int row)
 
 static void put_claim(struct store_req *r, struct buf *b)
 {
-    const struct change_event *ev = LIST_OF(r, struct store_claim, req)->ev;
-    pgarray_text(&b[0], ev->watch_url);
-    put_id(&b[1], ev);
+    const struct store_claim *c = LIST_OF(r, struct store_claim, req);
+    pgarray_text(&b[0], c->ev->watch_url);
+    put_id(&b[1], c->ev);
+    pgarray_int(&b[2], c->alone);
 }
 
 static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
@@ -194,7 +195,7 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 /* clang-format off */
 static const struct op_spec specs[NOPS] = {
     [OP_ACCEPT]   = {.nparams = 8, .stmt = &stmt_accept.db, .put = put_accept, .get = get_accept},
-    [OP_CLAIM]    = {.nparams = 2, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
+    [OP_CLAIM]    = {.nparams = 3, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
     [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete.db,
                      .put = put_complete, .get = get_complete},
@@ -479,6 +480,21 @@ void store_reap(
         (const char *[]){values[0].text, values[1].text, values[2].text, values[3].text});
 }
 
+void store_crash(struct store *s, const struct store_crash *c, store_cb *cb, void *ctx)
+{
+    const struct number pid = number(c->pid), signo = number(c->signo), code = number(c->exit_code),
+                        rss = number(c->max_rss_kb), lived = number(c->lived_ms);
+    run(s, &stmt_crash, 0, cb, ctx,
+        (const char *[]){c->worker, c->host, pid.text, c->role, c->signo ? signo.text : NULL,
+            c->exit_code >= 0 ? code.text : NULL, c->cause, c->blamed ? "t" : "f", rss.text,
+            lived.text, c->held, c->suspects});
+}
+
+void store_next_suspect(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_next_suspect, 0, cb, ctx, NULL);
+}
+
 void store_identify(struct store *s, int max, store_cb *cb, void *ctx)
 {
     run(s, &stmt_identify, 0, cb, ctx, (const char *[]){number(max).text});
@@ -501,6 +517,11 @@ void store_prune_metrics(
 {
     run(s, table == METRICS_REQUESTS ? &stmt_prune_requests : &stmt_prune_operations, 0, cb, ctx,
         (const char *[]){number(days).text, number(max).text});
+}
+
+void store_prune_crashes(struct store *s, int64_t days, int max, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_prune_crashes, 0, cb, ctx, (const char *[]){number(days).text, number(max).text});
 }
 
 void store_prune_events(

@@ -45,13 +45,14 @@ enum store_claim_state {
     CLAIM_MISSING, /* there is no row: T0 was lost; insert (store_accept) and claim again */
     CLAIM_EARLY,   /* queued, but not due for wait_ms */
     CLAIM_BUSY,    /* another event of the same URL is in progress */
-    CLAIM_HELD,    /* a living owner has it */
+    CLAIM_HELD,    /* a living owner has it, or it is a suspect, which a solo process runs */
     CLAIM_DONE,    /* terminal already */
 };
 struct store_claim {
     struct store_req req;
     const struct change_event *ev;
-    enum store_claim_state state;                     /* out */
+    bool alone;                   /* this process runs nothing else: suspects too */
+    enum store_claim_state state; /* out */
     int64_t row_id, epoch, starts, attempts, wait_ms; /* out */
 };
 void store_claim(struct store *s, struct store_claim *c);
@@ -113,8 +114,8 @@ void store_dead_workers(struct store *s, store_cb *cb, void *ctx);
 void store_forget_worker(struct store *s, const char *worker, store_cb *cb, void *ctx);
 /* Zombies: in_progress without a living owner, or longer than job_timeout_ms + lease_ms (the owner
  * gives up a lease before job_timeout_ms, so that the two never overlap). Back to queued (epoch
- * raised) or, after max_starts starts, failed. Columns of an event plus rescrape_status. At most
- * max rows. */
+ * raised) or, after max_starts starts, failed. Columns of an event plus rescrape_status and whether it
+ * is a suspect, which goes to no queue. At most max rows. */
 struct store_limits {
     int64_t job_timeout_ms, lease_ms, max_starts;
 };
@@ -123,8 +124,24 @@ void store_reap(
 /* Unfinished rows of the replaced service get event ids and what else ours have, at most max of
  * them; afterwards they are reaped and published like any other. One row (id) for each. */
 void store_identify(struct store *s, int max, store_cb *cb, void *ctx);
-/* Queued and due events with id > after, accepted at least grace_ms ago, in order of id; columns
- * of an event, then id. */
+/* A process that its supervisor saw die: its dossier (webhook.worker_crashes), its death, and when
+ * it is blamed the suspects, in one transaction; writing it again changes nothing, and no row comes
+ * back. Otherwise one row for each event that has failed by it, columns of an event, or one row with
+ * event_id NULL; behind them rescrape_status, number of events suspected, number of those that are
+ * a solo process's from now on. */
+struct store_crash { /* borrowed */
+    const char *worker, *host, *role, *cause;
+    int64_t pid, signo, exit_code; /* signo 0, exit_code -1: NULL */
+    bool blamed;
+    int64_t max_rss_kb, lived_ms;
+    const char *held;     /* JSON array for people */
+    const char *suspects; /* uuid array: what it worked on */
+};
+void store_crash(struct store *s, const struct store_crash *c, store_cb *cb, void *ctx);
+/* The oldest suspect that a solo process may claim now: columns of an event, suspect; or no row. */
+void store_next_suspect(struct store *s, store_cb *cb, void *ctx);
+/* Queued and due events with id > after, accepted at least grace_ms ago, no suspects, in order of
+ * id; columns of an event, then id. */
 void store_unpublished(
     struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx);
 
@@ -137,6 +154,8 @@ void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx);
 enum store_metrics { METRICS_REQUESTS, METRICS_OPERATIONS };
 void store_prune_metrics(
     struct store *s, enum store_metrics table, int64_t days, int max, store_cb *cb, void *ctx);
+/* Dossiers of crashes. Deleted. */
+void store_prune_crashes(struct store *s, int64_t days, int max, store_cb *cb, void *ctx);
 /* Finished events, from after row id `after`: deleted, last id looked at ("" at the end), whether a
  * younger one was met: then there is nothing to find behind it. */
 void store_prune_events(

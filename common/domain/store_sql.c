@@ -22,6 +22,9 @@ const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) 
 #define NO_LIVING_OWNER                                                                            \
     "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = c.claimed_by AND w.dead_at IS NULL)"
 
+/* Of a row c: it was in flight when a process crashed, twice. A solo process runs it, alone. */
+#define SUSPECT "coalesce(c.suspect, 0) >= 2"
+
 /* T0. One row per event asked for; id NULL: another transaction inserted it after our snapshot. */
 STMT(accept, "T0", ROWS_EACH, 8,
     "WITH job AS ("
@@ -50,16 +53,18 @@ STMT(lock_urls, "T1", ROWS_ONE, 1,
     "  SELECT DISTINCT hashtextextended(url, 0) AS key FROM unnest($1::text[]) AS j (url)"
     "  ORDER BY key) k");
 
-/* T1, second half. One row per event asked for. */
-STMT(claim, "T1", ROWS_EACH, 2,
+/* T1, second half. One row per event asked for. Suspects ($2 = 0) are left to a solo process. */
+STMT(claim, "T1", ROWS_EACH, 3,
     "WITH job AS ("
-    "  SELECT * FROM unnest($1::uuid[]) WITH ORDINALITY AS j (event_id, n)"
+    "  SELECT * FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS j (event_id, alone, n)"
     "), seen AS ("
     "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
+    "    WHEN c.rescrape_status IN ('queued', 'in_progress') AND " SUSPECT
+    "      AND j.alone = 0 AND c.claimed_by IS DISTINCT FROM $3 THEN 'held'"
     "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
     "    WHEN c.rescrape_status = 'queued' THEN 'free'"
     "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
-    "    WHEN c.claimed_by = $2 THEN 'free'"    /* our own unsure claim */
+    "    WHEN c.claimed_by = $3 THEN 'free'"    /* our own unsure claim */
     "    WHEN c.claimed_by IS NULL THEN 'held'" /* by the replaced service, until it is reaped */
     "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
     "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
@@ -67,7 +72,7 @@ STMT(claim, "T1", ROWS_EACH, 2,
     "), pick AS (" /* one event per URL, none while another of it is in progress */
     "  SELECT DISTINCT ON (s.watch_url) s.id FROM seen s"
     "  WHERE s.state = 'free'"
-    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $2 AND dead_at IS NULL)"
+    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $3 AND dead_at IS NULL)"
     "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
     "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
     "        AND o.rescrape_status IN ('queued', 'in_progress')" /* by its URL: see OURS */
@@ -77,8 +82,8 @@ STMT(claim, "T1", ROWS_EACH, 2,
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0)"
-    "      + CASE WHEN c.claimed_by = $2 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $2, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
+    "      + CASE WHEN c.claimed_by = $3 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
+    "    claimed_by = $3, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
     "    scrape_seq = nextval('webhook.scrape_clock')"
     "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
     "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
@@ -120,7 +125,7 @@ STMT(complete, "T3b", ROWS_EACH, 11,
     "    searched, n)"
     "), " LOCK_CLAIMS ", won AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'completed', indexed_at = now(),"
-    "    finished_at = now(), starts = 0,"
+    "    finished_at = now(), starts = 0, suspect = 0,"
     "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
     "  FROM held h JOIN fin f USING (n) WHERE c.id = h.id AND " OURS
     "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch"
@@ -169,6 +174,7 @@ STMT(settle, "T3a", ROWS_EACH, 7,
     "), " LOCK_CLAIMS ", won AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = f.status, starts = 0,"
     "    attempts = coalesce(c.attempts, 0) + f.charge::integer,"
+    "    suspect = CASE WHEN f.charge > 0 THEN 0 ELSE c.suspect END," /* a result; a release is none */
     "    claimed_by = CASE WHEN f.status = 'queued' THEN NULL ELSE c.claimed_by END,"
     "    finished_at = CASE WHEN f.status = 'queued' THEN NULL ELSE now() END,"
     "    next_attempt_at = CASE WHEN f.delay_ms > 0"
@@ -250,7 +256,7 @@ STMT(reap, "janitor", ROWS_ANY, 4,
     "      || jsonb_build_object('zombie_cleanup_at', now(), 'original_detected_at', c.detected_at)"
     "  FROM zombie z WHERE c.id = z.id RETURNING c.*"
     ") "
-    "SELECT " EVENT_COLUMNS("r") ", r.rescrape_status FROM reaped r ORDER BY r.id");
+    "SELECT " EVENT_COLUMNS("c") ", c.rescrape_status, " SUSPECT " FROM reaped c ORDER BY c.id");
 
 /* Janitor. Rows of the replaced service that are not finished get what ours have: an event id,
  * always the same one for a row; a place in the order of scrapes; and, in progress, the time they
@@ -275,9 +281,83 @@ STMT(unpublished, "janitor", ROWS_ANY, 3,
     "SELECT " EVENT_COLUMNS(
         "c") ", c.id FROM webhook.change_events c"
              " WHERE c.rescrape_status = 'queued' AND c.id > $1::bigint AND c.event_id IS NOT NULL"
+             "   AND NOT " SUSPECT
              "   AND c.created_at < now() - $2::bigint * interval '1 millisecond'"
              "   AND (c.next_attempt_at IS NULL OR c.next_attempt_at < now())"
              " ORDER BY c.id LIMIT $3::integer");
+
+/* Janitor. A process that our supervisor saw die: its dossier, once; its death; and when it crashed
+ * ($8), who is to blame. The events it worked on ($12) are suspects, be they still its own or reaped
+ * meanwhile, but not when another has them in hand by now: that one's fate decides. Everything it
+ * held gets its start back, since the crash is counted instead. A solo process worked on one event
+ * alone: that one has failed. No row: all of this was done before. Otherwise a row for each event
+ * that failed, or one with event_id NULL; then rescrape_status, how many are suspected, and how many
+ * of them a solo process will run. */
+STMT(crash, "janitor", ROWS_ANY, 12,
+    "WITH crash AS ("
+    "  INSERT INTO webhook.worker_crashes (worker, host, pid, role, signal, exit_code, cause,"
+    "    blamed, max_rss_kb, lived_ms, held)"
+    "  VALUES ($1, $2, $3::integer, $4, $5::integer, $6::integer, $7, $8::boolean, $9::bigint,"
+    "    $10::bigint, $11::jsonb)"
+    "  ON CONFLICT (worker) DO NOTHING RETURNING id"
+    "), dead AS ("
+    "  UPDATE webhook.workers SET dead_at = now(), cause = $7"
+    "  WHERE id = $1 AND dead_at IS NULL RETURNING id"
+    "), touched AS ("
+    "  SELECT c.id FROM webhook.change_events c"
+    "  WHERE $8::boolean AND c.claimed_by = $1 AND c.rescrape_status = 'in_progress'"
+    "  UNION"
+    "  SELECT c.id FROM unnest($12::uuid[]) AS h (event_id)"
+    "  JOIN webhook.change_events c ON c.event_id = h.event_id"
+    "  WHERE $8::boolean AND c.rescrape_status IS NOT DISTINCT FROM 'queued'" /* by the id */
+    "), judged AS ("
+    "  SELECT c.id, c.event_id IN (SELECT unnest($12::uuid[])) AS guilty"
+    "  FROM crash CROSS JOIN webhook.change_events c WHERE c.id = ANY (ARRAY(SELECT id FROM "
+    "touched))"
+    "  ORDER BY c.id FOR UPDATE OF c"
+    "), verdict AS ("
+    "  SELECT id, guilty, guilty AND $4 = 'solo' AS final FROM judged"
+    "), blamed AS ("
+    "  UPDATE webhook.change_events c SET starts = greatest(coalesce(c.starts, 0) - 1, 0),"
+    "    suspect = coalesce(c.suspect, 0) + v.guilty::integer,"
+    "    rescrape_status = CASE WHEN v.final"
+    "      THEN 'failed: crashed its worker ' || coalesce(c.suspect, 0) + 1 || ' times'"
+    "      ELSE c.rescrape_status END,"
+    "    claim_epoch = coalesce(c.claim_epoch, 0) + v.final::integer,"
+    "    claimed_by = CASE WHEN NOT v.final THEN c.claimed_by END,"
+    "    next_attempt_at = CASE WHEN NOT v.final THEN c.next_attempt_at END,"
+    "    finished_at = CASE WHEN v.final THEN now() END,"
+    "    metadata = CASE WHEN v.final THEN coalesce(c.metadata, '{}'::jsonb)"
+    "      || jsonb_build_object('error', 'the process that ran it alone crashed: ' || $7)"
+    "      ELSE c.metadata END"
+    "  FROM verdict v WHERE c.id = v.id AND (c.rescrape_status IS NOT DISTINCT FROM 'queued'"
+    "    OR c.rescrape_status IS NOT DISTINCT FROM 'in_progress'"
+    "      AND c.claimed_by IS NOT DISTINCT FROM $1)"
+    "  RETURNING c.*, v.guilty, v.final"
+    ") "
+    "SELECT " EVENT_COLUMNS(
+        "c") ", c.rescrape_status,"
+             "  (SELECT count(*) FROM blamed WHERE guilty),"
+             "  (SELECT count(*) FROM blamed WHERE guilty AND NOT final AND suspect >= 2)"
+             "  FROM crash LEFT JOIN blamed c ON c.final");
+
+/* Solo. The oldest suspect that may run now; its URL not in progress elsewhere, the queue not
+ * paused. Nearly always none: read from the index of the suspects, which is empty. */
+STMT(next_suspect, "solo", ROWS_ANY, 0,
+    "SELECT " EVENT_COLUMNS("c") ", c.suspect FROM webhook.change_events c"
+                                 " WHERE c.suspect >= 2 AND c.rescrape_status IN ('queued', "
+                                 "'in_progress')" /* the index's words */
+                                 "   AND c.rescrape_status IS NOT DISTINCT FROM 'queued' AND "
+                                 "c.event_id IS NOT NULL"
+                                 "   AND (c.next_attempt_at IS NULL OR c.next_attempt_at <= now())"
+                                 "   AND NOT EXISTS (SELECT FROM webhook.change_events o"
+                                 "     WHERE o.url_key = c.url_key AND o.watch_url = c.watch_url"
+                                 "       AND o.rescrape_status IN ('queued', 'in_progress')"
+                                 "       AND o.rescrape_status IS NOT DISTINCT FROM 'in_progress' "
+                                 "AND o.id <> c.id)"
+                                 "   AND NOT EXISTS (SELECT FROM webhook.queues"
+                                 "     WHERE name = 'change' AND paused_at IS NOT NULL)"
+                                 " ORDER BY c.id LIMIT 1");
 
 /* Retention. Partitions of the metrics tables made ahead and dropped after $1 days (0: none): see
  * the function. How many of each; 0 and 0 while another janitor is at it. */
@@ -334,6 +414,16 @@ STMT(prune_documents, "retention", ROWS_ONE, 3,
     ") "
     "SELECT (SELECT count(*) FROM gone),"
     "  (SELECT encode(url_key, 'hex') FROM page ORDER BY url_key DESC LIMIT 1)");
+
+/* Retention. The oldest $2 dossiers of crashes more than $1 days ago. How many. */
+STMT(prune_crashes, "retention", ROWS_ONE, 2,
+    "WITH old AS ("
+    "  SELECT id FROM webhook.worker_crashes"
+    "  WHERE crashed_at < now() - $1::integer * interval '1 day'"
+    "  ORDER BY crashed_at LIMIT $2::integer FOR UPDATE SKIP LOCKED"
+    "), gone AS ("
+    "  DELETE FROM webhook.worker_crashes WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1"
+    ") SELECT count(*) FROM gone");
 
 STMT(schema_version, "start", ROWS_ONE, 0,
     "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations");

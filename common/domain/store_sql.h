@@ -27,6 +27,7 @@ extern const struct store_stmt *const store_stmts[];
     X(accept) X(lock_urls) X(claim) X(complete) X(settle)                                          \
     X(register) X(renew) X(resign)                                                                 \
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
+    X(crash) X(next_suspect) X(prune_crashes)                                                      \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
     X(schema_version) X(ping)                                                                      \
     X(count_by_status) X(list_workers) X(search) X(list_crawls)

@@ -92,6 +92,10 @@ static const char *const data[] = {
     "INSERT INTO webhook.crawl_sessions (id, job_id, base_url, started_at, status, operation_type)"
     " SELECT md5('c' || i)::uuid, 'crawl-' || i, 'https://shop.example.com/',"
     "  now() - i * interval '1 minute', 'completed', 'crawl' FROM generate_series(1, 50000) i",
+    "UPDATE webhook.change_events SET suspect = 2 WHERE id BETWEEN 990000 AND 990050",
+    "INSERT INTO webhook.worker_crashes (worker, host, pid, role, cause, blamed, crashed_at)"
+    " SELECT 'crashed-' || i, 'host', i, 'worker', 'signal 11', true,"
+    "  now() - (20000 - i) * interval '5 minutes' FROM generate_series(1, 20000) i",
     "ANALYZE",
     /* For the parameters below. */
     "CREATE VIEW free AS SELECT id, event_id, watch_url FROM webhook.change_events"
@@ -162,6 +166,9 @@ static const char complete_params[] = BATCH("'worker-1', " ALL("event_id") ", " 
     ALL("'Page'::text") ", " ALL("NULL::text") ", " ALL("'en'::text") ", "
     ALL("'body of ' || watch_url") ", " ALL("NULL::text"), "held");
 
+static const char crash_params[] = BATCH("'worker-1', 'host', 1, 'worker', 11, 1,"
+    " 'signal 11', true, 1000, 1000, '[]'::text, " ALL("event_id"), "held");
+
 static const char settle_params[] = BATCH("'worker-1', " ALL("event_id") ", " ALL("1") ", "
     ALL("'queued'::text") ", " ALL("1") ", " ALL("5000") ", "
     ALL("'{\"error\": \"no\"}'::text"), "held");
@@ -171,7 +178,7 @@ static const char settle_params[] = BATCH("'worker-1', " ALL("event_id") ", " AL
 static const struct ask asks[] = {
     {"accept", accept_params, {1, 64, 256}, 100, 60, NULL},
     {"lock_urls", BATCH(ALL("watch_url"), "free"), {1, 64, 256}, 20, 1, NULL},
-    {"claim", BATCH(ALL("event_id") ", 'worker-1'", "free"), {1, 64, 256}, 100, 60, NULL},
+    {"claim", BATCH(ALL("event_id") ", " ALL("0") ", 'worker-1'", "free"), {1, 64, 256}, 100, 60, NULL},
     {"complete", complete_params, {1, 64, 256}, 100, 60, NULL},
     {"settle", settle_params, {1, 64, 256}, 100, 60, NULL},
     {"register", "SELECT 'worker-new', 'host', 1", {1}, 50, 0, NULL},
@@ -185,6 +192,9 @@ static const struct ask asks[] = {
     {"reap", "SELECT 900000, 3, :n, 30000", {10, 500}, 1500, 60, NULL},
     {"identify", "SELECT :n", {10, 500}, 1000, 60, NULL},
     {"unpublished", "SELECT 0, 60000, :n", {10, 500}, 1000, 10, NULL},
+    {"crash", crash_params, {1, 64, 256}, 12000, 60, NULL},
+    {"next_suspect", NULL, {1}, 1000, 0, NULL},
+    {"prune_crashes", "SELECT 2, :n", {10, 1000}, 500, 60, NULL},
     {"partitions", "SELECT 30", {1}, 3000, 0, NULL},
     {"prune_requests", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_operations", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
@@ -244,8 +254,8 @@ static const char *text_of(const json_t *node, const char *key)
 static bool is_small(const char *index)
 {
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
-        "change_events_open_url_idx", "change_events_unidentified_idx", "workers_pkey",
-        "schema_migrations_pkey"};
+        "change_events_open_url_idx", "change_events_unidentified_idx", "change_events_suspect_idx",
+        "queues_pkey", "workers_pkey", "schema_migrations_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;
@@ -256,7 +266,8 @@ static bool reads_everything(const json_t *node)
 {
     const char *type = text_of(node, "Node Type"), *table = text_of(node, "Relation Name");
     if (strcmp(type, "Seq Scan") == 0)
-        return strcmp(table, "workers") != 0 && strcmp(table, "schema_migrations") != 0;
+        return strcmp(table, "workers") != 0 && strcmp(table, "schema_migrations") != 0 &&
+               strcmp(table, "queues") != 0;
     return strstr(type, "Index") && !json_object_get(node, "Index Cond") &&
            !is_small(text_of(node, "Index Name"));
 }

@@ -118,7 +118,7 @@ Test(worker_kill, of_a_supervisor_lets_its_children_finish_and_leave)
     struct test_proc *fleet = rig_fleet(&r, 1, NULL);
     pid_t children[8];
     int n = harness_children(test_proc_pid(fleet), NULL, children, 8);
-    cr_assert_eq(n, 2, "a worker and a janitor");
+    cr_assert_eq(n, 3, "a worker, a solo process and a janitor");
     struct rig_id id = rig_post(&r, "/hold/orphan");
     WAIT_FOR(rig_scrapes(&r, "/hold/orphan") == 1, SOON);
     test_proc_signal(fleet, SIGKILL);
@@ -247,13 +247,9 @@ Test(worker_kill, a_hung_process_is_killed_by_the_watchdog_and_replaced)
 Test(worker_kill, of_the_janitor_starts_another_that_works_on)
 {
     struct rig r;
-    pid_t children[8];
     rig_start(&r);
     struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV(LONG_LEASE));
-    pid_t worker = rig_worker(&r);
-    int n = harness_children(test_proc_pid(fleet), NULL, children, 8);
-    cr_assert_eq(n, 2);
-    pid_t janitor = children[0] == worker ? children[1] : children[0];
+    pid_t worker = rig_worker(&r), janitor = rig_child(fleet, "janitor");
     struct rig_id id = rig_post(&r, "/hold/both");
     WAIT_FOR(rig_scrapes(&r, "/hold/both") == 1, SOON);
     kill(janitor, SIGSTOP); /* it must not see the other's death before its own */

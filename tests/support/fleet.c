@@ -227,6 +227,19 @@ pid_t rig_worker(struct rig *r)
         " AND c.rescrape_status = 'in_progress') DESC, started_at DESC LIMIT 1), 0)");
 }
 
+pid_t rig_child(struct test_proc *fleet, const char *role)
+{
+    static const char key[] = "\"child\":";
+    const char *start = harness_keep(mem_printf("\"child_started\",\"role\":\"%s\"", role));
+    const char *last = NULL;
+    for (const char *at = test_proc_log(fleet); (at = strstr(at, start)); at++)
+        last = at;
+    const char *pid = last ? strstr(last, key) : NULL;
+    if (!pid)
+        harness_fail("no process of role %s was started", role);
+    return (pid_t)atoi(pid + strlen(key));
+}
+
 bool rig_gone(pid_t pid)
 {
     char state = harness_proc_state(pid);

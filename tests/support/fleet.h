@@ -50,6 +50,8 @@ void rig_release(struct rig *r);                  /* held scrapes go on */
 
 /* The process that holds most of the work now; 0 = none is alive. */
 pid_t rig_worker(struct rig *r);
+/* The newest process of a fleet's role ("solo", "janitor"), as its supervisor logged it. */
+pid_t rig_child(struct test_proc *fleet, const char *role);
 bool rig_gone(pid_t pid); /* dead, be it reaped or not */
 
 /* Nothing is left in Redis: stream, pending entries, later, markers. */
