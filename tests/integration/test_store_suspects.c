@@ -165,6 +165,36 @@ Test(store_suspects, a_crash_of_somebody_unknown_is_written_down_too)
     cr_expect_eq(bench_count("webhook.worker_crashes"), 1);
 }
 
+/* As much as a process may have in hand. */
+Test(store_suspects, a_crash_with_sixteen_thousand_jobs_is_one_statement)
+{
+    enum { MANY = 16384 };
+    struct store *j = bench_store(NULL);
+    struct bench_rows r;
+    bench_store("w1");
+    sql_exec(bench_url(),
+        "INSERT INTO webhook.change_events (event_id, watch_id, watch_url, url_key, detected_at,"
+        " rescrape_status, claimed_by, claim_epoch, starts)"
+        " SELECT gen_random_uuid(), 'w', 'https://m/' || i, sha256(int8send(i)), now(),"
+        "  'in_progress', 'w1', 1, 1 FROM generate_series(1, %d) i",
+        MANY);
+    const struct store_crash c = {.worker = "w1",
+        .host = "h",
+        .role = "worker",
+        .cause = "hung",
+        .exit_code = -1,
+        .blamed = true,
+        .held = sql_text(bench_url(), "SELECT jsonb_agg(jsonb_build_object('event_id', event_id,"
+                                      " 'step', 'SCRAPE')) FROM webhook.change_events"),
+        .suspects = sql_text(bench_url(), "SELECT array_agg(event_id) FROM webhook.change_events")};
+    int64_t began = harness_now_ms();
+    BENCH_ASK(r, store_crash(j, &c, BENCH_CB(r)));
+    cr_log_info("%lld ms", (long long)(harness_now_ms() - began));
+    cr_expect_eq(atoi(bench_cell(&r, 0, 9)), MANY);
+    cr_expect_eq(bench_count("webhook.change_events WHERE suspect = 1 AND starts = 0"), MANY);
+    cr_expect_eq(bench_count("webhook.worker_crashes WHERE jsonb_array_length(held) = 16384"), 1);
+}
+
 /* --- who keeps off suspects, and who does not -------------------------------------------- */
 
 Test(store_suspects, a_suspect_is_claimed_by_a_process_that_is_alone_only)
