@@ -208,6 +208,24 @@ Test(worker_poison, an_ordinary_failure_alone_clears_the_suspicion)
     WAIT_FOR(rig_only_living(&r, 1), SOON);
 }
 
+/* The row says what became of it: the process does not wait for Redis to come back. */
+Test(worker_poison, a_suspect_is_run_without_redis)
+{
+    struct rig r;
+    rig_start(&r);
+    struct rig_id done = suspect(&r, "/ok/suspect"), later = suspect(&r, "/flaky/1/suspect");
+    test_redis_kill(r.redis);
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(rig_status_is(&r, done, "completed"), SOON);
+    WAIT_FOR(
+        strcmp(rig_row(&r, later, "rescrape_status, suspect, attempts"), "queued|0|1") == 0, SOON);
+    WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM webhook.workers") == 1, SOON);
+    test_redis_restart(r.redis);
+    sql_exec(r.db, "UPDATE webhook.change_events SET created_at = now() - interval '1 hour'");
+    WAIT_FOR(rig_status_is(&r, later, "completed"), SOON);
+    cr_expect_eq(rig_scrapes(&r, "/flaky/1/suspect"), 2);
+}
+
 Test(worker_poison, a_solo_process_killed_from_outside_condemns_nobody)
 {
     struct rig r;
