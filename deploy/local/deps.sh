@@ -27,6 +27,8 @@ procps ps
 util-linux setpriv'
 test_deps='libcriterion-dev criterion
 apprise apprise
+iproute2 ip
+libfaketime -
 openssl openssl
 pgbouncer pgbouncer'
 dev_deps='clang clang

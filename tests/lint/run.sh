@@ -44,6 +44,7 @@ scripts() { # everything that starts with a shell's #! line
 check layers tests/lint/layers.sh
 check settings tests/lint/settings.sh
 check size tests/lint/size.sh
+check faults tests/lint/faults.sh
 check scripts scripts
 check format format
 check tidy tidy

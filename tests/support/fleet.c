@@ -124,8 +124,11 @@ static int count_logged(struct test_proc *p, const char *text)
 
 struct test_proc *rig_fleet(struct rig *r, int processes, const char *const *env)
 {
-    struct test_proc *p =
-        start(r, (const char *const[]){program("hookline-worker"), NULL}, env, -1);
+    const char *worker = program("hookline-worker");
+    const char *const here[] = {worker, NULL};
+    const char *const there[] = {
+        "nsenter", harness_keep(mem_printf("--net=/run/netns/%s", r->netns)), worker, NULL};
+    struct test_proc *p = start(r, r->netns ? there : here, env, -1);
     WAIT_FOR(count_logged(p, "\"working\"") >= processes, START_MS);
     return p;
 }

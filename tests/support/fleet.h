@@ -16,6 +16,7 @@ struct rig {
     struct test_proc *firecrawl, *producer;
     int firecrawl_port, producer_port;
     const char *release; /* the file that lets held scrapes (/hold) go on */
+    const char *netns;   /* worker fleets start in this network namespace; NULL = in ours */
 };
 
 struct rig_id {
