@@ -8,12 +8,14 @@
 
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <glob.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,11 +116,27 @@ static bool ready(const struct world *w, int door)
     return r.status == 202 && sql_int(w->database, "SELECT count(*) FROM webhook.change_events");
 }
 
+/* What a producer took in before it knew its tables has become rows. */
+static bool spools_empty(void)
+{
+    glob_t found;
+    struct stat st;
+    bool empty = true;
+    if (glob(harness_text("%s/spool*/*.seg", harness_dir()), 0, NULL, &found) != 0)
+        return true;
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        if (stat(found.gl_pathv[i], &st) == 0 && st.st_size > 8) /* more than its head */
+            empty = false;
+    globfree(&found);
+    return empty;
+}
+
 static void wait_ready(const struct world *w)
 {
     for (int i = 0; i < w->n; i++)
         WAIT_FOR(ready(w, i), 30000);
     WAIT_FOR(sql_int(w->database, "SELECT count(*) FROM webhook.change_events") == w->n, 30000);
+    WAIT_FOR(spools_empty(), 30000);
     sql_exec(w->database, "TRUNCATE webhook.change_events");
     redis_text(w->redis, "FLUSHALL");
 }

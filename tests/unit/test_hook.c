@@ -654,26 +654,26 @@ Test(hook, a_key_of_the_sender_names_the_event_in_this_order)
 {
     /* clang-format off */
     static const struct keyed same[] = {
-        {.g = {PLAIN "}"}, .webhook_id = "k1"},
-        {.g = {PLAIN "}"}, .idempotency_key = "k1"},
-        {.g = {PLAIN "}"}, .webhook_id = "k1", .idempotency_key = "k2"},
-        {.g = {PLAIN "}"}, .webhook_id = "", .idempotency_key = "k1"},
-        {.g = {PLAIN ",\"webhookId\":\"k2\"}"}, .idempotency_key = "k1"},
-        {.g = {PLAIN ",\"webhookId\":\"k1\"}"}},
-        {.g = {PLAIN ",\"scrapeId\":\"k1\"}"}},
-        {.g = {PLAIN ",\"webhookId\":\"k1\",\"scrapeId\":\"k2\"}"}},
-        {.g = {PLAIN ",\"webhookId\":null,\"scrapeId\":\"k1\"}"}},
-        {.g = {PLAIN ",\"webhookId\":\"\",\"scrapeId\":\"k1\"}"}},
-        {.g = {SIMPLE "\"webhookId\":\"k1\"}", .token = true}}, /* no time is needed */
-        {.g = {"{\"version\":\"1.0\",\"message\":\"{\\\"watch_id\\\":\\\"w\\\",\\\"watch_url\\\":"
+        {.g = {.body = PLAIN "}"}, .webhook_id = "k1"},
+        {.g = {.body = PLAIN "}"}, .idempotency_key = "k1"},
+        {.g = {.body = PLAIN "}"}, .webhook_id = "k1", .idempotency_key = "k2"},
+        {.g = {.body = PLAIN "}"}, .webhook_id = "", .idempotency_key = "k1"},
+        {.g = {.body = PLAIN ",\"webhookId\":\"k2\"}"}, .idempotency_key = "k1"},
+        {.g = {.body = PLAIN ",\"webhookId\":\"k1\"}"}},
+        {.g = {.body = PLAIN ",\"scrapeId\":\"k1\"}"}},
+        {.g = {.body = PLAIN ",\"webhookId\":\"k1\",\"scrapeId\":\"k2\"}"}},
+        {.g = {.body = PLAIN ",\"webhookId\":null,\"scrapeId\":\"k1\"}"}},
+        {.g = {.body = PLAIN ",\"webhookId\":\"\",\"scrapeId\":\"k1\"}"}},
+        {.g = {.body = SIMPLE "\"webhookId\":\"k1\"}", .token = true}}, /* no time is needed */
+        {.g = {.body = "{\"version\":\"1.0\",\"message\":\"{\\\"watch_id\\\":\\\"w\\\",\\\"watch_url\\\":"
                "\\\"u\\\",\\\"webhookId\\\":\\\"k1\\\"}\"}", .token = true}},
-        {.g = {"{\"webhookId\":\"k1\"}", "watch_id=w&watch_url=u", .token = true}},
-        {.g = {PLAIN "}"}, .webhook_id = "k1", .no_dedup = true},
+        {.g = {.body = "{\"webhookId\":\"k1\"}", .query = "watch_id=w&watch_url=u", .token = true}},
+        {.g = {.body = PLAIN "}"}, .webhook_id = "k1", .no_dedup = true},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         cr_expect_str_eq(seen_of(&same[i]), ID_SEEN(SHA_K1), "row %zu", i);
-    const struct keyed other = {.g = {PLAIN "}"}, .webhook_id = "k2"};
+    const struct keyed other = {.g = {.body = PLAIN "}"}, .webhook_id = "k2"};
     cr_expect_str_neq(seen_of(&other), ID_SEEN(SHA_K1));
 }
 
@@ -684,8 +684,8 @@ Test(hook, ids_of_keys_and_bytes_stay_what_they_are)
         struct keyed k;
         const char *id;
     } rows[] = {
-        {{.g = {TIMED}, .webhook_id = "k1"}, "8b46cff3-72e0-8dbb-aed0-8ebab025716b"},
-        {{.g = {TIMED}},                     "ce96a37a-98c1-8ceb-bbc4-7cb9816d03ea"},
+        {{.g = {.body = TIMED}, .webhook_id = "k1"}, "8b46cff3-72e0-8dbb-aed0-8ebab025716b"},
+        {{.g = {.body = TIMED}},                     "ce96a37a-98c1-8ceb-bbc4-7cb9816d03ea"},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -707,17 +707,17 @@ Test(hook, equal_bytes_are_one_event_only_where_they_carry_a_time_of_the_senders
         struct keyed k;
         bool one;
     } rows[] = {
-        {{.g = {TIMED}}, true},
-        {{.g = {TIMED}, .no_dedup = true}, false},
-        {{.g = {TIMED, .token = true}}, true},
-        {{.g = {SIMPLE "\"change_datetime\":\"2026-01-02 03:04:05 UTC\"}", .token = true}}, true},
-        {{.g = {SIMPLE "\"detected_at\":\"2026-01-02\"}"}}, false}, /* a day has many changes */
-        {{.g = {SIMPLE "\"detected_at\":\" 2026-01-02 \"}"}}, false},
-        {{.g = {SIMPLE "\"detected_at\":\"yesterday\"}", .token = true}}, false},
-        {{.g = {SIMPLE "\"detected_at\":null}", .token = true}}, false},
-        {{.g = {SIMPLE "\"webhookId\":7}", .token = true}}, false},
-        {{.g = {"changed", "watch_id=w&watch_url=u", .token = true}}, false},
-        {{.g = {"changed", "watch_id=w&watch_url=u&detected_at=2026-01-02T03:04:05Z",
+        {{.g = {.body = TIMED}}, true},
+        {{.g = {.body = TIMED}, .no_dedup = true}, false},
+        {{.g = {.body = TIMED, .token = true}}, true},
+        {{.g = {.body = SIMPLE "\"change_datetime\":\"2026-01-02 03:04:05 UTC\"}", .token = true}}, true},
+        {{.g = {.body = SIMPLE "\"detected_at\":\"2026-01-02\"}"}}, false}, /* a day has many changes */
+        {{.g = {.body = SIMPLE "\"detected_at\":\" 2026-01-02 \"}"}}, false},
+        {{.g = {.body = SIMPLE "\"detected_at\":\"yesterday\"}", .token = true}}, false},
+        {{.g = {.body = SIMPLE "\"detected_at\":null}", .token = true}}, false},
+        {{.g = {.body = SIMPLE "\"webhookId\":7}", .token = true}}, false},
+        {{.g = {.body = "changed", .query = "watch_id=w&watch_url=u", .token = true}}, false},
+        {{.g = {.body = "changed", .query = "watch_id=w&watch_url=u&detected_at=2026-01-02T03:04:05Z",
               .token = true}}, true},
     };
     /* clang-format on */
@@ -730,12 +730,12 @@ Test(hook, a_query_that_counts_is_part_of_the_bytes)
     static const char time[] = "&detected_at=2026-01-02T03:04:05Z";
     struct keyed a =
                      {
-                         .g = {"changed", .token = true}
+                         .g = {.body = "changed", .token = true}
     },
                  b = a;
     char of_a[80], of_b[80];
-    snprintf(of_a, sizeof(of_a), "watch_id=w&watch_url=a%s", time);
-    snprintf(of_b, sizeof(of_b), "watch_id=w&watch_url=b%s", time);
+    snprintf(of_a, sizeof(of_a), .query = "watch_id=w&watch_url=a%s", time);
+    snprintf(of_b, sizeof(of_b), .query = "watch_id=w&watch_url=b%s", time);
     a.g.query = of_a;
     b.g.query = of_b;
     cr_expect_str_neq(seen_of(&a), seen_of(&b));
@@ -751,9 +751,9 @@ Test(hook, a_query_that_counts_is_part_of_the_bytes)
 
     const struct keyed plain =
                            {
-                               .g = {TIMED}
+                               .g = {.body = TIMED}
     },
-                       unheeded = {.g = {TIMED, "watch_id=w&watch_url=a"}};
+                       unheeded = {.g = {.body = TIMED, .query = "watch_id=w&watch_url=a"}};
     cr_expect_str_eq(seen_of(&plain), seen_of(&unheeded), "a signed request's query says nothing");
 }
 
@@ -762,16 +762,16 @@ Test(hook, a_key_beyond_the_limit_is_refused_by_name)
     char *longest = repeat("k", 255), *longer = repeat("k", 256);
     struct buf body = {0};
     buf_printf(&body, PLAIN ",\"scrapeId\":\"%s\"}", longer);
-    const struct keyed fits = {.g = {PLAIN "}"}, .webhook_id = longest};
+    const struct keyed fits = {.g = {.body = PLAIN "}"}, .webhook_id = longest};
     cr_expect_neq(seen_of(&fits)[0], '\0');
     /* clang-format off */
     const struct {
         struct keyed k;
         const char *msg;
     } rows[] = {
-        {{.g = {PLAIN "}"}, .webhook_id = longer}, "webhook-id: at most 255 bytes"},
-        {{.g = {PLAIN "}"}, .idempotency_key = longer}, "Idempotency-Key: at most 255 bytes"},
-        {{.g = {buf_str(&body)}}, "webhookId or scrapeId: at most 255 bytes"},
+        {{.g = {.body = PLAIN "}"}, .webhook_id = longer}, "webhook-id: at most 255 bytes"},
+        {{.g = {.body = PLAIN "}"}, .idempotency_key = longer}, "Idempotency-Key: at most 255 bytes"},
+        {{.g = {.body = buf_str(&body)}}, "webhookId or scrapeId: at most 255 bytes"},
     };
     /* clang-format on */
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
