@@ -665,8 +665,8 @@ Test(hook, a_key_of_the_sender_names_the_event_in_this_order)
         {.g = {.body = PLAIN ",\"webhookId\":null,\"scrapeId\":\"k1\"}"}},
         {.g = {.body = PLAIN ",\"webhookId\":\"\",\"scrapeId\":\"k1\"}"}},
         {.g = {.body = SIMPLE "\"webhookId\":\"k1\"}", .token = true}}, /* no time is needed */
-        {.g = {.body = "{\"version\":\"1.0\",\"message\":\"{\\\"watch_id\\\":\\\"w\\\",\\\"watch_url\\\":"
-               "\\\"u\\\",\\\"webhookId\\\":\\\"k1\\\"}\"}", .token = true}},
+        {.g = {.body = "{\"version\":\"1.0\",\"message\":\"{\\\"watch_id\\\":\\\"w\\\","
+                       "\\\"watch_url\\\":\\\"u\\\",\\\"webhookId\\\":\\\"k1\\\"}\"}", .token = true}},
         {.g = {.body = "{\"webhookId\":\"k1\"}", .query = "watch_id=w&watch_url=u", .token = true}},
         {.g = {.body = PLAIN "}"}, .webhook_id = "k1", .no_dedup = true},
     };
@@ -710,14 +710,16 @@ Test(hook, equal_bytes_are_one_event_only_where_they_carry_a_time_of_the_senders
         {{.g = {.body = TIMED}}, true},
         {{.g = {.body = TIMED}, .no_dedup = true}, false},
         {{.g = {.body = TIMED, .token = true}}, true},
-        {{.g = {.body = SIMPLE "\"change_datetime\":\"2026-01-02 03:04:05 UTC\"}", .token = true}}, true},
-        {{.g = {.body = SIMPLE "\"detected_at\":\"2026-01-02\"}"}}, false}, /* a day has many changes */
+        {{.g = {.body = SIMPLE "\"change_datetime\":\"2026-01-02 03:04:05 UTC\"}",
+              .token = true}}, true},
+        {{.g = {.body = SIMPLE "\"detected_at\":\"2026-01-02\"}"}}, false}, /* a day is no time */
         {{.g = {.body = SIMPLE "\"detected_at\":\" 2026-01-02 \"}"}}, false},
         {{.g = {.body = SIMPLE "\"detected_at\":\"yesterday\"}", .token = true}}, false},
         {{.g = {.body = SIMPLE "\"detected_at\":null}", .token = true}}, false},
         {{.g = {.body = SIMPLE "\"webhookId\":7}", .token = true}}, false},
         {{.g = {.body = "changed", .query = "watch_id=w&watch_url=u", .token = true}}, false},
-        {{.g = {.body = "changed", .query = "watch_id=w&watch_url=u&detected_at=2026-01-02T03:04:05Z",
+        {{.g = {.body = "changed",
+              .query = "watch_id=w&watch_url=u&detected_at=2026-01-02T03:04:05Z",
               .token = true}}, true},
     };
     /* clang-format on */
@@ -734,8 +736,8 @@ Test(hook, a_query_that_counts_is_part_of_the_bytes)
     },
                  b = a;
     char of_a[80], of_b[80];
-    snprintf(of_a, sizeof(of_a), .query = "watch_id=w&watch_url=a%s", time);
-    snprintf(of_b, sizeof(of_b), .query = "watch_id=w&watch_url=b%s", time);
+    snprintf(of_a, sizeof(of_a), "watch_id=w&watch_url=a%s", time);
+    snprintf(of_b, sizeof(of_b), "watch_id=w&watch_url=b%s", time);
     a.g.query = of_a;
     b.g.query = of_b;
     cr_expect_str_neq(seen_of(&a), seen_of(&b));
@@ -770,7 +772,8 @@ Test(hook, a_key_beyond_the_limit_is_refused_by_name)
         const char *msg;
     } rows[] = {
         {{.g = {.body = PLAIN "}"}, .webhook_id = longer}, "webhook-id: at most 255 bytes"},
-        {{.g = {.body = PLAIN "}"}, .idempotency_key = longer}, "Idempotency-Key: at most 255 bytes"},
+        {{.g = {.body = PLAIN "}"}, .idempotency_key = longer},
+         "Idempotency-Key: at most 255 bytes"},
         {{.g = {.body = buf_str(&body)}}, "webhookId or scrapeId: at most 255 bytes"},
     };
     /* clang-format on */
