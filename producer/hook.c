@@ -8,13 +8,18 @@
 #include "base/timestamp.h"
 #include "base/url.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#define SOURCE "changedetection"
+
 /* The fields as found, all owned; NULL = absent or null. */
 struct payload {
     char *watch_id, *watch_url, *detected_at, *title, *diff_url, *snapshot;
+    char *key;          /* the body's own name for the event */
+    bool query_counted; /* the identity came from there */
 };
 
 /* One row per field: its name in the payload, changedetection.io's name for it, where it goes. */
@@ -41,13 +46,25 @@ static void payload_release(struct payload *p)
 {
     for (int i = 0; i < NFIELDS; i++)
         free(*field_of(p, i));
+    free(p->key);
 }
 
 /* --- the body ---------------------------------------------------------------------------- */
 
+/* Of no meaning to the contract: what is no text is ignored, like any unknown member. */
+static void take_key(const json_t *obj, struct payload *p)
+{
+    const char *key = json_get_string(obj, "webhookId");
+    if (!key || !*key)
+        key = json_get_string(obj, "scrapeId");
+    if (key && *key && !p->key)
+        p->key = mem_strdup(key);
+}
+
 /* Strict types: a number for a string field is refused. What the query gave already stays. */
 static enum hl_rc take_object(const json_t *obj, struct payload *p, struct hl_err *err)
 {
+    take_key(obj, p);
     for (int i = 0; i < NFIELDS; i++) {
         const char *name = fields[i].name;
         const json_t *v = json_object_get(obj, name);
@@ -166,7 +183,8 @@ static bool read_query(const struct hook_input *in, struct payload *p)
     }
     if (!p->title)
         p->title = query_text(in, "title");
-    if (p->watch_id && *p->watch_id && p->watch_url && *p->watch_url)
+    p->query_counted = p->watch_id && *p->watch_id && p->watch_url && *p->watch_url;
+    if (p->query_counted)
         return true;
     payload_release(p);
     *p = (struct payload){0};
@@ -196,7 +214,7 @@ static void read_any_body(const struct hook_input *in, struct payload *p)
     json_decref(obj);
 }
 
-/* --- the event --------------------------------------------------------------------------- */
+/* --- limits ------------------------------------------------------------------------------ */
 
 static enum hl_rc check_limits(const struct payload *p, struct hl_err *err)
 {
@@ -209,12 +227,72 @@ static enum hl_rc check_limits(const struct payload *p, struct hl_err *err)
     return HL_OK;
 }
 
-/* Sets *at; *raw is the text to keep when it could not be understood. */
+/* --- which event it is ------------------------------------------------------------------- */
+
+/* Of everything that was heeded. */
+static void digest_of(const struct hook_input *in, const struct payload *p, uint8_t out[DIGEST_LEN])
+{
+    struct buf all = {0};
+    if (!p->query_counted) {
+        digest_sha256(in->body, in->len, out);
+        return;
+    }
+    buf_append(&all, in->body, in->len);
+    buf_putc(&all, '\0');
+    buf_puts(&all, in->query);
+    digest_sha256(all.data, all.len, out);
+    buf_release(&all);
+}
+
+/* A time that tells two changes of one day apart. */
+static bool has_time_of_day(const char *text)
+{
+    text += strspn(text, " \t\r\n");
+    text += strcspn(text, "T ");
+    return *text && isdigit((unsigned char)text[1]);
+}
+
+struct sender_key {
+    const char *name, *value;
+};
+
+static struct sender_key sender_key(const struct hook_input *in, const struct payload *p)
+{
+    if (in->webhook_id && *in->webhook_id)
+        return (struct sender_key){"webhook-id", in->webhook_id};
+    if (in->idempotency_key && *in->idempotency_key)
+        return (struct sender_key){"Idempotency-Key", in->idempotency_key};
+    return (struct sender_key){"webhookId or scrapeId", p->key};
+}
+
+/* timed: p->detected_at is the sender's, and was understood. */
+static enum hl_rc identify(const struct hook_input *in, const struct payload *p, bool timed,
+    const uint8_t digest[DIGEST_LEN], struct identity *who, struct hl_err *err)
+{
+    const struct sender_key key = sender_key(in, p);
+    char hex[DIGEST_HEXLEN + 1];
+
+    if (key.value && strlen(key.value) > IDENTITY_MAX_KEY)
+        return hl_fail(err, HL_FATAL, "%s: at most %d bytes", key.name, IDENTITY_MAX_KEY);
+    digest_hex(digest, DIGEST_LEN, hex);
+    if (key.value)
+        *who = identity_of(SOURCE, IDENTITY_ID, key.value);
+    else if (in->dedup && timed && has_time_of_day(p->detected_at))
+        *who = identity_of(SOURCE, IDENTITY_DIGEST, hex);
+    else
+        *who = identity_fresh(in->now);
+    return HL_OK;
+}
+
+/* --- the event --------------------------------------------------------------------------- */
+
+/* Sets *at, *timed (it is the sender's); *raw is the text to keep when it was not understood. */
 static enum hl_rc read_time(const struct hook_input *in, const struct payload *p, int64_t *at,
-    const char **raw, struct hl_err *err)
+    bool *timed, const char **raw, struct hl_err *err)
 {
     const char *text = p->detected_at;
     *raw = NULL;
+    *timed = true;
     if (text && (timestamp_parse_iso(text, at) || timestamp_parse_cdio(text, at)))
         return HL_OK;
     if (in->signature)
@@ -222,6 +300,7 @@ static enum hl_rc read_time(const struct hook_input *in, const struct payload *p
                     : hl_fail(err, HL_FATAL, "detected_at: field required");
     *at = in->now;
     *raw = text;
+    *timed = false;
     return HL_OK;
 }
 
@@ -267,29 +346,34 @@ static char *take(char **from)
     return s;
 }
 
-static enum hl_rc build(
-    const struct hook_input *in, struct payload *p, struct change_event *ev, struct hl_err *err)
+static enum hl_rc build(const struct hook_input *in, struct payload *p, struct change_event *ev,
+    struct identity *who, struct hl_err *err)
 {
     int64_t at;
+    bool timed;
     const char *raw_time;
+    uint8_t digest[DIGEST_LEN];
 
-    if (check_limits(p, err) != HL_OK || read_time(in, p, &at, &raw_time, err) != HL_OK)
+    digest_of(in, p, digest);
+    if (check_limits(p, err) != HL_OK || read_time(in, p, &at, &timed, &raw_time, err) != HL_OK ||
+        identify(in, p, timed, digest, who, err) != HL_OK)
         return HL_FATAL;
     *ev = (struct change_event){
-        .id = uuid_v7(in->now / 1000),
+        .id = who->id,
         .detected_at = at,
         .metadata = metadata(in, p, at, raw_time),
     };
+    memcpy(ev->body_digest, digest, sizeof(digest));
     if (p->snapshot && *p->snapshot)
         ev->diff_summary = mem_strndup(p->snapshot, text_prefix_chars(p->snapshot, EVENT_MAX_DIFF));
     ev->watch_id = take(&p->watch_id);
     ev->watch_url = take(&p->watch_url);
     ev->snapshot_url = take(&p->diff_url);
-    digest_sha256(in->body, in->len, ev->body_digest);
     return HL_OK;
 }
 
-enum hl_rc hook_read(const struct hook_input *in, struct change_event *ev, struct hl_err *err)
+enum hl_rc hook_read(
+    const struct hook_input *in, struct change_event *ev, struct identity *who, struct hl_err *err)
 {
     struct payload p = {0};
     enum hl_rc rc = HL_OK;
@@ -299,7 +383,7 @@ enum hl_rc hook_read(const struct hook_input *in, struct change_event *ev, struc
     else
         rc = read_body(in, &p, err);
     if (rc == HL_OK)
-        rc = build(in, &p, ev, err);
+        rc = build(in, &p, ev, who, err);
     payload_release(&p);
     return rc;
 }

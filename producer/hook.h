@@ -6,6 +6,7 @@
 #define HL_PRODUCER_HOOK_H
 
 #include "base/event.h"
+#include "producer/identity.h"
 
 #include <stdbool.h>
 
@@ -16,12 +17,18 @@ struct hook_input {
     const char *content_type; /* "" when absent; only a hint for better refusals */
     const char *signature; /* header value when the request was signed; NULL = came with a token */
     int64_t now;           /* microseconds since 1970 UTC */
+    const char *webhook_id, *idempotency_key; /* headers of these names; NULL or "" = absent */
+    bool dedup; /* equal bytes are one event where they carry their sender's time */
 };
 
-/* HL_OK: *ev is filled (caller releases), with a fresh id. HL_FATAL: err->msg says what is wrong
+/* HL_OK: *ev is filled (caller releases) and *who says which event it is; ev->id is its id. The
+ * sender's own key decides: webhook-id, Idempotency-Key, the members webhookId or scrapeId; else
+ * the bytes, where they carry a time of the sender's: without one, two equal notices may be two
+ * changes. HL_FATAL: err->msg says what is wrong
  * and what to change at the sender; the answer is 400 "Invalid payload: <msg>". With a token what
  * can be understood is not refused: that sender makes one attempt and never repeats. A query is
  * heeded with a token only: a signature does not cover it. */
-enum hl_rc hook_read(const struct hook_input *in, struct change_event *ev, struct hl_err *err);
+enum hl_rc hook_read(
+    const struct hook_input *in, struct change_event *ev, struct identity *who, struct hl_err *err);
 
 #endif

@@ -15,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define CONFLICT "same id, other body" /* reason of the dead letter */
+
 /* Deadlines of the steps; together below the two seconds that senders wait at least. */
 enum { ACCEPT_MS = 900, SPOOL_MS = 400, PUBLISH_MS = 300 };
 
@@ -22,9 +24,10 @@ struct intake {
     struct stores *stores;
     struct httpd_req *req; /* NULL once answered */
     struct change_event ev;
+    struct identity who;
     struct store_accept accept;
     struct spool_append append;
-    struct queue_req publish;
+    struct queue_req publish, burying;
     struct buf job; /* the spool's record */
     struct timer deadline;
     int pending; /* steps under way */
@@ -68,6 +71,8 @@ static void reply_accepted(struct intake *in)
     json_put_string(&b, in->ev.watch_url);
     buf_putc(&b, '}');
     timer_stop(&in->deadline);
+    if (in->accept.existed || in->publish.was == QUEUE_DUPLICATE)
+        httpd_add_header(in->req, "Hookline-Duplicate", "true");
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
     in->req = NULL;
     buf_release(&b);
@@ -84,6 +89,40 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     in->req = NULL;
 }
 
+static void log_conflict(const struct intake *in)
+{
+    char id[UUID_STRLEN + 1];
+    uuid_format(&in->ev.id, id);
+    log_warn("event_conflict", LOG_S("event_id", id), LOG_S("watch_id", in->ev.watch_id),
+        LOG_S("answer", in->req ? "409" : "202"), LOG_S("reason", CONFLICT));
+}
+
+static void reply_conflict(struct intake *in)
+{
+    if (!in->req)
+        return;
+    log_conflict(in);
+    timer_stop(&in->deadline);
+    httpd_reply_detail(in->req, 409,
+        "Another event came under this key before, with a different body; each event needs a key "
+        "of its own (webhook-id, Idempotency-Key, webhookId or scrapeId)");
+    in->req = NULL;
+}
+
+/* The row decides where there is one; else what Redis remembers. */
+static bool conflicts(const struct intake *in)
+{
+    return in->committed ? in->accept.conflict : in->publish.was == QUEUE_CONFLICT;
+}
+
+static void reply(struct intake *in)
+{
+    if (conflicts(in))
+        reply_conflict(in);
+    else
+        reply_accepted(in);
+}
+
 /* --- the steps --------------------------------------------------------------------------- */
 
 /* Enough for a 202. */
@@ -94,13 +133,35 @@ static bool safe(const struct intake *in)
 }
 
 /* The event is on disk: Redis is told, if it is there, then the client. What Redis does not take, a
- * janitor publishes from the row. */
+ * janitor publishes from the row. A row that was there before has been published before. */
 static void stored(struct intake *in)
 {
-    if (!in->publish_tried && stores_redis_ready(in->stores))
+    bool known = in->committed && in->accept.existed;
+    if (!in->publish_tried && !known && stores_redis_ready(in->stores))
         start_publish(in);
     else
-        reply_accepted(in);
+        reply(in);
+}
+
+static void buried(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct intake *in = req->ctx;
+    (void)rc;
+    (void)err;
+    in->pending--;
+    finish(in);
+}
+
+/* Found out behind a 202: the event has no place but among the dead letters. What is in the spool
+ * gets there from there. */
+static void bury_conflict(struct intake *in)
+{
+    log_conflict(in);
+    if (in->spool_tried)
+        return;
+    in->pending++;
+    in->burying = (struct queue_req){.ev = &in->ev, .reason = CONFLICT, .done = buried, .ctx = in};
+    queue_do(in->stores->queue, QUEUE_BURY, &in->burying);
 }
 
 static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -110,6 +171,8 @@ static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_er
     in->committed = rc == HL_OK;
     if (in->committed) {
         in->row_id = in->accept.row_id;
+        if (in->accept.conflict && !in->req)
+            bury_conflict(in);
         stored(in);
     } else {
         log_warn("accept_failed", LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
@@ -137,9 +200,9 @@ static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_e
     (void)err;
     in->pending--;
     in->published = rc == HL_OK;
-    if (safe(in))
-        reply_accepted(in);
-    if (!in->accept_tried)
+    if (safe(in) && !(conflicts(in) && in->pending)) /* the row that is under way decides */
+        reply(in);
+    if (!in->accept_tried && !conflicts(in))
         start_accept(in); /* WEBHOOK_ACK=queue: T0 follows behind, or has to do without Redis */
     finish(in);
 }
@@ -150,7 +213,7 @@ static void timed_out(void *ctx)
     struct hl_err err;
 
     if (safe(in)) {
-        reply_accepted(in);
+        reply(in);
     } else if (in->spool_tried) {
         hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "the spool did not answer in time");
         reply_unavailable(in, &err);
@@ -198,19 +261,23 @@ static void start_publish(struct intake *in)
     in->pending++;
     in->publish_tried = true;
     in->publish.ev = &in->ev;
+    in->publish.seen = in->who.seen[0] && in->stores->cfg->dedup_window_ms ? in->who.seen : NULL;
+    in->publish.seen_ms = in->stores->cfg->dedup_window_ms;
     in->publish.done = publish_done;
     in->publish.ctx = in;
     timer_start(&in->deadline, PUBLISH_MS);
     queue_do(in->stores->queue, QUEUE_PUBLISH, &in->publish);
 }
 
-static void begin(struct stores *s, struct httpd_req *req, const struct change_event *ev)
+static void begin(struct stores *s, struct httpd_req *req, const struct change_event *ev,
+    const struct identity *who)
 {
     struct intake *in = mem_new(struct intake);
     stores_intake_begins(s);
     in->stores = s;
     in->req = req;
     in->ev = *ev;
+    in->who = *who;
     timer_init(s->loop, &in->deadline, timed_out, in);
     if (s->cfg->ack == ACK_QUEUE && stores_redis_ready(s))
         start_publish(in);
@@ -226,10 +293,66 @@ static void refuse(struct httpd_req *req, enum gate_verdict verdict)
         [GATE_MISSING] = "Missing X-Signature header",
         [GATE_BAD_SIGNATURE] = "Invalid signature",
         [GATE_BAD_TOKEN] = "Invalid token",
+        [GATE_NO_ID] = "Missing webhook-id header",
+        [GATE_NO_TIMESTAMP] = "Missing webhook-timestamp header",
+        [GATE_BAD_TIMESTAMP] = "Invalid webhook-timestamp header: must be seconds since 1970",
+        [GATE_TOO_OLD] = "The webhook-timestamp is more than 5 minutes old",
+        [GATE_TOO_NEW] = "The webhook-timestamp is more than 5 minutes ahead of this clock",
     };
     log_warn("webhook_refused", LOG_S("route", "changedetection"), LOG_S("peer", httpd_peer(req)),
         LOG_S("reason", details[verdict]));
     httpd_reply_detail(req, 401, "%s", details[verdict]);
+}
+
+enum { PREVIOUS_TOLD_EVERY_MS = 60000 };
+
+/* Somebody has still to be given the new key. */
+static void count_signature(struct stores *s, enum gate_verdict verdict, const char *peer)
+{
+    int64_t now = clock_mono_ms();
+    if (verdict == GATE_SIGNED)
+        s->signed_now++;
+    if (verdict != GATE_SIGNED_PREVIOUS)
+        return;
+    s->signed_previous++;
+    if (s->previous_told_ms && now - s->previous_told_ms < PREVIOUS_TOLD_EVERY_MS)
+        return;
+    s->previous_told_ms = now;
+    log_warn("previous_secret_used", LOG_S("peer", peer), LOG_I("previous", s->signed_previous),
+        LOG_I("current", s->signed_now),
+        LOG_S("remedy", "give this sender WEBHOOK_SECRET; then unset WEBHOOK_SECRET_PREVIOUS"));
+}
+
+/* The header that was judged; NULL = a token was. */
+static const char *signature_of(const struct gate_request *creds, enum gate_verdict verdict)
+{
+    if (verdict == GATE_TOKEN)
+        return NULL;
+    return creds->standard && *creds->standard ? creds->standard : creds->signature;
+}
+
+static bool admitted(
+    struct stores *s, struct httpd_req *req, struct gate_request *creds, enum gate_verdict *verdict)
+{
+    const struct gate gate = {.secret = s->cfg->webhook_secret,
+        .previous = s->cfg->webhook_secret_previous,
+        .token = s->cfg->intake_token};
+
+    *creds = (struct gate_request){.signature = httpd_header(req, "X-Signature"),
+        .standard = httpd_header(req, "webhook-signature"),
+        .id = httpd_header(req, "webhook-id"),
+        .timestamp = httpd_header(req, "webhook-timestamp"),
+        .authorization = httpd_header(req, "Authorization"),
+        .webhook_token = httpd_header(req, "X-Webhook-Token"),
+        .now = clock_wall_us()};
+    creds->body = httpd_body(req, &creds->len);
+    *verdict = gate_check(&gate, creds);
+    if (*verdict == GATE_SIGNED || *verdict == GATE_SIGNED_PREVIOUS || *verdict == GATE_TOKEN) {
+        count_signature(s, *verdict, httpd_peer(req));
+        return true;
+    }
+    refuse(req, *verdict);
+    return false;
 }
 
 static const char *or_empty(const char *s)
@@ -240,30 +363,28 @@ static const char *or_empty(const char *s)
 void intake_changedetection(struct httpd_req *req, void *stores)
 {
     struct stores *s = stores;
-    const struct gate gate = {.secret = s->cfg->webhook_secret, .token = s->cfg->intake_token};
-    struct gate_request creds = {.signature = httpd_header(req, "X-Signature"),
-        .authorization = httpd_header(req, "Authorization"),
-        .webhook_token = httpd_header(req, "X-Webhook-Token")};
+    struct gate_request creds;
+    enum gate_verdict verdict;
     struct change_event ev;
+    struct identity who;
     struct hl_err err;
 
-    creds.body = httpd_body(req, &creds.len);
-    enum gate_verdict verdict = gate_check(&gate, &creds);
-    if (verdict != GATE_SIGNED && verdict != GATE_TOKEN) {
-        refuse(req, verdict);
+    if (!admitted(s, req, &creds, &verdict))
         return;
-    }
     const struct hook_input in = {.body = creds.body,
         .len = creds.len,
         .query = httpd_query(req),
         .content_type = or_empty(httpd_header(req, "Content-Type")),
-        .signature = verdict == GATE_SIGNED ? creds.signature : NULL,
-        .now = clock_wall_us()};
-    if (hook_read(&in, &ev, &err) != HL_OK) {
+        .signature = signature_of(&creds, verdict),
+        .now = creds.now,
+        .webhook_id = creds.id,
+        .idempotency_key = httpd_header(req, "Idempotency-Key"),
+        .dedup = s->cfg->dedup_window_ms > 0};
+    if (hook_read(&in, &ev, &who, &err) != HL_OK) {
         log_warn("webhook_refused", LOG_S("route", "changedetection"),
             LOG_S("peer", httpd_peer(req)), LOG_S("reason", err.msg));
         httpd_reply_detail(req, 400, "Invalid payload: %s", err.msg);
         return;
     }
-    begin(s, req, &ev);
+    begin(s, req, &ev, &who);
 }

@@ -21,6 +21,9 @@ struct stores {
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;
 
+    int64_t signed_now, signed_previous; /* requests, by the key that their signature was under */
+    int64_t previous_told_ms; /* when the log last heard of the previous one; 0 = never */
+
     int intakes;             /* requests accepted and not finished */
     void (*idle)(void *ctx); /* the last of them has finished */
     void *idle_ctx;

@@ -23,10 +23,16 @@ void digest_hex(const uint8_t *data, size_t len, char *out)
     *out = '\0';
 }
 
+void digest_hmac_bytes(
+    const void *key, size_t key_len, const void *data, size_t len, uint8_t out[DIGEST_LEN])
+{
+    if (!HMAC(EVP_sha256(), key, (int)key_len, data, len, out, NULL))
+        abort();
+}
+
 void digest_hmac(const char *key, const void *data, size_t len, uint8_t out[DIGEST_LEN])
 {
-    if (!HMAC(EVP_sha256(), key, (int)strlen(key), data, len, out, NULL))
-        abort();
+    digest_hmac_bytes(key, strlen(key), data, len, out);
 }
 
 bool digest_equal(const char *expected, const char *given)

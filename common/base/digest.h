@@ -14,6 +14,9 @@ void digest_hex(const uint8_t *data, size_t len, char *out); /* 2 * len + 1 byte
 
 /* HMAC-SHA256 (RFC 2104). */
 void digest_hmac(const char *key, const void *data, size_t len, uint8_t out[DIGEST_LEN]);
+/* The same under a key of any bytes. */
+void digest_hmac_bytes(
+    const void *key, size_t key_len, const void *data, size_t len, uint8_t out[DIGEST_LEN]);
 
 /* Equal strings, in time that depends on the length of `given` only. */
 bool digest_equal(const char *expected, const char *given);

@@ -10,7 +10,7 @@
  *     d     str or nil  diff_summary
  *     s     str or nil  snapshot_url
  *     m     str         metadata, text of a JSON object
- *     h     bin 32      SHA-256 of the request body
+ *     h     bin 32      SHA-256 of the request body, and of a NUL and the query if that counted
  *
  * Every key is there exactly once; only "v" has a fixed place. Keys a reader does not know are
  * skipped; their values are no maps or arrays either. What a reader of the same version could
@@ -44,7 +44,7 @@ struct change_event {
     char *diff_summary;              /* NULL ok */
     char *snapshot_url;              /* NULL ok */
     char *metadata;                  /* JSON object text */
-    uint8_t body_digest[DIGEST_LEN]; /* SHA-256 of the request body as received */
+    uint8_t body_digest[DIGEST_LEN]; /* SHA-256 of what came: the body and, if heeded, the query */
 };
 
 void event_release(struct change_event *ev);

@@ -25,7 +25,7 @@ struct queue {
     struct redis *redis;
     char *consumer; /* NULL = publishes only */
     char *alive;    /* key of the lease mirror */
-    char *stream, *later, *later_jobs, *dead, *marker_prefix;
+    char *stream, *later, *later_jobs, *dead, *marker_prefix, *seen_prefix;
     struct op ops[QUEUE_NOPS];
 };
 
@@ -55,6 +55,15 @@ static void arg_marker(struct args *a, const struct queue *q, const struct chang
     struct buf key = {0};
     uuid_format(&ev->id, id);
     buf_printf(&key, "%s%s", q->marker_prefix, id);
+    arg_add(a, key.data, key.len);
+    buf_release(&key);
+}
+
+/* A script's keys must be there: without one it stands for nothing. */
+static void arg_seen_key(struct args *a, const struct queue *q, const struct queue_req *r)
+{
+    struct buf key = {0};
+    buf_printf(&key, "%s%s", q->seen_prefix, r->seen ? r->seen : "-");
     arg_add(a, key.data, key.len);
     buf_release(&key);
 }
@@ -90,10 +99,40 @@ static void args_eval(struct args *a, struct queue *q, struct redis_script *scri
 
 /* --- batched operations ------------------------------------------------------------------ */
 
+/* What Redis remembers: the event and its body. */
+static void arg_seen(struct args *a, const struct queue_req *r)
+{
+    char id[UUID_STRLEN + 1], digest[DIGEST_HEXLEN + 1], value[sizeof(id) + sizeof(digest)];
+    if (!r->seen) {
+        arg_str(a, "");
+        return;
+    }
+    uuid_format(&r->ev->id, id);
+    digest_hex(r->ev->body_digest, DIGEST_LEN, digest);
+    snprintf(value, sizeof(value), "%s %s", id, digest);
+    arg_str(a, value);
+}
+
+static void arg_int(struct args *a, int64_t n)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%lld", (long long)n);
+    arg_str(a, text);
+}
+
 static void put_job(struct args *a, const struct queue_req *r)
 {
     arg_id(a, r->ev);
     arg_payload(a, r->ev);
+    arg_seen(a, r);
+    arg_int(a, r->seen_ms);
+}
+
+/* The answer of publish: for each job what `seen` was. */
+static void get_seen(struct queue_req *r, const redisReply *was)
+{
+    if (was->type == REDIS_REPLY_INTEGER)
+        r->was = (enum queue_seen)was->integer;
 }
 
 static void put_requeue(struct args *a, const struct queue_req *r)
@@ -126,8 +165,11 @@ static const struct {
     bool later_keys, dead_key;
     const char *more; /* one further argument behind the group */
     void (*put)(struct args *a, const struct queue_req *r);
+    bool seen_keys; /* behind the markers, one for each request */
+    void (*get)(struct queue_req *r, const redisReply *element); /* an array comes back */
 } specs[QUEUE_NOPS] = {
-    [QUEUE_PUBLISH] = {.script = &lua_publish, .later_keys = true, .put = put_job},
+    [QUEUE_PUBLISH] = {.script = &lua_publish, .later_keys = true, .put = put_job,
+                       .seen_keys = true, .get = get_seen},
     [QUEUE_REQUEUE] = {.script = &lua_requeue, .later_keys = true, .put = put_requeue},
     [QUEUE_ACK]     = {.script = &lua_ack, .put = put_entry},
     [QUEUE_BURY]    = {.script = &lua_bury, .dead_key = true, .more = DEAD_KEPT, .put = put_bury},
@@ -139,13 +181,15 @@ static void answered(const redisReply *reply, const struct hl_err *err, void *ct
     struct op *op = ctx;
     struct list done;
     enum hl_rc rc = err ? err->rc : HL_OK;
-    (void)reply;
+    bool each = !err && specs[op - op->q->ops].get && reply->type == REDIS_REPLY_ARRAY;
 
     list_init(&done);
     list_splice(&done, &op->sent);
     batch_done(op->batch);
-    for (struct list_node *n; (n = list_pop(&done));) {
-        struct queue_req *r = LIST_OF(n, struct queue_req, item.node);
+    for (size_t i = 0; done.len; i++) {
+        struct queue_req *r = LIST_OF(list_pop(&done), struct queue_req, item.node);
+        if (each && i < reply->elements)
+            specs[op - op->q->ops].get(r, reply->element[i]);
         r->done(r, rc, err);
     }
 }
@@ -169,6 +213,11 @@ static void flush(struct list *items, void *ctx)
     {
         arg_marker(&a, q, LIST_OF(n, struct queue_req, item.node)->ev);
     }
+    if (specs[kind].seen_keys)
+        LIST_EACH(&op->sent, n)
+        {
+            arg_seen_key(&a, q, LIST_OF(n, struct queue_req, item.node));
+        }
     int nkeys = a.n;
     arg_str(&a, GROUP);
     if (specs[kind].more)
@@ -528,6 +577,7 @@ struct queue *queue_new(
     q->later_jobs = mem_printf("{%s}:later:jobs", prefix);
     q->dead = mem_printf("{%s}:dead", prefix);
     q->marker_prefix = mem_printf("{%s}:job:", prefix);
+    q->seen_prefix = mem_printf("{%s}:seen:", prefix);
     q->alive = mem_printf("{%s}:worker:%s", prefix, consumer ? consumer : "-");
     for (int i = 0; i < QUEUE_NOPS; i++) {
         struct op *op = &q->ops[i];
@@ -557,6 +607,7 @@ void queue_free(struct queue *q)
     free(q->later_jobs);
     free(q->dead);
     free(q->marker_prefix);
+    free(q->seen_prefix);
     free(q->alive);
     free(q);
 }

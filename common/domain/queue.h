@@ -18,6 +18,13 @@ struct queue *queue_new(
 /* NULL ok; after its redis: requests still waiting are forgotten */
 void queue_free(struct queue *q);
 
+/* What Redis remembered of this `seen`. */
+enum queue_seen {
+    QUEUE_NEW,       /* nothing: it is on the stream, and remembered */
+    QUEUE_DUPLICATE, /* the same event: it was put there before, and is not again */
+    QUEUE_CONFLICT,  /* an event of another body: nothing was done */
+};
+
 #define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */
 
 /* One request, embedded in its owner, zero-initialised; borrowed until done has run. done runs
@@ -29,6 +36,11 @@ struct queue_req {
     char entry[QUEUE_ENTRY_MAX];   /* all but publish: the stream entry in hand; "" = none */
     int64_t delay_ms;              /* requeue: 0 = at once */
     const char *reason;            /* bury; borrowed */
+    /* publish: "<source>:<kind>:<digest of the sender's key>", borrowed; NULL = none. Remembered
+     * for seen_ms together with the job, never without one. */
+    const char *seen;
+    int64_t seen_ms;
+    enum queue_seen was; /* out */
     void (*done)(struct queue_req *req, enum hl_rc rc, const struct hl_err *err);
     void *ctx;
 };

@@ -43,6 +43,7 @@ struct op {
 struct op_spec {
     int nparams;
     bool owner_first;             /* $1 is the owner; arrays follow */
+    bool see_again;               /* HL_RETRY of get: the next snapshot sees it; run it again */
     const struct db_stmt *before; /* runs first, in the same transaction; takes the first arrays */
     const struct db_stmt *stmt;   /* takes the rest */
     /* Adds one request to the arrays. */
@@ -94,6 +95,7 @@ static enum hl_rc get_accept(struct store_req *r, const PGresult *rows, int row)
         return HL_RETRY; /* inserted by another after our snapshot: the next one sees it */
     a->row_id = db_int(rows, row, 1);
     a->existed = is_true(rows, row, 2);
+    a->conflict = is_true(rows, row, 3);
     return HL_OK;
 }
 
@@ -194,7 +196,8 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 
 /* clang-format off */
 static const struct op_spec specs[NOPS] = {
-    [OP_ACCEPT]   = {.nparams = 8, .stmt = &stmt_accept.db, .put = put_accept, .get = get_accept},
+    [OP_ACCEPT]   = {.nparams = 8, .see_again = true, .stmt = &stmt_accept.db,
+                     .put = put_accept, .get = get_accept},
     [OP_CLAIM]    = {.nparams = 3, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
     [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete.db,
@@ -249,6 +252,23 @@ static void op_next(struct op *op)
         batch_done(op->batch);
 }
 
+/* Those whose row neither snapshot showed go again, ahead of the rest; false when there are none.
+ * They are taken out of `sent`. */
+static bool op_again(struct op *op, struct store_req **sent, const enum hl_rc *rcs, size_t n)
+{
+    bool any = false;
+    if (!op->spec->see_again || op->conflicts >= CONFLICT_RETRIES)
+        return false;
+    for (size_t i = n; i-- > 0;) {
+        if (rcs[i] != HL_RETRY)
+            continue;
+        list_push_front(&op->left, &sent[i]->item.node);
+        sent[i] = NULL;
+        any = true;
+    }
+    return any;
+}
+
 static void op_succeeded(struct op *op, const PGresult *rows)
 {
     struct store_req *sent[FLUSH_ITEMS];
@@ -266,9 +286,15 @@ static void op_succeeded(struct op *op, const PGresult *rows)
         if (at >= 0 && (size_t)at < n)
             rcs[at] = op->spec->get(sent[at], rows, row);
     }
-    op_next(op);
+    if (op_again(op, sent, rcs, n)) {
+        op->conflicts++;
+        op_run(op, op->left.len);
+    } else {
+        op_next(op);
+    }
     for (size_t i = 0; i < n; i++)
-        op_answer(sent[i], rcs[i], &err);
+        if (sent[i])
+            op_answer(sent[i], rcs[i], &err);
 }
 
 /* Only the data itself is refused for good: classes 22 and 23, and 54, more of it than the server

@@ -25,7 +25,9 @@ const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) 
 /* Of a row c: it was in flight when a process crashed, twice. A solo process runs it, alone. */
 #define SUSPECT "coalesce(c.suspect, 0) >= 2"
 
-/* T0. One row per event asked for; id NULL: another transaction inserted it after our snapshot. */
+/* T0. One row per event asked for; id NULL: another transaction inserted it after our snapshot. Of
+ * several with one id the first in the flush is the new one. A row of the replaced service has no
+ * digest, and no conflicts. */
 STMT(accept, "T0", ROWS_EACH, 8,
     "WITH job AS ("
     "  SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[],"
@@ -39,10 +41,13 @@ STMT(accept, "T0", ROWS_EACH, 8,
     "    'epoch'::timestamptz + detected * interval '1 microsecond', diff, snapshot,"
     "    event_id::text, 'queued', metadata::jsonb, decode(digest, 'hex'),"
     "    nextval('webhook.scrape_clock')"
-    "  FROM job j ORDER BY j.event_id" /* the same order everywhere: two flushes cannot deadlock */
-    "  ON CONFLICT (event_id) DO NOTHING RETURNING id, event_id"
+    "  FROM job j ORDER BY j.event_id, j.n" /* the same order everywhere: no deadlock */
+    "  ON CONFLICT (event_id) DO NOTHING RETURNING id, event_id, body_digest"
     ") "
-    "SELECT j.n, coalesce(new.id, old.id), new.id IS NULL FROM job j"
+    "SELECT j.n, coalesce(new.id, old.id),"
+    "    new.id IS NULL OR j.n > min(j.n) OVER (PARTITION BY j.event_id),"
+    "    coalesce(coalesce(new.body_digest, old.body_digest) <> decode(j.digest, 'hex'), false)"
+    "  FROM job j"
     "  LEFT JOIN new USING (event_id)"
     "  LEFT JOIN webhook.change_events old ON old.event_id = j.event_id");
 

@@ -210,13 +210,27 @@ Test(ctl, send_to_another_address)
 {
     struct peer peer = peer_open();
     const char *to = keep(mem_printf("http://127.0.0.1:%d/hook?x=1", peer.port));
-    struct test_proc *p = start(environment(harness_free_port(), NULL),
-        ARGS("send", "--url", "http://page/", "--to", to, "--detected-at", "2026-01-01"));
+    struct test_proc *p = start(
+        environment(harness_free_port(), NULL), ARGS("send", "--url", "http://page/", "--to", to,
+                                                    "--detected-at", "2026-01-01", "--key", "k1"));
     const char *request = peer_serve(&peer, answer("202 Accepted", ACCEPTED));
     cr_expect_eq(test_proc_wait(p, 10000), 0, "%s", test_proc_log(p));
     cr_expect(strstr(request, "POST /hook?x=1 HTTP/1.1\r\n") == request);
     cr_expect(
         strstr(request, "\"detected_at\":\"2026-01-01\""), "times are sent as they were given");
+    cr_expect(strstr(request, "\r\nIdempotency-Key: k1\r\n"), "%s", request);
+}
+
+Test(ctl, send_refuses_a_key_that_is_no_header)
+{
+    static const char *const keys[] = {"", "a b", "k\r\nX-Other: 1", "caf\xc3\xa9"};
+    const char *out;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        int code = ctl(environment(harness_free_port(), NULL),
+            ARGS("send", "--url", "http://x/", "--key", keys[i]), &out);
+        cr_expect_eq(code, 64, "%zu: %d %s", i, code, out);
+        cr_expect(strstr(out, "--key takes"), "%s", out);
+    }
 }
 
 /* --- migrate ----------------------------------------------------------------------------- */

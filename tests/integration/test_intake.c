@@ -88,11 +88,13 @@ static struct test_reply post(const struct world *w, const char *body)
     return post_raw(w, ROUTE, harness_text("X-Signature: sha256=%s\r\n", signature), body);
 }
 
+/* Each differs from all others. */
 static const char *event(const char *watch_id)
 {
+    static int serial;
     return harness_text("{\"watch_id\":\"%s\",\"watch_url\":\"https://example.com/%s\","
-                        "\"detected_at\":\"2026-01-02T03:04:05Z\"}",
-        watch_id, watch_id);
+                        "\"detected_at\":\"2026-01-02T03:04:05Z\",\"serial\":%d}",
+        watch_id, watch_id, ++serial);
 }
 
 static struct test_reply post_event(const struct world *w, const char *watch_id)
@@ -408,7 +410,7 @@ Test(intake, an_accepted_event_is_a_row_a_job_and_a_receipt)
     stop(&w);
 }
 
-Test(intake, the_same_body_twice_is_two_events)
+Test(intake, bodies_that_differ_are_two_events)
 {
     struct world w = start();
     struct test_reply a = post_event(&w, "w"), b = post_event(&w, "w");

@@ -337,6 +337,100 @@ Test(queue, an_event_twice_in_one_flush_is_one_entry)
     EXPECT_STATS(.length = 1, .lag = 1);
 }
 
+/* --- what was seen ----------------------------------------------------------------------- */
+
+#define SEEN  "source:id:00ff"
+#define LASTS 600000
+
+static struct queue_req seen_request(const struct change_event *ev, struct got *g)
+{
+    struct queue_req r = request(ev, "", g);
+    r.seen = SEEN;
+    r.seen_ms = LASTS;
+    return r;
+}
+
+static enum queue_seen publish_seen(const struct change_event *ev)
+{
+    struct got g;
+    struct queue_req r = seen_request(ev, &g);
+    do_req(&a, QUEUE_PUBLISH, &r);
+    return r.was;
+}
+
+static struct change_event *with_body(const struct change_event *ev, int body)
+{
+    struct change_event *other = event();
+    other->id = ev->id;
+    other->body_digest[0] = (uint8_t)body;
+    return other;
+}
+
+Test(queue, an_event_is_remembered_as_seen_together_with_its_job)
+{
+    struct change_event *ev = event();
+    cr_expect_eq(publish_seen(ev), QUEUE_NEW);
+    EXPECT_STATS(.length = 1, .lag = 1);
+    cr_expect_str_eq(
+        redis_text(server, "GET {t:x}:seen:" SEEN), harness_text("%s %064d", id_of(ev), 0));
+    long lasts = redis_int(server, "PTTL {t:x}:seen:" SEEN);
+    cr_expect(lasts > LASTS - 60000 && lasts <= LASTS, "%ld", lasts);
+}
+
+Test(queue, what_was_seen_is_not_published_again_even_when_its_job_is_done)
+{
+    struct change_event *ev = event();
+    cr_expect_eq(publish_seen(ev), QUEUE_NEW);
+    cr_expect_eq(publish_seen(ev), QUEUE_DUPLICATE);
+    EXPECT_STATS(.length = 1, .lag = 1);
+    ack(&a, ev, take(&a, ev));
+    cr_expect_eq(publish_seen(ev), QUEUE_DUPLICATE);
+    EXPECT_STATS(.length = 0);
+    publish(ev); /* a sweeper's, who knows the row */
+    EXPECT_STATS(.length = 1, .lag = 1);
+}
+
+Test(queue, another_body_under_what_was_seen_is_a_conflict_and_changes_nothing)
+{
+    struct change_event *ev = event();
+    cr_expect_eq(publish_seen(ev), QUEUE_NEW);
+    cr_expect_eq(publish_seen(with_body(ev, 1)), QUEUE_CONFLICT);
+    EXPECT_STATS(.length = 1, .lag = 1);
+    cr_expect_eq(publish_seen(ev), QUEUE_DUPLICATE, "the first is still what was seen");
+}
+
+Test(queue, what_was_seen_too_long_ago_is_new)
+{
+    struct change_event *ev = event();
+    struct got g;
+    struct queue_req r = seen_request(ev, &g);
+    r.seen_ms = 1;
+    do_req(&a, QUEUE_PUBLISH, &r);
+    RUN_UNTIL(!redis_int(server, "EXISTS {t:x}:seen:" SEEN));
+    cr_expect_eq(publish_seen(ev), QUEUE_NEW);
+}
+
+Test(queue, of_one_flush_each_is_told_its_own)
+{
+    struct change_event *ev = event(), *other = event(),
+                        *evs[] = {other, ev, with_body(ev, 1), ev, other};
+    static const enum queue_seen want[] = {
+        QUEUE_NEW, QUEUE_NEW, QUEUE_CONFLICT, QUEUE_DUPLICATE, QUEUE_NEW};
+    struct got g[5];
+    struct queue_req r[5];
+    for (int i = 0; i < 5; i++) {
+        r[i] = seen_request(evs[i], &g[i]);
+        if (evs[i] == other)
+            r[i].seen = NULL;
+        queue_do(a.queue, QUEUE_PUBLISH, &r[i]);
+    }
+    RUN_UNTIL(g[4].calls);
+    for (int i = 0; i < 5; i++)
+        cr_expect_eq(r[i].was, want[i], "%d: %d", i, (int)r[i].was);
+    EXPECT_STATS(.length = 2, .lag = 2);
+    cr_expect_eq(redis_int(server, "EXISTS {t:x}:seen:-"), 0, "nothing stands for none");
+}
+
 Test(queue, a_marker_is_not_trusted_when_its_entry_is_gone)
 {
     struct change_event *ev = event();
@@ -1031,7 +1125,7 @@ Test(queue, everything_lives_under_one_hash_tag)
     publish(ev);
     bury(ev, take(&a, ev), "x");
     requeue(&a, event(), "", 3600000);
-    publish(event());
+    publish_seen(event());
     queue_alive(a.queue, 60000);
     RUN_UNTIL(redis_int(server, "EXISTS {t:x}:worker:a"));
     cr_expect_leq(redis_int(server, "PTTL {t:x}:worker:a"), 60000);
@@ -1040,6 +1134,6 @@ Test(queue, everything_lives_under_one_hash_tag)
     int n = 0;
     for (char *k = strtok(keys, "\n"); k; k = strtok(NULL, "\n"), n++)
         cr_expect_eq(strncmp(k, "{t:x}:", 6), 0, "%s", k);
-    cr_expect_eq(n, 7); /* stream, later, its jobs, dead, two markers, worker */
+    cr_expect_eq(n, 8); /* stream, later, its jobs, dead, two markers, seen, worker */
     free(keys);
 }

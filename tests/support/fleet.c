@@ -52,6 +52,7 @@ static struct test_proc *start(
         secret_setting,
         token_setting,
         "WEBHOOK_PRODUCERS=1",
+        "WEBHOOK_DEDUP_WINDOW=0", /* each event posted is one of its own, however alike */
         "WEBHOOK_WORKERS=1",
         "WEBHOOK_LEASE_SECONDS=2",
         "WEBHOOK_WATCHDOG_SECONDS=0",

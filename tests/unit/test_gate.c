@@ -139,3 +139,161 @@ Test(gate, a_signature_decides_alone_where_one_is_given)
     r.webhook_token = "wrong";
     cr_assert_eq(gate_check(&with_token, &r), GATE_SIGNED);
 }
+
+/* --- Standard Webhooks: the vectors are openssl's -------------------------------------------- */
+
+#define TIME     "1767323045" /* of NOW */
+#define NOW      (INT64_C(1767323045) * 1000000 + 678901)
+#define PREVIOUS "fedcba9876543210fedcba9876543210"
+#define MAC      "oLtbMUZNa9HDMTKS/M7ln/psCgHEbfOrmP8licImkK8=" /* msg_1.TIME.BODY under KEY */
+#define MAC_PREV "M2eZOphiZ805ckDjGUtA/s1y/fjrCqSt8zZJpsRjFiU="
+#define HEX_PREV "e332eaad388c45bb3e04b966e148b2d41b99707c4a0079bc8645aa8191dc55b8"
+#define WHSEC    "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=" /* bytes 0 to 31 */
+#define MAC_SEC  "gtt0cqHMu7El2ELfQYBjEpkOEp7Qn5tz8nXcXq1iqDM="
+
+static struct gate_request standard(const char *signature)
+{
+    return (struct gate_request){.standard = signature,
+        .id = "msg_1",
+        .timestamp = TIME,
+        .body = BODY,
+        .len = strlen(BODY),
+        .now = NOW};
+}
+
+Test(gate, the_published_example_of_standard_webhooks_is_right)
+{
+    const struct gate gate = {.secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"};
+    const struct gate_request r = {.standard = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        .id = "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        .timestamp = "1614265330",
+        .body = "{\"test\": 2432232314}",
+        .len = 20,
+        .now = INT64_C(1614265330) * 1000000};
+    cr_assert_eq(gate_check(&gate, &r), GATE_SIGNED);
+}
+
+Test(gate, a_standard_secret_is_decoded_and_any_other_is_the_key_as_it_is)
+{
+    static const struct {
+        const char *secret, *signature;
+    } rows[] = {
+        {KEY,                                                 "v1," MAC                                        },
+        {WHSEC,                                               "v1," MAC_SEC                                    }, /* a key with a NUL */
+        {"whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", "v1," MAC_SEC                                    }, /* without padding */
+        {"whsec_not base64, so it is the key",                "v1,YvBlrZ2XfjyIvsjuSL6xIdCm/h0Oj0PZYR4y3qawj0o="},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct gate gate = {.secret = rows[i].secret};
+        const struct gate_request r = standard(rows[i].signature);
+        cr_expect_eq(gate_check(&gate, &r), GATE_SIGNED, "%s", rows[i].secret);
+    }
+}
+
+Test(gate, one_right_signature_of_several_is_enough_and_other_versions_do_not_count)
+{
+    static const struct {
+        const char *signature;
+        enum gate_verdict verdict;
+    } rows[] = {
+        {"v1," MAC,                       GATE_SIGNED       },
+        {"v1," MAC_SEC " v1," MAC,        GATE_SIGNED       },
+        {"v1a,c2lnbmF0dXJl  v1," MAC " ", GATE_SIGNED       },
+        {"v1," MAC_SEC,                   GATE_BAD_SIGNATURE},
+        {"v1a," MAC,                      GATE_BAD_SIGNATURE},
+        {"v2," MAC,                       GATE_BAD_SIGNATURE},
+        {"V1," MAC,                       GATE_BAD_SIGNATURE},
+        {"v1, " MAC,                      GATE_BAD_SIGNATURE},
+        {MAC,                             GATE_BAD_SIGNATURE},
+        {"v1," MAC "=",                   GATE_BAD_SIGNATURE},
+        {"v1,",                           GATE_BAD_SIGNATURE},
+        {"v1," DIGEST,                    GATE_BAD_SIGNATURE}, /* the other kind */
+        {" ",                             GATE_BAD_SIGNATURE},
+        {"",                              GATE_MISSING      },
+        {NULL,                            GATE_MISSING      },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct gate_request r = standard(rows[i].signature);
+        cr_expect_eq(gate_check(&without_token, &r), rows[i].verdict, "row %zu", i);
+    }
+}
+
+Test(gate, a_standard_signature_covers_id_time_and_body)
+{
+    struct gate_request r = standard("v1," MAC);
+    r.id = "msg_2";
+    cr_expect_eq(gate_check(&without_token, &r), GATE_BAD_SIGNATURE);
+    r = standard("v1," MAC);
+    r.timestamp = "1767323046";
+    cr_expect_eq(gate_check(&without_token, &r), GATE_BAD_SIGNATURE);
+    r = standard("v1," MAC);
+    r.len--;
+    cr_expect_eq(gate_check(&without_token, &r), GATE_BAD_SIGNATURE);
+}
+
+Test(gate, a_standard_signature_needs_its_id_and_a_time_near_ours)
+{
+    static const struct {
+        const char *id, *timestamp;
+        int64_t late_s; /* of our clock */
+        enum gate_verdict verdict;
+    } rows[] = {
+        {"msg_1", TIME,                   300,  GATE_SIGNED       },
+        {"msg_1", TIME,                   -300, GATE_SIGNED       },
+        {"msg_1", TIME,                   301,  GATE_TOO_OLD      },
+        {"msg_1", TIME,                   -301, GATE_TOO_NEW      },
+        {"msg_1", "0",                    0,    GATE_TOO_OLD      },
+        {"msg_1", "999999999999999",      0,    GATE_TOO_NEW      },
+        {"msg_1", "99999999999999999999", 0,    GATE_BAD_TIMESTAMP},
+        {"msg_1", "2026-01-02T03:04:05Z", 0,    GATE_BAD_TIMESTAMP},
+        {"msg_1", "-1767323045",          0,    GATE_BAD_TIMESTAMP},
+        {"msg_1", TIME ".5",              0,    GATE_BAD_TIMESTAMP},
+        {"msg_1", "",                     0,    GATE_NO_TIMESTAMP },
+        {"msg_1", NULL,                   0,    GATE_NO_TIMESTAMP },
+        {"",      TIME,                   0,    GATE_NO_ID        },
+        {NULL,    TIME,                   0,    GATE_NO_ID        },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct gate_request r = standard("v1," MAC);
+        r.id = rows[i].id;
+        r.timestamp = rows[i].timestamp;
+        r.now += rows[i].late_s * 1000000;
+        cr_expect_eq(gate_check(&without_token, &r), rows[i].verdict, "row %zu", i);
+    }
+}
+
+Test(gate, the_previous_key_is_told_apart_for_both_kinds_of_signature)
+{
+    static const struct gate gate = {.secret = KEY, .previous = PREVIOUS, .token = TOKEN};
+    static const struct {
+        const char *signature, *standard;
+        enum gate_verdict verdict;
+    } rows[] = {
+        {DIGEST,             NULL,                      GATE_SIGNED         },
+        {HEX_PREV,           NULL,                      GATE_SIGNED_PREVIOUS},
+        {"sha256=" HEX_PREV, NULL,                      GATE_SIGNED_PREVIOUS},
+        {NULL,               "v1," MAC,                 GATE_SIGNED         },
+        {NULL,               "v1," MAC_PREV,            GATE_SIGNED_PREVIOUS},
+        {NULL,               "v1," MAC_PREV " v1," MAC, GATE_SIGNED         },
+        {NULL,               "v1," MAC_SEC,             GATE_BAD_SIGNATURE  },
+        {MAC_PREV,           NULL,                      GATE_BAD_SIGNATURE  },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct gate_request r = standard(rows[i].standard);
+        r.signature = rows[i].signature;
+        cr_expect_eq(gate_check(&gate, &r), rows[i].verdict, "row %zu", i);
+        if (rows[i].verdict == GATE_SIGNED_PREVIOUS)
+            cr_expect_eq(gate_check(&with_token, &r), GATE_BAD_SIGNATURE, "row %zu: unset", i);
+    }
+}
+
+Test(gate, of_two_signatures_the_standard_one_decides)
+{
+    struct gate_request r = standard("v1," MAC_SEC);
+    r.signature = DIGEST;
+    r.webhook_token = TOKEN;
+    cr_expect_eq(gate_check(&with_token, &r), GATE_BAD_SIGNATURE);
+    r.standard = "v1," MAC;
+    r.signature = "0000";
+    cr_expect_eq(gate_check(&with_token, &r), GATE_SIGNED);
+}

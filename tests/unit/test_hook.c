@@ -41,7 +41,8 @@ static enum hl_rc read_given(const struct given *g, struct change_event *ev, str
         .content_type = g->content_type ? g->content_type : "",
         .signature = g->token ? NULL : SIGNATURE,
         .now = NOW};
-    enum hl_rc rc = hook_read(&in, ev, err);
+    struct identity who;
+    enum hl_rc rc = hook_read(&in, ev, &who, err);
     free(copy);
     return rc;
 }
@@ -598,4 +599,192 @@ Test(hook, limits_hold_for_the_query_too)
         "watch_id: at most 255 characters");
     free(query);
     free(id);
+}
+
+/* --- which event it is ------------------------------------------------------------------- */
+
+struct keyed {
+    struct given g;
+    const char *webhook_id, *idempotency_key;
+    bool no_dedup;
+};
+
+static enum hl_rc identify(
+    const struct keyed *k, struct change_event *ev, struct identity *who, struct hl_err *err)
+{
+    *ev = (struct change_event){0};
+    const struct hook_input in = {.body = k->g.body,
+        .len = strlen(k->g.body),
+        .query = k->g.query ? k->g.query : "",
+        .content_type = "",
+        .signature = k->g.token ? NULL : SIGNATURE,
+        .now = NOW,
+        .webhook_id = k->webhook_id,
+        .idempotency_key = k->idempotency_key,
+        .dedup = !k->no_dedup};
+    return hook_read(&in, ev, who, err);
+}
+
+/* "" for an event of its own; otherwise what is remembered as seen, and the id is fixed. */
+static const char *seen_of(const struct keyed *k)
+{
+    static struct identity who[8];
+    static int at;
+    struct identity again, *first = &who[at++ % 8];
+    struct change_event ev;
+    struct hl_err err;
+
+    cr_assert_eq(identify(k, &ev, first, &err), HL_OK, "%s", err.msg);
+    cr_expect(uuid_equal(&ev.id, &first->id));
+    event_release(&ev);
+    cr_assert_eq(identify(k, &ev, &again, &err), HL_OK);
+    event_release(&ev);
+    cr_expect_str_eq(again.seen, first->seen);
+    cr_expect_eq(uuid_equal(&again.id, &first->id), first->seen[0] != '\0');
+    cr_expect_eq(first->id.b[6] >> 4, first->seen[0] ? 8 : 7, "the id's version");
+    return first->seen;
+}
+
+#define ID_SEEN(sha) "changedetection:id:" sha
+#define SHA_K1       "6ab9f1eb8f7d3388f4f9d586f66e99fd54080df2c446f0e58668b09c08a16dd0" /* of k1 */
+#define SIMPLE       "{\"watch_id\":\"w1\",\"watch_url\":\"https://example.com/a\","
+#define TIMED        SIMPLE "\"detected_at\":\"2026-01-02T03:04:05Z\"}"
+
+Test(hook, a_key_of_the_sender_names_the_event_in_this_order)
+{
+    /* clang-format off */
+    static const struct keyed same[] = {
+        {.g = {.body = PLAIN "}"}, .webhook_id = "k1"},
+        {.g = {.body = PLAIN "}"}, .idempotency_key = "k1"},
+        {.g = {.body = PLAIN "}"}, .webhook_id = "k1", .idempotency_key = "k2"},
+        {.g = {.body = PLAIN "}"}, .webhook_id = "", .idempotency_key = "k1"},
+        {.g = {.body = PLAIN ",\"webhookId\":\"k2\"}"}, .idempotency_key = "k1"},
+        {.g = {.body = PLAIN ",\"webhookId\":\"k1\"}"}},
+        {.g = {.body = PLAIN ",\"scrapeId\":\"k1\"}"}},
+        {.g = {.body = PLAIN ",\"webhookId\":\"k1\",\"scrapeId\":\"k2\"}"}},
+        {.g = {.body = PLAIN ",\"webhookId\":null,\"scrapeId\":\"k1\"}"}},
+        {.g = {.body = PLAIN ",\"webhookId\":\"\",\"scrapeId\":\"k1\"}"}},
+        {.g = {.body = SIMPLE "\"webhookId\":\"k1\"}", .token = true}}, /* no time is needed */
+        {.g = {.body = "{\"version\":\"1.0\",\"message\":\"{\\\"watch_id\\\":\\\"w\\\","
+                       "\\\"watch_url\\\":\\\"u\\\",\\\"webhookId\\\":\\\"k1\\\"}\"}", .token = true}},
+        {.g = {.body = "{\"webhookId\":\"k1\"}", .query = "watch_id=w&watch_url=u", .token = true}},
+        {.g = {.body = PLAIN "}"}, .webhook_id = "k1", .no_dedup = true},
+    };
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+        cr_expect_str_eq(seen_of(&same[i]), ID_SEEN(SHA_K1), "row %zu", i);
+    const struct keyed other = {.g = {.body = PLAIN "}"}, .webhook_id = "k2"};
+    cr_expect_str_neq(seen_of(&other), ID_SEEN(SHA_K1));
+}
+
+Test(hook, ids_of_keys_and_bytes_stay_what_they_are)
+{
+    /* clang-format off */
+    static const struct {
+        struct keyed k;
+        const char *id;
+    } rows[] = {
+        {{.g = {.body = TIMED}, .webhook_id = "k1"}, "8b46cff3-72e0-8dbb-aed0-8ebab025716b"},
+        {{.g = {.body = TIMED}},                     "ce96a37a-98c1-8ceb-bbc4-7cb9816d03ea"},
+    };
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct change_event ev;
+        struct identity who;
+        struct hl_err err;
+        char id[UUID_STRLEN + 1];
+        cr_assert_eq(identify(&rows[i].k, &ev, &who, &err), HL_OK);
+        uuid_format(&ev.id, id);
+        cr_expect_str_eq(id, rows[i].id, "%s", id);
+        event_release(&ev);
+    }
+}
+
+Test(hook, equal_bytes_are_one_event_only_where_they_carry_a_time_of_the_senders)
+{
+    /* clang-format off */
+    static const struct {
+        struct keyed k;
+        bool one;
+    } rows[] = {
+        {{.g = {.body = TIMED}}, true},
+        {{.g = {.body = TIMED}, .no_dedup = true}, false},
+        {{.g = {.body = TIMED, .token = true}}, true},
+        {{.g = {.body = SIMPLE "\"change_datetime\":\"2026-01-02 03:04:05 UTC\"}",
+              .token = true}}, true},
+        {{.g = {.body = SIMPLE "\"detected_at\":\"2026-01-02\"}"}}, false}, /* a day is no time */
+        {{.g = {.body = SIMPLE "\"detected_at\":\" 2026-01-02 \"}"}}, false},
+        {{.g = {.body = SIMPLE "\"detected_at\":\"yesterday\"}", .token = true}}, false},
+        {{.g = {.body = SIMPLE "\"detected_at\":null}", .token = true}}, false},
+        {{.g = {.body = SIMPLE "\"webhookId\":7}", .token = true}}, false},
+        {{.g = {.body = "changed", .query = "watch_id=w&watch_url=u", .token = true}}, false},
+        {{.g = {.body = "changed",
+              .query = "watch_id=w&watch_url=u&detected_at=2026-01-02T03:04:05Z",
+              .token = true}}, true},
+    };
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        cr_expect_eq(seen_of(&rows[i].k)[0] != '\0', rows[i].one, "row %zu", i);
+}
+
+Test(hook, a_query_that_counts_is_part_of_the_bytes)
+{
+    static const char time[] = "&detected_at=2026-01-02T03:04:05Z";
+    struct keyed a =
+                     {
+                         .g = {.body = "changed", .token = true}
+    },
+                 b = a;
+    char of_a[80], of_b[80];
+    snprintf(of_a, sizeof(of_a), "watch_id=w&watch_url=a%s", time);
+    snprintf(of_b, sizeof(of_b), "watch_id=w&watch_url=b%s", time);
+    a.g.query = of_a;
+    b.g.query = of_b;
+    cr_expect_str_neq(seen_of(&a), seen_of(&b));
+
+    struct change_event ev, other;
+    struct identity who;
+    struct hl_err err;
+    cr_assert_eq(identify(&a, &ev, &who, &err), HL_OK);
+    cr_assert_eq(identify(&b, &other, &who, &err), HL_OK);
+    cr_expect_arr_neq(ev.body_digest, other.body_digest, DIGEST_LEN);
+    event_release(&ev);
+    event_release(&other);
+
+    const struct keyed plain =
+                           {
+                               .g = {.body = TIMED}
+    },
+                       unheeded = {.g = {.body = TIMED, .query = "watch_id=w&watch_url=a"}};
+    cr_expect_str_eq(seen_of(&plain), seen_of(&unheeded), "a signed request's query says nothing");
+}
+
+Test(hook, a_key_beyond_the_limit_is_refused_by_name)
+{
+    char *longest = repeat("k", 255), *longer = repeat("k", 256);
+    struct buf body = {0};
+    buf_printf(&body, PLAIN ",\"scrapeId\":\"%s\"}", longer);
+    const struct keyed fits = {.g = {.body = PLAIN "}"}, .webhook_id = longest};
+    cr_expect_neq(seen_of(&fits)[0], '\0');
+    /* clang-format off */
+    const struct {
+        struct keyed k;
+        const char *msg;
+    } rows[] = {
+        {{.g = {.body = PLAIN "}"}, .webhook_id = longer}, "webhook-id: at most 255 bytes"},
+        {{.g = {.body = PLAIN "}"}, .idempotency_key = longer},
+         "Idempotency-Key: at most 255 bytes"},
+        {{.g = {.body = buf_str(&body)}}, "webhookId or scrapeId: at most 255 bytes"},
+    };
+    /* clang-format on */
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct change_event ev;
+        struct identity who;
+        struct hl_err err;
+        cr_expect_eq(identify(&rows[i].k, &ev, &who, &err), HL_FATAL);
+        cr_expect_str_eq(err.msg, rows[i].msg, "%s", err.msg);
+    }
+    buf_release(&body);
+    free(longest);
+    free(longer);
 }

@@ -19,6 +19,7 @@
 #define PATH               "/api/webhook/changedetection"
 #define DEFAULT_TIMEOUT_MS 10000
 #define MAX_BODY           (16 << 20)
+#define MAX_KEY            255 /* the producer's limit */
 #define MAX_ANSWER         (1 << 20)
 
 /* The first six are members of the payload, in the order of payload_names. */
@@ -30,6 +31,7 @@ enum {
     OPT_DIFF_URL,
     OPT_SNAPSHOT,
     OPT_FILE,
+    OPT_KEY,
     OPT_TO,
     OPT_TIMEOUT,
     OPT_JSON,
@@ -52,6 +54,7 @@ static const struct ctl_option options[] = {
     {OPT_DIFF_URL, "diff-url", "URL", "where the difference can be seen"},
     {OPT_SNAPSHOT, "snapshot", "TEXT", "the changed text"},
     {OPT_FILE, "file", "FILE", "send this file as it is, - for standard input"},
+    {OPT_KEY, "key", "KEY", "Idempotency-Key: however often it is sent under it, it is one event"},
     {OPT_TO, "to", "URL", "default: http://127.0.0.1:<WEBHOOK_PORT>" PATH},
     {OPT_TIMEOUT, "timeout", "SECONDS", "for the whole exchange (default 10)"},
     {OPT_JSON, "json", NULL, "print the answer as it came"},
@@ -77,6 +80,15 @@ struct send {
 
 /* --- the command line -------------------------------------------------------------------- */
 
+/* What a header may hold anywhere. */
+static bool is_key(const char *text)
+{
+    size_t len = strlen(text), visible = 0;
+    while (text[visible] > ' ' && text[visible] <= '~')
+        visible++;
+    return len > 0 && len <= MAX_KEY && visible == len;
+}
+
 /* -1: go on; else the exit code. */
 static int parse(struct send *s, struct ctl *ctl, int argc, char **argv)
 {
@@ -100,6 +112,8 @@ static int parse(struct send *s, struct ctl *ctl, int argc, char **argv)
     }
     if (!s->given[OPT_URL] && !s->given[OPT_FILE])
         return ctl_usage_error(&usage, "give --url, or --file");
+    if (s->given[OPT_KEY] && !is_key(s->given[OPT_KEY]))
+        return ctl_usage_error(&usage, "--key takes 1 to %d visible ASCII characters", MAX_KEY);
     if (s->timeout_ms <= 0)
         return ctl_usage_error(&usage, "--timeout must be more than 0");
     return -1;
@@ -163,6 +177,7 @@ static const struct {
     {400, 400,     "correct the payload and send it again"                               },
     {401, 403,     "WEBHOOK_SECRET must be the same here and at the producer"            },
     {404, 405,     "is --to the path " PATH " of a producer?"                            },
+    {409, 409,     "give another event another --key"                                    },
     {413, 413,     "shorten the payload, or raise WEBHOOK_MAX_BODY_BYTES at the producer"},
     {429, 429,     "wait a little and send it again"                                     },
     {503, 503,     "the producer cannot store it now: wait a little and send it again"   },
@@ -262,7 +277,11 @@ static void post(struct send *s, struct http *http, const char *secret)
     char signature[sizeof("X-Signature: sha256=") + DIGEST_HEXLEN] = "X-Signature: sha256=";
     digest_hmac(secret, buf_str(&s->body), s->body.len, mac);
     digest_hex(mac, sizeof(mac), signature + strlen(signature));
-    const char *const headers[] = {"Content-Type: application/json", signature, NULL};
+    char key[sizeof("Idempotency-Key: ") + MAX_KEY] = "";
+    if (s->given[OPT_KEY])
+        snprintf(key, sizeof(key), "Idempotency-Key: %s", s->given[OPT_KEY]);
+    const char *const headers[] = {
+        "Content-Type: application/json", signature, *key ? key : NULL, NULL};
 
     http_start(http,
         &(struct http_request){.method = "POST",
