@@ -83,10 +83,10 @@ void child_free(struct supervisor *s, struct child *c)
     free(c);
 }
 
-void child_ask_to_leave(struct supervisor *s, struct child *c)
+void child_ask_to_leave(struct child *c)
 {
     if (!c->hung && !c->unready)
-        c->kill_at = clock_mono_ms() + s->conf->drain_timeout_ms + DRAIN_GRACE_MS;
+        c->kill_at = clock_mono_ms() + c->drain_timeout_ms + DRAIN_GRACE_MS;
     kill(c->pid, SIGTERM);
 }
 
@@ -98,7 +98,7 @@ void child_retire(struct supervisor *s, struct child *c)
         return;
     }
     if (!c->retired)
-        child_ask_to_leave(s, c);
+        child_ask_to_leave(c);
     c->retired = true;
 }
 
@@ -152,6 +152,7 @@ static void start(struct supervisor *s, struct child *c)
     c->kill_at = 0;
     c->hung = c->unready = false;
     c->generation = s->generation;
+    c->drain_timeout_ms = s->conf->drain_timeout_ms;
     c->proving |= c->renewed;
     c->renewed = false;
     pid_t pid = make_slot(s, c) ? fork() : -1;
@@ -273,13 +274,25 @@ static void drain_next_role(struct supervisor *s)
     }
 }
 
+/* Some may have older settings than others. */
+static int64_t longest_drain(const struct supervisor *s)
+{
+    int64_t longest = s->conf->drain_timeout_ms;
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n)->pid && child_at(n)->drain_timeout_ms > longest)
+            longest = child_at(n)->drain_timeout_ms;
+    }
+    return longest;
+}
+
 static void drain(struct supervisor *s, int signo)
 {
     bool again = s->draining;
     log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
     if (!again) {
         s->draining = true;
-        s->drain_until = clock_mono_ms() + s->conf->drain_timeout_ms + DRAIN_GRACE_MS;
+        s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
         s->leaving = s->conf->roles;
         if (s->conf->on_drain)
             s->conf->on_drain(s->conf->ctx);

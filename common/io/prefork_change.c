@@ -246,7 +246,7 @@ static void succeed(struct supervisor *s, struct child *c)
         LOG_I("child", c->pid), LOG_B("settings", c->generation != s->generation));
     if (c->role->alone) {
         c->renewed = true;
-        child_ask_to_leave(s, c);
+        child_ask_to_leave(c);
         return;
     }
     child_new(s, c->role, c->index)->replaces = c;

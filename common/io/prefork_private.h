@@ -18,7 +18,8 @@ struct child {
     int crashes;
     int64_t started_at, start_at, kill_at;
     int64_t backoff_ms;
-    unsigned generation; /* of the settings its process was started with */
+    int64_t drain_timeout_ms; /* in the settings that its process has */
+    unsigned generation;      /* of the settings its process was started with */
     bool hung, unready;
     bool retired;           /* asked to leave; its place goes with it */
     bool renewed;           /* asked to leave; the next one starts in its place ... */
@@ -52,7 +53,7 @@ struct child *child_new(struct supervisor *s, const struct prefork_role *role, i
 void child_retire(struct supervisor *s, struct child *c);
 void child_free(struct supervisor *s, struct child *c); /* its process is gone */
 /* Tells its process to leave, and gives it the time for that. */
-void child_ask_to_leave(struct supervisor *s, struct child *c);
+void child_ask_to_leave(struct child *c);
 
 /* prefork_change.c */
 void change_begins(struct supervisor *s);            /* every role gets its places */

@@ -291,6 +291,9 @@ static void note_exit(const struct prefork_exit *e, void *ctx)
     atomic_store(&board->exits, n + 1);
 }
 
+static struct prefork_conf conf;
+static int64_t drain_timeout_ms = 1000; /* as the settings say when they are read again */
+
 static bool read_settings(void *ctx)
 {
     int count = atomic_load(&board->count);
@@ -300,6 +303,7 @@ static bool read_settings(void *ctx)
         return false;
     if (count)
         fleet[0].count = count;
+    conf.drain_timeout_ms = drain_timeout_ms;
     return true;
 }
 
@@ -332,7 +336,7 @@ static void supervise(const struct prefork_role *roles, int64_t watchdog_ms)
     clock_replace(shifted_us, NULL);
     for (int i = 0; roles[i].name; i++)
         fleet[i] = roles[i];
-    const struct prefork_conf conf = {.roles = fleet,
+    conf = (struct prefork_conf){.roles = fleet,
         .slot_extra = 16,
         .ready_timeout_ms = ready_timeout_ms,
         .watchdog_ms = watchdog_ms,
@@ -797,6 +801,25 @@ Test(prefork, who_does_not_leave_for_its_successor_is_killed)
     cr_expect_eq(exit_of(0)->signo, SIGKILL);
     let_pass(300);
     cr_expect_eq(atomic_load(&board->starts), 2);
+}
+
+/* Shorter by the new settings, but the old process goes by those it has. */
+Test(prefork, who_leaves_has_the_time_that_its_own_settings_give)
+{
+    const struct prefork_role roles[] = {
+        {.name = "worker", .count = 1, .run = deaf},
+        {0    }
+    };
+    drain_timeout_ms = 0;
+    supervise(roles, 0);
+    pid_of_start(0);
+    kill(supervisor, SIGHUP);
+    pid_of_start(1);
+    pass_time(5100); /* more than the new ones give, less than its own second and the grace */
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    pass_time(1000);
+    cr_expect_eq(exit_of(0)->signo, SIGKILL);
 }
 
 /* --- more, fewer ------------------------------------------------------------------------- */
