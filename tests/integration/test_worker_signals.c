@@ -228,15 +228,16 @@ Test(worker_signals, a_process_that_has_done_its_jobs_is_replaced)
 /* Large texts that cannot be written yet are memory. */
 Test(worker_signals, a_process_with_too_much_memory_is_replaced)
 {
-    enum { PAGES = 6 };
+    enum { PAGES = 5 };
     struct rig r;
     rig_start(&r);
-    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_RSS=24m"));
+    struct test_proc *fleet =
+        rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_RSS=20m", "WEBHOOK_LEASE_SECONDS=30"));
     pid_t first = rig_worker(&r);
     PGconn *lock = PQconnectdb(r.db);
     PQclear(PQexec(lock, "BEGIN; LOCK TABLE webhook.documents IN SHARE MODE"));
     for (int i = 0; i < PAGES; i++)
-        rig_post(&r, "/big/%d", 4000000 + i);
+        rig_post(&r, "/big/%d", 2500000 + i);
     WAIT_FOR(test_proc_logged(fleet, "\"process_worn\""), SOON);
     WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
     PQfinish(lock);
