@@ -24,7 +24,7 @@ struct server {
     struct httpd *httpd;
     struct prefork_slot *slot;
     struct timer heartbeat;
-    struct sigwatch term, hurry;
+    struct sigwatch term, hurry, state;
     int listen_fd; /* this process's copy; closed when the drain begins */
     bool draining, drained;
 };
@@ -86,6 +86,18 @@ static void on_term(void *ctx)
     close(s->listen_fd);
 }
 
+static void on_state(void *ctx)
+{
+    const struct server *s = ctx;
+    log_info("state", LOG_I("connections", httpd_connections(s->httpd)),
+        LOG_I("requests", s->stores.intakes), LOG_I("spool_bytes", spool_depth(s->stores.spool)),
+        LOG_B("draining", s->draining), LOG_B("database_ready", stores_database_ready(&s->stores)),
+        LOG_B("redis_ready", stores_redis_ready(&s->stores)),
+        LOG_I("store_waiting", store_waiting(s->stores.store)),
+        LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
+    connect_log_pool("work", s->stores.pool);
+}
+
 static void heartbeat(void *ctx)
 {
     struct server *s = ctx;
@@ -118,6 +130,7 @@ static void close_all(struct server *s)
     timer_stop(&s->heartbeat);
     sigwatch_stop(&s->term);
     sigwatch_stop(&s->hurry);
+    sigwatch_stop(&s->state);
     httpd_free(s->httpd);
     stores_stop(&s->stores);
     forward_free(s->forward);
@@ -139,10 +152,12 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     s.stores.idle_ctx = &s;
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);
     sigwatch_start(s.loop, &s.hurry, PREFORK_HURRY, on_hurry, &s);
+    sigwatch_start(s.loop, &s.state, PREFORK_STATE, on_state, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     heartbeat(&s);
     s.forward = forward_new(&s.stores);
     open_door(&s, cfg);
+    prefork_ready(slot);
     loop_run(s.loop);
     if (s.stores.intakes)
         return EXIT_FAILURE; /* hurried: the kernel takes back the rest */

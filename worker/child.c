@@ -8,6 +8,7 @@
 #include "worker/job.h"
 #include "worker/lease.h"
 #include "worker/obituary.h"
+#include "worker/vitals.h"
 #include "worker/wires.h"
 
 #include <signal.h>
@@ -51,11 +52,13 @@ struct child {
     bool said_evicting;
     bool working; /* lease granted, not fenced */
     bool draining, leaving;
+    bool worn; /* a successor is asked for */
+    int64_t jobs_done;
     int exit_code;
     struct defer kick;
     struct defer idle;
     struct timer heartbeat, own_check, read_retry, drain_limit, leave_limit;
-    struct sigwatch term, hurry;
+    struct sigwatch term, hurry, quiet, state;
 };
 
 static void read_more(void *ctx);
@@ -116,6 +119,7 @@ static void job_done(struct job *j, void *ctx)
 {
     struct child *c = ctx;
     c->read_own |= job_link(j)->again;
+    c->jobs_done++;
     job_remove(c, j);
     leave_if_idle(c);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
@@ -133,6 +137,13 @@ static bool may_work(void *ctx)
 {
     struct child *c = ctx;
     return c->working && lease_good(c->lease);
+}
+
+/* Neither on its way out nor quiet: nothing new is taken then, and what a read under way still
+ * brings goes back. */
+static bool takes_work(const struct child *c)
+{
+    return !c->draining && !prefork_quiet(c->slot);
 }
 
 /* --- reading ----------------------------------------------------------------------------- */
@@ -183,7 +194,7 @@ static void start_job(struct child *c, const struct queue_entry *e)
         event_release(&ev);
         return;
     }
-    if (c->draining) { /* the read was under way when the signal came */
+    if (!takes_work(c)) { /* the read was under way when the signal came */
         hand_back(c, &ev);
         return;
     }
@@ -229,7 +240,7 @@ static void read_more(void *ctx)
     struct child *c = ctx;
     int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
 
-    if (c->reading || c->draining || !redis_up(c->reader) || !room_enough(c))
+    if (c->reading || !takes_work(c) || !redis_up(c->reader) || !room_enough(c))
         return;
     if (!may_work(c)) { /* between two renewals, or lost: then `granted` starts us again */
         timer_start(&c->read_retry, READ_RETRY_MS);
@@ -293,6 +304,7 @@ static void lease_granted(void *ctx)
     struct child *c = ctx;
     c->working = true;
     c->read_own = true; /* what was let go of without a word to Redis */
+    prefork_ready(c->slot);
     log_info("working", LOG_S("instance", c->instance), LOG_I("concurrency", c->cfg->concurrency));
     read_more(c);
 }
@@ -405,6 +417,45 @@ static void on_term(void *ctx)
     loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
+/* --- while it works ---------------------------------------------------------------------- */
+
+static void on_quiet(void *ctx)
+{
+    struct child *c = ctx;
+    log_info("quiet", LOG_I("jobs", c->jobs.len));
+}
+
+static void on_state(void *ctx)
+{
+    const struct child *c = ctx;
+    vitals_log(&(struct vitals){.instance = c->instance,
+        .jobs = &c->jobs,
+        .jobs_done = c->jobs_done,
+        .working = c->working,
+        .quiet = prefork_quiet(c->slot),
+        .draining = c->draining,
+        .lease = c->lease,
+        .store = c->wires.store,
+        .queue = c->wires.queue,
+        .pool = c->wires.pool,
+        .lease_pool = c->lease_pool});
+}
+
+/* After so many jobs, or with so much memory, another process does better. We work on until it is
+ * ready. */
+static void retire_when_worn(struct child *c)
+{
+    const struct config *cfg = c->cfg;
+    int64_t rss = cfg->max_rss ? vitals_rss() : 0;
+    bool worn = (cfg->max_jobs && c->jobs_done >= cfg->max_jobs) || rss > cfg->max_rss;
+
+    if (!worn || c->worn || c->draining)
+        return;
+    c->worn = true;
+    log_info("process_worn", LOG_I("jobs_done", c->jobs_done), LOG_I("rss_bytes", rss));
+    prefork_retire(c->slot);
+}
+
 /* --- building ---------------------------------------------------------------------------- */
 
 static void heartbeat(void *ctx)
@@ -412,6 +463,7 @@ static void heartbeat(void *ctx)
     struct child *c = ctx;
     if (!prefork_beat(c->slot) && !c->draining)
         on_term(c); /* the supervisor is gone and its death signal was missed */
+    retire_when_worn(c);
     timer_start(&c->heartbeat, HEARTBEAT_MS);
 }
 
@@ -461,6 +513,8 @@ static bool build(struct child *c, struct hl_err *err)
     redis_on_state(c->reader, reader_state, c);
     sigwatch_start(c->wires.loop, &c->term, SIGTERM, on_term, c);
     sigwatch_start(c->wires.loop, &c->hurry, PREFORK_HURRY, on_hurry, c);
+    sigwatch_start(c->wires.loop, &c->quiet, PREFORK_QUIET, on_quiet, c);
+    sigwatch_start(c->wires.loop, &c->state, PREFORK_STATE, on_state, c);
     timer_init(c->wires.loop, &c->heartbeat, heartbeat, c);
     timer_init(c->wires.loop, &c->read_retry, read_more, c);
     timer_init(c->wires.loop, &c->own_check, check_own, c);
@@ -481,6 +535,8 @@ static void tear_down(struct child *c)
     schema_wait_stop(&c->schema);
     sigwatch_stop(&c->term);
     sigwatch_stop(&c->hurry);
+    sigwatch_stop(&c->quiet);
+    sigwatch_stop(&c->state);
     loop_defer_cancel(c->wires.loop, &c->kick);
     loop_defer_cancel(c->wires.loop, &c->idle);
     redis_free(c->wires.redis); /* may still ask to resign */

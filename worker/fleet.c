@@ -15,14 +15,27 @@
 
 enum { REPORTED_JOBS = 16 }; /* of a dead worker, in the log */
 
+enum { WORKER, SOLO, JANITOR, NROLES };
+
 struct fleet {
-    const struct config *cfg;
+    const struct program *program;
+    int argc;
+    char **argv;
+    struct config *cfg; /* a child keeps those of its fork */
     struct obituaries *dead;
+    struct prefork_role roles[NROLES + 1];
+    struct prefork_conf conf;
 };
 
 static const struct held *held_of(const struct prefork_exit *e)
 {
     return (const struct held *)(const void *)e->slot->extra;
+}
+
+/* It may have been started under other settings than ours are now. */
+static size_t slots_of(const struct prefork_exit *e)
+{
+    return e->slot->extra_size / sizeof(struct held);
 }
 
 /* Its slot may have run wild with the process: what it calls itself is cut to what a name is. */
@@ -62,7 +75,7 @@ static void write_obituary(struct fleet *f, const struct prefork_exit *e)
     snprintf(o.role, sizeof(o.role), "%s", e->role);
     if (!o.instance[0])
         return;
-    if (!obituaries_add(f->dead, &o, held_of(e), (size_t)f->cfg->concurrency))
+    if (!obituaries_add(f->dead, &o, held_of(e), slots_of(e)))
         log_error("obituary_lost", LOG_S("worker", o.instance), LOG_B("crash", o.crash),
             LOG_S("remedy", "the janitor does not reach PostgreSQL; the worker's lease decides"));
     else if (o.nlost)
@@ -70,11 +83,11 @@ static void write_obituary(struct fleet *f, const struct prefork_exit *e)
 }
 
 /* Every job that was held, counted; the first of them by name. */
-static int report_held(const struct prefork_exit *e, int64_t slots, const char *worker)
+static int report_held(const struct prefork_exit *e, const char *worker)
 {
     const struct held *held = held_of(e);
     int n = 0;
-    for (int64_t i = 0; i < slots; i++) {
+    for (size_t i = 0; i < slots_of(e); i++) {
         char id[UUID_STRLEN + 1];
         if (!held[i].state || n++ >= REPORTED_JOBS)
             continue;
@@ -85,22 +98,22 @@ static int report_held(const struct prefork_exit *e, int64_t slots, const char *
     return n;
 }
 
-static void report(const struct fleet *f, const struct prefork_exit *e)
+static void report(const struct prefork_exit *e)
 {
     char worker[sizeof(e->slot->instance)], cause[64];
     put_name(worker, sizeof(worker), e->slot);
     put_cause(cause, sizeof(cause), e);
-    int held = report_held(e, f->cfg->concurrency, worker);
+    int held = report_held(e, worker);
     LOG_LINE(e->crash ? LOG_ERROR : LOG_WARN, e->crash ? "worker_crashed" : "worker_lost",
         LOG_S("worker", worker), LOG_S("role", e->role), LOG_S("cause", cause),
         LOG_I("signal", e->signo), LOG_I("code", e->code), LOG_I("max_rss_kb", e->max_rss_kb),
         LOG_I("lived_ms", e->lived_ms), LOG_I("held", held));
 }
 
-static bool has_jobs(const struct prefork_exit *e, int64_t slots)
+static bool has_jobs(const struct prefork_exit *e)
 {
     const struct held *held = held_of(e);
-    for (int64_t i = 0; i < slots; i++)
+    for (size_t i = 0; i < slots_of(e); i++)
         if (held[i].state)
             return true;
     return false;
@@ -113,9 +126,9 @@ static void on_exit_of(const struct prefork_exit *e, void *ctx)
     bool left = !e->signo && (e->code == 0 || e->code == PREFORK_AGAIN);
     if (strcmp(e->role, "worker") != 0 && strcmp(e->role, "solo") != 0)
         return;
-    if (left && !has_jobs(e, f->cfg->concurrency))
+    if (left && !has_jobs(e))
         return;
-    report(f, e);
+    report(e);
     write_obituary(f, e);
 }
 
@@ -140,31 +153,46 @@ static int run_janitor(struct prefork_slot *slot, int index, void *ctx)
     return janitor_run(slot, f->cfg, f->dead);
 }
 
-int fleet_run(const struct config *cfg)
+/* What of the settings shapes the supervisor itself. */
+static void follow_settings(struct fleet *f)
 {
-    struct fleet f = {.cfg = cfg};
-    const int workers = cfg->workers ? (int)cfg->workers : prefork_cores();
-    /* clang-format off */
-    const struct prefork_role roles[] = {
-        {"worker", workers, run_worker},
-        {"solo", 1, run_solo},
-        {"janitor", 1, run_janitor}, /* leaves last */
-        {0},
-    };
-    /* clang-format on */
-    const struct prefork_conf conf = {.roles = roles,
-        .slot_extra = (size_t)cfg->concurrency * sizeof(struct held),
-        .watchdog_ms = cfg->watchdog_ms,
-        .drain_timeout_ms = cfg->drain_timeout_ms,
-        .on_exit = on_exit_of,
-        .ctx = &f};
+    const struct config *cfg = f->cfg;
+    f->roles[WORKER].count = cfg->workers ? (int)cfg->workers : prefork_cores();
+    f->conf.slot_extra = (size_t)cfg->concurrency * sizeof(struct held);
+    f->conf.ready_timeout_ms = cfg->ready_timeout_ms;
+    f->conf.watchdog_ms = cfg->watchdog_ms;
+    f->conf.drain_timeout_ms = cfg->drain_timeout_ms;
+}
 
-    f.dead = obituaries_new((size_t)(workers + 1) * (size_t)cfg->concurrency);
+static bool on_reload(void *ctx)
+{
+    struct fleet *f = ctx;
+    if (!program_settings_again(f->program, f->argc, f->argv, f->cfg))
+        return false;
+    log_open("worker", (enum log_level)f->cfg->log_level, (enum log_format)f->cfg->log_format);
+    follow_settings(f);
+    return true;
+}
+
+int fleet_run(const struct program *program, int argc, char **argv, struct config *cfg)
+{
+    struct fleet f = {.program = program, .argc = argc, .argv = argv, .cfg = cfg};
+
+    /* clang-format off */
+    f.roles[WORKER] = (struct prefork_role){.name = "worker", .run = run_worker, .says_ready = true};
+    f.roles[SOLO] = (struct prefork_role){.name = "solo", .count = 1, .run = run_solo, .alone = true};
+    f.roles[JANITOR] = (struct prefork_role){.name = "janitor", .count = 1, .run = run_janitor,
+        .alone = true}; /* one reader of the obituaries; leaves last */
+    /* clang-format on */
+    f.conf = (struct prefork_conf){
+        .roles = f.roles, .quiets = true, .on_reload = on_reload, .on_exit = on_exit_of, .ctx = &f};
+    follow_settings(&f);
+    f.dead = obituaries_new((size_t)(f.roles[WORKER].count + 1) * (size_t)cfg->concurrency);
     if (!f.dead) {
         log_error("start_failed", LOG_S("error", strerror(errno)));
         return EXIT_FAILURE;
     }
-    int status = prefork_run(&conf);
+    int status = prefork_run(&f.conf);
     obituaries_free(f.dead);
     return status;
 }

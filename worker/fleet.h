@@ -3,9 +3,10 @@
 #ifndef HL_WORKER_FLEET_H
 #define HL_WORKER_FLEET_H
 
-#include "base/config.h"
+#include "base/program.h"
 
-/* Runs supervisor, workers, solo process and janitor until drained; returns the exit status. */
-int fleet_run(const struct config *cfg);
+/* Runs supervisor, workers, solo process and janitor until drained; returns the exit status. SIGHUP reads *cfg
+ * again from where program, argc and argv say it came from. */
+int fleet_run(const struct program *program, int argc, char **argv, struct config *cfg);
 
 #endif

@@ -38,7 +38,7 @@ struct janitor {
     struct watchlist *watchlist;
     struct retention *retention;
     struct schema_wait schema;
-    struct sigwatch term;
+    struct sigwatch term, state;
     struct watch deaths;
     struct timer heartbeat, sweep, promote;
     bool sweeping, again, stopping, promoting;
@@ -488,6 +488,17 @@ static void on_term(void *ctx)
         last_steps(j);
 }
 
+static void on_state(void *ctx)
+{
+    const struct janitor *j = ctx;
+    log_info("state", LOG_B("sweeping", j->sweeping), LOG_I("step", j->step),
+        LOG_I("steps", NSTEPS), LOG_B("draining", j->stopping),
+        LOG_B("database_failed", j->database_failed), LOG_B("redis_failed", j->redis_failed),
+        LOG_I("consumers", j->nconsumers), LOG_I("moves", j->moves),
+        LOG_I("queue_waiting", queue_waiting(j->wires.queue)));
+    connect_log_pool("work", j->wires.pool);
+}
+
 static void heartbeat(void *ctx)
 {
     struct janitor *j = ctx;
@@ -510,6 +521,7 @@ static void tear_down(struct janitor *j)
     retention_stop(j->retention);
     watch_stop(&j->deaths);
     sigwatch_stop(&j->term);
+    sigwatch_stop(&j->state);
     timer_stop(&j->heartbeat);
     timer_stop(&j->sweep);
     timer_stop(&j->last_words);
@@ -538,6 +550,7 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
     j.retention = retention_new(j.wires.loop, j.cfg, j.wires.store);
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
+    sigwatch_start(j.wires.loop, &j.state, PREFORK_STATE, on_state, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
     timer_init(j.wires.loop, &j.last_words, leave, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);

@@ -461,6 +461,11 @@ enum job_state job_state(const struct job *j)
     return j->state;
 }
 
+int64_t job_age_ms(const struct job *j)
+{
+    return (clock_mono_us() - j->started_us) / 1000;
+}
+
 struct job_link *job_link(struct job *j)
 {
     return &j->link;

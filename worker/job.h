@@ -35,6 +35,7 @@ void job_abort(struct job *j);
 const struct uuid *job_id(const struct job *j);
 const char *job_entry(const struct job *j); /* "" = none */
 enum job_state job_state(const struct job *j);
+int64_t job_age_ms(const struct job *j); /* since job_start */
 
 /* The owner's: its lists, and marks of its own. */
 struct job_link {

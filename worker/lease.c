@@ -32,6 +32,11 @@ bool lease_good(const struct lease *l)
     return l->good && clock_mono_ms() - l->renewed_at < fence_after(l);
 }
 
+int64_t lease_age_ms(const struct lease *l)
+{
+    return l->renewed_at ? clock_mono_ms() - l->renewed_at : -1;
+}
+
 static void fence(void *ctx)
 {
     struct lease *l = ctx;

@@ -26,5 +26,6 @@ struct lease_conf {
 struct lease *lease_new(struct loop *l, struct store *store, const struct lease_conf *conf);
 void lease_free(struct lease *l); /* NULL ok; free the pool first */
 bool lease_good(const struct lease *l);
+int64_t lease_age_ms(const struct lease *l); /* since it was last renewed; -1 = never */
 
 #endif

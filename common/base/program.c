@@ -1,8 +1,11 @@
 /* program: see program.h. */
 #include "base/program.h"
 
+#include "base/log.h"
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -51,4 +54,32 @@ int program_settings(const struct program *p, int argc, char **argv, struct conf
         return print(&text, stdout, EXIT_SUCCESS);
     }
     return -1;
+}
+
+static void log_faults(struct buf *faults)
+{
+    char *at = faults->len ? faults->data : NULL;
+    for (char *end; at && (end = strchr(at, '\n')); at = end + 1) {
+        *end = '\0';
+        log_error("settings_fault", LOG_S("error", at));
+    }
+}
+
+bool program_settings_again(const struct program *p, int argc, char **argv, struct config *cfg)
+{
+    struct config_args args;
+    struct config fresh;
+    struct buf faults = {0};
+    struct hl_err err;
+
+    if (config_args(argc, argv, &args, &err) != HL_OK)
+        return false; /* they were fine at the start */
+    bool usable = config_load(&fresh, p->settings, args.config_file, environ, &faults) == HL_OK;
+    log_faults(&faults);
+    buf_release(&faults);
+    if (!usable)
+        return false;
+    config_release(cfg);
+    *cfg = fresh;
+    return true;
 }

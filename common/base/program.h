@@ -15,4 +15,8 @@ struct program {
  * and the like, EX_USAGE or EX_CONFIG after having said on standard error what is wrong. */
 int program_settings(const struct program *p, int argc, char **argv, struct config *cfg);
 
+/* The same sources again, for SIGHUP. Usable settings replace *cfg. Otherwise false: *cfg stays as
+ * it is, and what is wrong is logged, a line for each fault. */
+bool program_settings_again(const struct program *p, int argc, char **argv, struct config *cfg);
+
 #endif

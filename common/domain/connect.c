@@ -69,3 +69,14 @@ void schema_wait_stop(struct schema_wait *w)
 {
     timer_stop(&w->again);
 }
+
+void connect_log_pool(const char *name, const struct dbpool *p)
+{
+    struct dbpool_stats st;
+    dbpool_stats(p, &st);
+    log_info("state_pool", LOG_S("pool", name), LOG_B("up", dbpool_up(p)), LOG_I("open", st.open),
+        LOG_I("idle", st.idle), LOG_I("busy", st.busy), LOG_I("waiting", st.waiting),
+        LOG_I("connects", st.connects), LOG_I("exhausted", st.exhausted),
+        LOG_I("unreachable", st.unreachable), LOG_I("refused", st.refused),
+        LOG_I("read_only", st.read_only), LOG_I("timed_out", st.timed_out));
+}

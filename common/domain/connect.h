@@ -28,4 +28,7 @@ void schema_wait_start(struct loop *l, struct schema_wait *w, struct store *stor
 void schema_wait_stop(
     struct schema_wait *w); /* a question under way must be answered or dropped first */
 
+/* A log line with what the pool does and did; name: which of them ("work", "lease"). */
+void connect_log_pool(const char *name, const struct dbpool *p);
+
 #endif

@@ -236,6 +236,14 @@ void queue_do(struct queue *q, enum queue_op op, struct queue_req *req)
     batch_add(q->ops[op].batch, &req->item);
 }
 
+size_t queue_waiting(const struct queue *q)
+{
+    size_t n = 0;
+    for (int i = 0; i < QUEUE_NOPS; i++)
+        n += batch_waiting(q->ops[i].batch);
+    return n;
+}
+
 bool queue_undo(struct queue *q, enum queue_op op, struct queue_req *req)
 {
     return batch_remove(q->ops[op].batch, &req->item);

@@ -17,6 +17,7 @@ struct queue *queue_new(
     struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
 /* NULL ok; after its redis: requests still waiting are forgotten */
 void queue_free(struct queue *q);
+size_t queue_waiting(const struct queue *q); /* requests that no flush has taken yet */
 
 /* What Redis remembered of this `seen`. */
 enum queue_seen {

@@ -630,6 +630,14 @@ void store_free(struct store *s)
     free(s);
 }
 
+size_t store_waiting(const struct store *s)
+{
+    size_t n = 0;
+    for (int i = 0; i < NOPS * LANES; i++)
+        n += batch_waiting(s->ops[i / LANES][i % LANES].batch);
+    return n;
+}
+
 static char *copy(const PGresult *rows, int row, int col)
 {
     return PQgetisnull(rows, row, col) ? NULL : mem_strdup(PQgetvalue(rows, row, col));

@@ -16,7 +16,8 @@ struct store;
  * timeout_ms: deadline of one flush of T0, T1, T3, waiting for a connection included; 0 = the
  * pool's. */
 struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms);
-void store_free(struct store *s); /* NULL ok; after the pool: nothing may be in flight */
+void store_free(struct store *s);            /* NULL ok; after the pool: nothing may be in flight */
+size_t store_waiting(const struct store *s); /* batched requests that no flush has taken yet */
 
 /* What every batched request begins with; zero-initialised, borrowed until done has run. done runs
  * from the loop, once. rc: HL_OK; HL_LOST the row is not (or no longer) ours; HL_RETRY nothing

@@ -1,6 +1,6 @@
 /* prefork: see prefork.h. One thread of thought: wait for a signal or the next due moment, reap,
  * start what is due, kill what hangs. All decisions are taken in supervise(). */
-#include "io/prefork.h"
+#include "io/prefork_private.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -22,32 +22,10 @@
 enum {
     RESTART_MIN_MS = 100,
     RESTART_MAX_MS = 10000,
+    FORK_RETRY_MS = 1000,
     PROVEN_MS = 10000,     /* a child that lived this long restarts without delay */
     ABORT_GRACE_MS = 3000, /* from SIGABRT to SIGKILL */
     DRAIN_GRACE_MS = 5000, /* what a child may take beyond its own drain deadline */
-};
-
-struct child {
-    const struct prefork_role *role;
-    int index;
-    struct prefork_slot *slot;
-    pid_t pid; /* 0 = not running */
-    int64_t started_at, start_at, kill_at;
-    int64_t backoff_ms;
-    bool hung;
-};
-
-struct supervisor {
-    const struct prefork_conf *conf;
-    struct child *children;
-    int n;
-    sigset_t signals;
-    sigset_t inherited;
-    bool draining;
-    bool killed_some;
-    int64_t drain_until;
-    const struct prefork_role *leaving; /* asked to leave; those behind it still work */
-    struct oom_watch oom;
 };
 
 int prefork_cores(void)
@@ -62,7 +40,78 @@ int prefork_cores(void)
 bool prefork_beat(struct prefork_slot *slot)
 {
     atomic_store(&slot->beat_ms, clock_mono_ms());
+    atomic_store(&slot->alive, true);
     return getppid() == slot->supervisor;
+}
+
+void prefork_ready(struct prefork_slot *slot)
+{
+    atomic_store(&slot->ready, true);
+}
+
+void prefork_retire(struct prefork_slot *slot)
+{
+    atomic_store(&slot->tired, true);
+}
+
+bool prefork_quiet(const struct prefork_slot *slot)
+{
+    return atomic_load(&slot->quiet);
+}
+
+/* --- places ------------------------------------------------------------------------------ */
+
+struct child *child_new(struct supervisor *s, const struct prefork_role *role, int index)
+{
+    struct child *c = mem_new(struct child);
+    c->role = role;
+    c->index = index;
+    list_push(&s->children, &c->node);
+    return c;
+}
+
+static void forget_slot(struct child *c)
+{
+    if (c->slot)
+        munmap(c->slot, c->slot_size);
+    c->slot = NULL;
+}
+
+void child_free(struct supervisor *s, struct child *c)
+{
+    list_remove(&s->children, &c->node);
+    forget_slot(c);
+    free(c);
+}
+
+void child_ask_to_leave(struct child *c)
+{
+    if (!c->hung && !c->unready)
+        c->kill_at = clock_mono_ms() + c->drain_timeout_ms + DRAIN_GRACE_MS;
+    kill(c->pid, SIGTERM);
+}
+
+void child_retire(struct supervisor *s, struct child *c)
+{
+    c->replaces = NULL;
+    if (!c->pid) {
+        child_free(s, c);
+        return;
+    }
+    if (!c->retired)
+        child_ask_to_leave(c);
+    c->retired = true;
+}
+
+/* --- start ------------------------------------------------------------------------------- */
+
+/* What a terminal or a service manager sends to the whole group is the supervisor's business. */
+static void ignore_signals(void)
+{
+    const int ignored[] = {SIGINT, SIGHUP, SIGPIPE, SIGTTIN, SIGTTOU, PREFORK_QUIET, PREFORK_STATE,
+        PREFORK_HURRY}; /* the last three until the child listens */
+    for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+        signal(ignored[i], SIG_IGN);
 }
 
 static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
@@ -72,32 +121,47 @@ static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(PREFORK_AGAIN); /* the supervisor died before the line above */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
-    signal(PREFORK_HURRY, SIG_IGN); /* until the child listens */
+    ignore_signals();
     sigprocmask(SIG_SETMASK, &s->inherited, NULL);
     snprintf(role, sizeof(role), "%s-%d", c->role->name, c->index);
-    log_role(c->role->count > 1 ? role : c->role->name);
+    log_role(c->role->count > 1 || c->index ? role : c->role->name);
     exit(c->role->run(c->slot, c->index, s->conf->ctx));
+}
+
+/* Shared with this child alone, and new each time: its size may have changed with the settings. */
+static bool make_slot(struct supervisor *s, struct child *c)
+{
+    forget_slot(c);
+    c->slot_size = sizeof(*c->slot) + s->conf->slot_extra;
+    void *p = mmap(NULL, c->slot_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return false;
+    c->slot = p;
+    c->slot->extra_size = s->conf->slot_extra;
+    c->slot->crashes = c->crashes;
+    c->slot->supervisor = getpid();
+    atomic_store(&c->slot->quiet, s->quiet);
+    atomic_store(&c->slot->beat_ms, clock_mono_ms());
+    return true;
 }
 
 static void start(struct supervisor *s, struct child *c)
 {
     pid_t parent = getpid();
 
-    memset(c->slot->instance, 0, sizeof(c->slot->instance));
-    memset(c->slot->extra, 0, s->conf->slot_extra);
-    atomic_store(&c->slot->beat_ms, clock_mono_ms());
-    c->slot->supervisor = parent;
     c->started_at = clock_mono_ms();
     c->kill_at = 0;
-    c->hung = false;
-    pid_t pid = fork();
+    c->hung = c->unready = false;
+    c->generation = s->generation;
+    c->drain_timeout_ms = s->conf->drain_timeout_ms;
+    c->proving |= c->renewed;
+    c->renewed = false;
+    pid_t pid = make_slot(s, c) ? fork() : -1;
     if (pid == 0)
         child_enter(s, c, parent);
     if (pid < 0) {
         log_error("fork_failed", LOG_S("role", c->role->name), LOG_S("error", strerror(errno)));
-        c->start_at = clock_mono_ms() + RESTART_MAX_MS;
+        c->start_at = clock_mono_ms() + FORK_RETRY_MS;
         return;
     }
     c->pid = c->slot->pid = pid;
@@ -105,19 +169,22 @@ static void start(struct supervisor *s, struct child *c)
         LOG_I("child", pid));
 }
 
-/* A child that has proven itself starts again at once; one that dies young waits longer each time.
- */
+/* --- end --------------------------------------------------------------------------------- */
+
+/* A child that has proven itself starts again at once. Those that die young start further and
+ * further apart, from one start to the next: what a child lived counts, so that whoever can make it
+ * crash cannot make it rest for longer than it worked. */
 static int64_t restart_delay(struct child *c, const struct prefork_exit *e)
 {
-    if (e->lived_ms >= PROVEN_MS || e->code == PREFORK_AGAIN) {
+    if (e->lived_ms >= PROVEN_MS || e->code == PREFORK_AGAIN || e->expected) {
         c->backoff_ms = 0;
         return 0;
     }
-    int64_t delay = c->backoff_ms;
-    c->backoff_ms = delay ? delay * 2 : RESTART_MIN_MS;
+    int64_t delay = c->backoff_ms - e->lived_ms;
+    c->backoff_ms = c->backoff_ms ? c->backoff_ms * 2 : RESTART_MIN_MS;
     if (c->backoff_ms > RESTART_MAX_MS)
         c->backoff_ms = RESTART_MAX_MS;
-    return delay;
+    return delay > 0 ? delay : 0;
 }
 
 /* Signals that a process earns itself. */
@@ -137,7 +204,8 @@ static void report(const struct prefork_exit *e)
         LOG_S("role", e->role), LOG_I("index", e->index), LOG_I("child", e->pid),
         LOG_S("instance", e->slot->instance), LOG_I("code", e->code),
         LOG_S("signal", e->signo ? strsignal(e->signo) : ""), LOG_B("hung", e->hung),
-        LOG_B("oom", e->oom), LOG_I("max_rss_kb", e->max_rss_kb), LOG_I("lived_ms", e->lived_ms));
+        LOG_B("oom", e->oom), LOG_B("unready", e->unready), LOG_I("max_rss_kb", e->max_rss_kb),
+        LOG_I("lived_ms", e->lived_ms));
 }
 
 static void ended(struct supervisor *s, struct child *c, int status, const struct rusage *usage)
@@ -149,8 +217,9 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
         .pid = c->pid,
         .code = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
         .signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-        .expected = s->draining && c->role <= s->leaving,
+        .expected = c->retired || c->renewed || (s->draining && c->role <= s->leaving),
         .hung = c->hung,
+        .unready = c->unready,
         .max_rss_kb = usage->ru_maxrss,
         .lived_ms = now - c->started_at,
         .slot = c->slot,
@@ -159,11 +228,14 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
     e.crash = is_fault(e.signo) || e.oom || (e.hung && e.signo);
     c->pid = c->slot->pid = 0;
     if (!e.expected)
-        c->slot->crashes++;
+        c->slot->crashes = ++c->crashes;
     report(&e);
     if (s->conf->on_exit)
         s->conf->on_exit(&e, s->conf->ctx);
-    c->start_at = now + restart_delay(c, &e);
+    if (c->retired)
+        child_free(s, c);
+    else
+        c->start_at = now + restart_delay(c, &e);
 }
 
 static void reap(struct supervisor *s)
@@ -171,18 +243,35 @@ static void reap(struct supervisor *s)
     struct rusage usage;
     int status;
     for (pid_t pid; (pid = wait4(-1, &status, WNOHANG, &usage)) > 0;)
-        for (int i = 0; i < s->n; i++)
-            if (s->children[i].pid == pid)
-                ended(s, &s->children[i], status, &usage);
+        LIST_EACH(&s->children, n)
+        {
+            if (child_at(n)->pid == pid) {
+                ended(s, child_at(n), status, &usage);
+                break;
+            }
+        }
     /* any other pid was an orphan adopted by PID 1: reaped is all it needs */
 }
 
+/* --- drain ------------------------------------------------------------------------------- */
+
 static bool role_left(const struct supervisor *s, const struct prefork_role *role)
 {
-    for (int i = 0; i < s->n; i++)
-        if (s->children[i].pid && s->children[i].role == role)
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n)->pid && child_at(n)->role == role)
             return true;
+    }
     return false;
+}
+
+static void tell_leaving(struct supervisor *s, int signo)
+{
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n)->pid && child_at(n)->role == s->leaving)
+            kill(child_at(n)->pid, signo);
+    }
 }
 
 /* The next role is asked to leave when the last of the one before has left: what looks after the
@@ -194,10 +283,21 @@ static void drain_next_role(struct supervisor *s)
         int64_t grace = clock_mono_ms() + DRAIN_GRACE_MS;
         if (s->drain_until < grace)
             s->drain_until = grace;
-        for (int i = 0; s->leaving->name && i < s->n; i++)
-            if (s->children[i].pid && s->children[i].role == s->leaving)
-                kill(s->children[i].pid, SIGTERM);
+        if (s->leaving->name)
+            tell_leaving(s, SIGTERM);
     }
+}
+
+/* Some may have older settings than others. */
+static int64_t longest_drain(const struct supervisor *s)
+{
+    int64_t longest = s->conf->drain_timeout_ms;
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n)->pid && child_at(n)->drain_timeout_ms > longest)
+            longest = child_at(n)->drain_timeout_ms;
+    }
+    return longest;
 }
 
 static void drain(struct supervisor *s, int signo)
@@ -206,53 +306,74 @@ static void drain(struct supervisor *s, int signo)
     log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
     if (!again) {
         s->draining = true;
-        s->drain_until = clock_mono_ms() + s->conf->drain_timeout_ms + DRAIN_GRACE_MS;
+        s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
         s->leaving = s->conf->roles;
         if (s->conf->on_drain)
             s->conf->on_drain(s->conf->ctx);
     }
-    for (int i = 0; i < s->n; i++)
-        if (s->children[i].pid && s->children[i].role == s->leaving)
-            kill(s->children[i].pid, again ? PREFORK_HURRY : SIGTERM);
+    tell_leaving(s, again ? PREFORK_HURRY : SIGTERM);
 }
 
+/* --- the watchdog ------------------------------------------------------------------------ */
+
 /* A stopped process keeps SIGABRT pending, so SIGKILL follows. */
+static void abort_child(struct child *c, const char *event, int64_t now, int64_t silent)
+{
+    c->kill_at = now + ABORT_GRACE_MS;
+    log_error(event, LOG_S("role", c->role->name), LOG_I("index", c->index), LOG_I("child", c->pid),
+        LOG_I("silent_ms", silent));
+    kill(c->pid, SIGABRT);
+}
+
 static void watch(struct supervisor *s, struct child *c, int64_t now)
 {
+    const struct prefork_conf *conf = s->conf;
+
     if (!c->pid)
         return;
     if (c->kill_at && now >= c->kill_at) {
+        if (!c->hung && !c->unready)
+            log_error("drain_timed_out", LOG_I("child", c->pid));
         kill(c->pid, SIGKILL);
         c->kill_at = 0;
         return;
     }
-    int64_t silent = now - atomic_load(&c->slot->beat_ms);
-    if (!s->conf->watchdog_ms || c->hung || silent < s->conf->watchdog_ms)
+    if (c->hung || c->unready)
         return;
-    c->hung = true;
-    c->kill_at = now + ABORT_GRACE_MS;
-    log_error("child_hung", LOG_S("role", c->role->name), LOG_I("index", c->index),
-        LOG_I("child", c->pid), LOG_I("silent_ms", silent));
-    kill(c->pid, SIGABRT);
+    int64_t silent = now - atomic_load(&c->slot->beat_ms);
+    if (conf->ready_timeout_ms && !atomic_load(&c->slot->alive)) {
+        if (silent < conf->ready_timeout_ms)
+            return;
+        c->unready = true;
+        abort_child(c, "child_not_ready", now, silent);
+    } else if (conf->watchdog_ms && silent >= conf->watchdog_ms) {
+        c->hung = true;
+        abort_child(c, "child_hung", now, silent);
+    }
 }
+
+/* --- life -------------------------------------------------------------------------------- */
 
 static void kill_all(struct supervisor *s)
 {
-    for (int i = 0; i < s->n; i++) {
-        if (!s->children[i].pid)
+    LIST_EACH(&s->children, n)
+    {
+        if (!child_at(n)->pid)
             continue;
-        log_error("drain_timed_out", LOG_I("child", s->children[i].pid));
+        log_error("drain_timed_out", LOG_I("child", child_at(n)->pid));
         s->killed_some = true;
-        kill(s->children[i].pid, SIGKILL);
+        kill(child_at(n)->pid, SIGKILL);
     }
     s->drain_until = INT64_MAX;
 }
 
 static bool anyone_left(const struct supervisor *s)
 {
-    for (int i = 0; i < s->n; i++)
-        if (s->children[i].pid)
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n)->pid)
             return true;
+    }
     return false;
 }
 
@@ -263,6 +384,15 @@ static void wait_signal(struct supervisor *s)
     int signo = sigtimedwait(&s->signals, NULL, &tick);
     if (signo == SIGTERM || signo == SIGINT)
         drain(s, signo);
+    else
+        change_signal(s, signo);
+}
+
+static void look_after(struct supervisor *s, struct child *c, int64_t now)
+{
+    if (!c->pid && now >= c->start_at && !s->killed_some && (!s->draining || c->role > s->leaving))
+        start(s, c);
+    watch(s, c, now);
 }
 
 static void supervise(struct supervisor *s)
@@ -273,62 +403,38 @@ static void supervise(struct supervisor *s)
         oom_watch_tick(&s->oom, now);
         if (s->draining)
             drain_next_role(s);
+        else
+            change_goes_on(s);
         if (s->draining && !anyone_left(s))
             return;
         if (s->draining && now >= s->drain_until)
             kill_all(s);
-        for (int i = 0; i < s->n; i++) {
-            struct child *c = &s->children[i];
-            if (!c->pid && now >= c->start_at && !s->killed_some &&
-                (!s->draining || c->role > s->leaving))
-                start(s, c);
-            watch(s, c, now);
+        LIST_EACH(&s->children, n)
+        {
+            look_after(s, child_at(n), now);
         }
         wait_signal(s);
     }
-}
-
-static size_t slot_size(const struct prefork_conf *conf)
-{
-    size_t size = sizeof(struct prefork_slot) + conf->slot_extra;
-    return (size + 63) & ~(size_t)63;
-}
-
-/* Every child of every role gets its slot of the shared memory. */
-static bool lay_out(struct supervisor *s)
-{
-    size_t size = slot_size(s->conf);
-    for (const struct prefork_role *r = s->conf->roles; r->name; r++)
-        s->n += r->count;
-    unsigned char *shm =
-        mmap(NULL, size * (size_t)s->n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shm == MAP_FAILED)
-        return false;
-    s->children = mem_array((size_t)s->n, sizeof(*s->children));
-    struct child *c = s->children;
-    for (const struct prefork_role *r = s->conf->roles; r->name; r++)
-        for (int i = 0; i < r->count; i++, c++, shm += size)
-            *c = (struct child){.role = r, .index = i, .slot = (struct prefork_slot *)(void *)shm};
-    return true;
 }
 
 int prefork_run(const struct prefork_conf *conf)
 {
     struct supervisor s = {.conf = conf, .drain_until = INT64_MAX};
 
+    list_init(&s.children);
     sigemptyset(&s.signals);
     sigaddset(&s.signals, SIGTERM);
     sigaddset(&s.signals, SIGINT);
     sigaddset(&s.signals, SIGCHLD);
+    change_signals(&s.signals);
     sigprocmask(SIG_BLOCK, &s.signals, &s.inherited);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGPIPE, SIG_IGN); /* a log reader that goes away must not take the fleet along */
-    if (!lay_out(&s)) {
-        log_error("start_failed", LOG_S("error", strerror(errno)));
-        return 1;
-    }
     oom_watch_init(&s.oom, clock_mono_ms());
+    change_begins(&s);
     supervise(&s);
-    free(s.children);
+    while (s.children.len)
+        child_free(&s, child_at(list_first(&s.children)));
+    free(s.counts);
     return s.killed_some ? 1 : 0;
 }

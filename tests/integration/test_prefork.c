@@ -26,17 +26,27 @@ enum { MAX_STARTS = 256, PATIENCE_MS = 20000 };
 struct board {
     _Atomic int64_t ahead_us; /* the clock of prefork is this much ahead */
     _Atomic int starts, exits, terms;
-    _Atomic int fail_first; /* so many children leave at once, with status 3 */
+    _Atomic int fail_first;   /* so many children leave at once, with status 3 */
+    _Atomic int may_be_ready; /* careful ones say that they are ready from now on */
+    _Atomic int tired;        /* so many of them have had enough */
+    _Atomic int quiets, states, reloads;
+    _Atomic int alive, most_alive;    /* careful ones, at once */
+    _Atomic int bad_settings;         /* what on_reload finds */
+    _Atomic int count;                /* children of the first role, as it finds; 0 = as before */
+    _Atomic int settings[MAX_STARTS]; /* each start's: how often they were read before */
+    _Atomic int quiet_at[MAX_STARTS]; /* its slot said so at the start */
     _Atomic int pids[MAX_STARTS];
     _Atomic int64_t started_at[MAX_STARTS]; /* clock_mono_ms */
     struct exit_note {
         char role[16], instance[32], extra[16];
-        int index, pid, code, signo, expected, hung, oom, crash, crashes;
+        int index, pid, code, signo, expected, hung, unready, oom, crash, crashes;
         int64_t lived_ms;
     } exit[MAX_STARTS];
 };
 static struct board *board;
 static pid_t supervisor;
+static struct prefork_role fleet[4]; /* the supervisor's own copy counts */
+static int64_t ready_timeout_ms;
 
 static int64_t real_us(void)
 {
@@ -68,6 +78,8 @@ static void begin(struct prefork_slot *slot, int index)
         ;
     if (n < MAX_STARTS) {
         atomic_store(&board->started_at[n], clock_mono_ms());
+        atomic_store(&board->settings[n], atomic_load(&board->reloads));
+        atomic_store(&board->quiet_at[n], prefork_quiet(slot));
         atomic_store(&board->pids[n], getpid());
     }
 }
@@ -102,6 +114,63 @@ static int good(struct prefork_slot *slot, int index, void *ctx)
         ;
     atomic_fetch_add(&board->terms, got_term);
     return 0;
+}
+
+/* Its death signal got lost. */
+static int unprotected(struct prefork_slot *slot, int index, void *ctx)
+{
+    prctl(PR_SET_PDEATHSIG, 0);
+    return good(slot, index, ctx);
+}
+
+static void on_quiet(int signo)
+{
+    (void)signo;
+    atomic_fetch_add(&board->quiets, 1);
+}
+
+static void on_state(int signo)
+{
+    (void)signo;
+    atomic_fetch_add(&board->states, 1);
+}
+
+static void come(void)
+{
+    int now = atomic_fetch_add(&board->alive, 1) + 1;
+    int most = atomic_load(&board->most_alive);
+    while (now > most && !atomic_compare_exchange_weak(&board->most_alive, &most, now))
+        ;
+}
+
+/* Does all that a child may do. */
+static int careful(struct prefork_slot *slot, int index, void *ctx)
+{
+    bool said = false;
+    (void)ctx;
+    watch_term();
+    signal(PREFORK_QUIET, on_quiet);
+    signal(PREFORK_STATE, on_state);
+    come();
+    begin(slot, index);
+    while (!got_term && nap(slot)) {
+        if (atomic_load(&board->may_be_ready))
+            prefork_ready(slot);
+        if (!said && atomic_load(&board->tired) > 0 && atomic_fetch_sub(&board->tired, 1) > 0) {
+            said = true;
+            prefork_retire(slot);
+        }
+    }
+    atomic_fetch_sub(&board->alive, 1);
+    return 0;
+}
+
+static int first_dies_young(struct prefork_slot *slot, int index, void *ctx)
+{
+    if (index > 0)
+        return good(slot, index, ctx);
+    begin(slot, index);
+    return 3;
 }
 
 static int dies_young(struct prefork_slot *slot, int index, void *ctx)
@@ -210,6 +279,12 @@ static int signals_as_promised(struct prefork_slot *slot, int index, void *ctx)
               on_chld.sa_handler == SIG_DFL && on_term_.sa_handler == SIG_DFL &&
               !sigismember(&blocked, SIGTERM) && !sigismember(&blocked, SIGINT) &&
               !sigismember(&blocked, SIGCHLD) && death == SIGTERM;
+    const int shared[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
+    for (size_t i = 0; i < sizeof(shared) / sizeof(shared[0]); i++) {
+        struct sigaction on_shared;
+        sigaction(shared[i], NULL, &on_shared);
+        ok = ok && on_shared.sa_handler == SIG_IGN && !sigismember(&blocked, shared[i]);
+    }
     return ok ? 42 : 1;
 }
 
@@ -232,10 +307,27 @@ static void note_exit(const struct prefork_exit *e, void *ctx)
         x->hung = e->hung;
         x->oom = e->oom;
         x->crash = e->crash;
+        x->unready = e->unready;
         x->crashes = e->slot->crashes;
         x->lived_ms = e->lived_ms;
     }
     atomic_store(&board->exits, n + 1);
+}
+
+static struct prefork_conf conf;
+static int64_t drain_timeout_ms = 1000; /* as the settings say when they are read again */
+
+static bool read_settings(void *ctx)
+{
+    int count = atomic_load(&board->count);
+    (void)ctx;
+    atomic_fetch_add(&board->reloads, 1);
+    if (atomic_load(&board->bad_settings))
+        return false;
+    if (count)
+        fleet[0].count = count;
+    conf.drain_timeout_ms = drain_timeout_ms;
+    return true;
 }
 
 #ifdef __SANITIZE_ADDRESS__
@@ -265,10 +357,15 @@ static void supervise(const struct prefork_role *roles, int64_t watchdog_ms)
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     dup2(null, STDERR_FILENO);
     clock_replace(shifted_us, NULL);
-    const struct prefork_conf conf = {.roles = roles,
+    for (int i = 0; roles[i].name; i++)
+        fleet[i] = roles[i];
+    conf = (struct prefork_conf){.roles = fleet,
         .slot_extra = 16,
+        .ready_timeout_ms = ready_timeout_ms,
         .watchdog_ms = watchdog_ms,
         .drain_timeout_ms = 1000,
+        .quiets = true,
+        .on_reload = read_settings,
         .on_exit = note_exit,
         .ctx = board};
     exit(prefork_run(&conf));
@@ -297,8 +394,8 @@ static void supervise_all(
     int count, int (*run)(struct prefork_slot *, int, void *), int64_t watchdog_ms)
 {
     const struct prefork_role roles[] = {
-        {"worker", count, run},
-        {.name = NULL    }
+        {.name = "worker", .count = count, .run = run},
+        {.name = NULL     }
     };
     supervise(roles, watchdog_ms);
     WAIT_FOR(atomic_load(&board->starts) >= count, PATIENCE_MS);
@@ -452,8 +549,8 @@ Test(prefork, a_child_that_leaves_is_replaced)
 Test(prefork, every_role_gets_its_children_and_each_its_slot)
 {
     const struct prefork_role roles[] = {
-        {"worker",  3, good},
-        {"janitor",     1, good},
+        {.name = "worker",  .count = 3, .run = good},
+        {.name = "janitor",      .count = 1, .run = good},
         {.name = NULL}
     };
     static const char *const extras[] = {"extra-0", "extra-1", "extra-2", "extra-0"};
@@ -475,14 +572,14 @@ Test(prefork, every_role_gets_its_children_and_each_its_slot)
 
 Test(prefork, who_dies_young_waits_longer_each_time)
 {
-    enum { DEATHS = 5 }; /* at once, then after 100, 200, 400, 800 ms */
+    enum { DEATHS = 5, SLOW_MS = 50 }; /* at once, then after 100, 200, 400, 800 ms */
     atomic_store(&board->fail_first, DEATHS);
     supervise_all(1, dies_young, 0);
     pid_of_start(DEATHS);
     for (int i = 1; i <= DEATHS; i++) {
         int64_t gap = atomic_load(&board->started_at[i]) - atomic_load(&board->started_at[i - 1]);
         int64_t delay = i == 1 ? 0 : 100 << (i - 2);
-        cr_expect_geq(gap, delay, "start %d after %lld ms", i, (long long)gap);
+        cr_expect_geq(gap, delay - SLOW_MS, "start %d after %lld ms", i, (long long)gap);
     }
 }
 
@@ -502,6 +599,44 @@ Test(prefork, who_lived_long_enough_is_replaced_at_once_and_starts_anew)
     killed_at = harness_now_ms();
     pid_of_start(DEATHS + 2);
     cr_expect_lt(harness_now_ms() - killed_at, 700, "the backoff had not vanished");
+}
+
+static void let_pass(int ms)
+{
+    int64_t end = harness_now_ms() + ms;
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+}
+
+Test(prefork, what_a_child_lived_is_taken_off_its_pause)
+{
+    enum { DEATHS = 5 };
+    atomic_store(&board->fail_first, DEATHS);
+    supervise_all(1, dies_young, 0);
+    int next = pid_of_start(DEATHS); /* its death would make a pause of 1600 ms */
+    pass_time(5000);                 /* not enough to have proven itself */
+    int64_t killed_at = harness_now_ms();
+    kill(next, SIGKILL);
+    pid_of_start(DEATHS + 1);
+    cr_expect_lt(harness_now_ms() - killed_at, 800);
+    cr_expect_lt(exit_of(DEATHS)->lived_ms, 10000);
+}
+
+Test(prefork, who_dies_young_for_ever_is_started_for_ever_and_the_others_go_on)
+{
+    supervise_all(2, first_dies_young, 0);
+    int other = 0;
+    for (int n = 2; n < 40; n++) {
+        pass_time(10000); /* no pause is longer */
+        pid_of_start(n);
+    }
+    for (int n = 0; n < 40; n++)
+        if (harness_proc_state(pid_of_start(n)))
+            other++;
+    cr_expect_geq(other, 1, "the other one has not died");
+    for (int n = 0; n < atomic_load(&board->exits); n++)
+        cr_expect_eq(exit_of(n)->index, 0);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
 }
 
 Test(prefork, who_asks_for_a_replacement_gets_it_at_once)
@@ -582,6 +717,317 @@ Test(prefork, without_a_watchdog_nobody_is_judged)
     cr_expect_eq(atomic_load(&board->exits), 0);
 }
 
+/* --- coming up --------------------------------------------------------------------------- */
+
+Test(prefork, a_child_without_a_sign_of_life_is_killed_as_not_ready)
+{
+    ready_timeout_ms = 5000;
+    supervise_all(1, silent, 0);
+    pass_time(4000);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0, "not before its time");
+    pass_time(1000);
+    const struct exit_note *e = exit_of(0);
+    cr_expect(e->unready && !e->hung && !e->expected);
+    cr_expect_eq(e->signo, SIGABRT);
+    pid_of_start(1);
+}
+
+Test(prefork, a_child_stopped_before_its_first_sign_of_life_is_killed)
+{
+    ready_timeout_ms = 5000;
+    supervise_all(1, silent, 0);
+    int pid = pid_of_start(0);
+    kill(pid, SIGSTOP);
+    WAIT_FOR(harness_proc_state(pid) == 'T', PATIENCE_MS);
+    pass_time(5000);
+    WAIT_FOR(is_pending(pid, SIGABRT), PATIENCE_MS);
+    pass_time(3000);
+    cr_expect(exit_of(0)->unready);
+    pid_of_start(1);
+}
+
+Test(prefork, the_watchdog_waits_for_the_first_sign_of_life)
+{
+    ready_timeout_ms = 20000;
+    supervise_all(1, silent, 2000);
+    pass_time(10000);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    pass_time(10000);
+    cr_expect(exit_of(0)->unready && !exit_of(0)->hung);
+}
+
+Test(prefork, who_is_up_is_the_watchdogs_business)
+{
+    ready_timeout_ms = 2000;
+    supervise_all(1, good, 60000);
+    let_pass(100); /* beats */
+    pass_time(5000);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+}
+
+/* --- new settings, successors ------------------------------------------------------------ */
+
+static void supervise_careful(int count)
+{
+    const struct prefork_role roles[] = {
+        {.name = "worker", .count = count, .run = careful, .says_ready = true},
+        {0 }
+    };
+    supervise(roles, 0);
+    WAIT_FOR(atomic_load(&board->starts) >= count, PATIENCE_MS);
+    pid_of_start(count - 1);
+}
+
+Test(prefork, sighup_replaces_one_after_another_when_the_next_is_ready)
+{
+    supervise_careful(3);
+    kill(supervisor, SIGHUP);
+    pid_of_start(3);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->starts), 4, "the first successor is not ready");
+    cr_expect_eq(atomic_load(&board->exits), 0, "nobody leaves before");
+    atomic_store(&board->may_be_ready, 1);
+    for (int i = 0; i < 3; i++) {
+        cr_expect(exit_of(i)->expected && exit_of(i)->code == 0 && exit_of(i)->crashes == 0);
+        cr_expect_eq(atomic_load(&board->settings[3 + i]), 1);
+        pid_of_start(3 + i);
+    }
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->starts), 6);
+    cr_expect_eq(atomic_load(&board->alive), 3);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+}
+
+Test(prefork, settings_that_are_refused_change_nobody)
+{
+    atomic_store(&board->may_be_ready, 1);
+    atomic_store(&board->bad_settings, 1);
+    supervise_careful(2);
+    kill(supervisor, SIGHUP);
+    WAIT_FOR(atomic_load(&board->reloads) == 1, PATIENCE_MS);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->starts), 2);
+    atomic_store(&board->bad_settings, 0);
+    kill(supervisor, SIGHUP);
+    exit_of(1);
+    WAIT_FOR(atomic_load(&board->starts) == 4, PATIENCE_MS);
+}
+
+/* The first reload was a mistake: its successor never becomes ready. */
+Test(prefork, the_next_reload_drops_a_successor_that_does_not_become_ready)
+{
+    supervise_careful(1);
+    kill(supervisor, SIGHUP);
+    int stuck = pid_of_start(1);
+    kill(supervisor, SIGHUP);
+    cr_expect_eq(exit_of(0)->pid, stuck);
+    cr_expect(exit_of(0)->expected);
+    pid_of_start(2);
+    cr_expect_neq(harness_proc_state(pid_of_start(0)), 0, "the old one works on");
+    atomic_store(&board->may_be_ready, 1);
+    cr_expect_eq(exit_of(1)->pid, pid_of_start(0));
+    cr_expect_eq(atomic_load(&board->settings[2]), 2);
+}
+
+Test(prefork, a_successor_that_dies_is_started_again_and_the_old_one_stays)
+{
+    supervise_careful(1);
+    kill(supervisor, SIGHUP);
+    kill(pid_of_start(1), SIGKILL);
+    cr_expect_eq(exit_of(0)->signo, SIGKILL);
+    pid_of_start(2);
+    cr_expect_neq(harness_proc_state(pid_of_start(0)), 0);
+    atomic_store(&board->may_be_ready, 1);
+    cr_expect_eq(exit_of(1)->pid, pid_of_start(0));
+    cr_expect(exit_of(1)->expected);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->starts), 3);
+}
+
+Test(prefork, a_role_that_is_alone_leaves_before_its_successor_starts)
+{
+    const struct prefork_role roles[] = {
+        {.name = "janitor", .count = 1, .run = careful, .alone = true},
+        {0  }
+    };
+    supervise(roles, 0);
+    int old = pid_of_start(0);
+    for (int i = 1; i <= 3; i++) {
+        kill(supervisor, SIGHUP);
+        pid_of_start(i);
+        cr_expect_eq(atomic_load(&board->settings[i]), i);
+        cr_expect(exit_of(i - 1)->expected && exit_of(i - 1)->crashes == 0);
+    }
+    cr_expect_eq(exit_of(0)->pid, old);
+    cr_expect_eq(atomic_load(&board->most_alive), 1);
+}
+
+Test(prefork, who_has_had_enough_works_until_its_successor_is_ready)
+{
+    enum { N = 3 };
+    supervise_careful(N);
+    atomic_store(&board->tired, N);
+    WAIT_FOR(atomic_load(&board->tired) <= 0, PATIENCE_MS);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->starts), N, "too young to be replaced");
+    pass_time(1000);
+    pid_of_start(N);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    atomic_store(&board->may_be_ready, 1);
+    for (int i = 0; i < N; i++)
+        cr_expect(exit_of(i)->expected && exit_of(i)->code == 0 && exit_of(i)->crashes == 0);
+    WAIT_FOR(atomic_load(&board->alive) == N, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->starts), 2 * N, "one for each, without a pause");
+}
+
+/* Successors that are not ready are what is counted: one at a time. */
+Test(prefork, one_successor_is_started_at_a_time)
+{
+    enum { N = 4 };
+    supervise_careful(N);
+    atomic_store(&board->tired, N);
+    WAIT_FOR(atomic_load(&board->tired) <= 0, PATIENCE_MS);
+    pass_time(1000);
+    pid_of_start(N);
+    kill(supervisor, SIGHUP); /* the first successor leaves, another takes its turn */
+    exit_of(0);
+    pid_of_start(N + 1);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->alive), N + 1);
+    cr_expect_leq(atomic_load(&board->most_alive), N + 2);
+}
+
+Test(prefork, who_does_not_leave_for_its_successor_is_killed)
+{
+    const struct prefork_role roles[] = {
+        {.name = "worker", .count = 1, .run = deaf},
+        {0    }
+    };
+    supervise(roles, 0);
+    int old = pid_of_start(0);
+    kill(supervisor, SIGHUP);
+    pid_of_start(1);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0, "not before its time is over");
+    pass_time(6000); /* the drain's second, and what a child may take beyond it */
+    cr_expect_eq(exit_of(0)->pid, old);
+    cr_expect_eq(exit_of(0)->signo, SIGKILL);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->starts), 2);
+}
+
+/* Shorter by the new settings, but the old process goes by those it has. */
+Test(prefork, who_leaves_has_the_time_that_its_own_settings_give)
+{
+    const struct prefork_role roles[] = {
+        {.name = "worker", .count = 1, .run = deaf},
+        {0    }
+    };
+    drain_timeout_ms = 0;
+    supervise(roles, 0);
+    pid_of_start(0);
+    kill(supervisor, SIGHUP);
+    pid_of_start(1);
+    pass_time(5100); /* more than the new ones give, less than its own second and the grace */
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    pass_time(1000);
+    cr_expect_eq(exit_of(0)->signo, SIGKILL);
+}
+
+/* --- more, fewer ------------------------------------------------------------------------- */
+
+static bool living(int n)
+{
+    return atomic_load(&board->alive) == n;
+}
+
+Test(prefork, sigttin_and_sigttou_add_and_remove_one)
+{
+    atomic_store(&board->may_be_ready, 1);
+    supervise_careful(1);
+    kill(supervisor, SIGTTOU);
+    let_pass(300);
+    cr_expect(living(1), "at least one stays");
+    for (int n = 2; n <= 3; n++) {
+        kill(supervisor, SIGTTIN);
+        WAIT_FOR(living(n), PATIENCE_MS);
+    }
+    kill(supervisor, SIGTTOU);
+    const struct exit_note *e = exit_of(0);
+    cr_expect(e->expected && e->code == 0);
+    cr_expect_eq(e->index, 2, "the last one leaves");
+    WAIT_FOR(living(2), PATIENCE_MS);
+    kill(supervisor, SIGHUP); /* the number stays: the settings name the one they named */
+    exit_of(2);
+    WAIT_FOR(living(2), PATIENCE_MS);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+}
+
+Test(prefork, new_settings_may_name_another_number)
+{
+    atomic_store(&board->may_be_ready, 1);
+    supervise_careful(2);
+    atomic_store(&board->count, 4);
+    kill(supervisor, SIGHUP);
+    exit_of(1); /* two are replaced, two are new */
+    WAIT_FOR(living(4), PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->starts), 6);
+    atomic_store(&board->count, 1);
+    kill(supervisor, SIGHUP);
+    exit_of(5); /* three leave, one is replaced */
+    WAIT_FOR(living(1), PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->starts), 7);
+}
+
+/* --- quiet, state ------------------------------------------------------------------------ */
+
+Test(prefork, sigusr1_makes_quiet_until_the_settings_are_read_again)
+{
+    atomic_store(&board->may_be_ready, 1);
+    supervise_careful(2);
+    kill(supervisor, SIGUSR1);
+    WAIT_FOR(atomic_load(&board->quiets) == 2, PATIENCE_MS);
+    kill(supervisor, SIGUSR1);
+    WAIT_FOR(atomic_load(&board->quiets) == 4, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0, "quiet processes stay");
+    kill(pid_of_start(0), SIGKILL);
+    pid_of_start(2);
+    cr_expect_eq(atomic_load(&board->quiet_at[2]), 1, "a process that replaces one is quiet too");
+    kill(supervisor, SIGHUP);
+    exit_of(2);
+    pid_of_start(4);
+    for (int i = 3; i < 5; i++)
+        cr_expect_eq(atomic_load(&board->quiet_at[i]), 0);
+}
+
+Test(prefork, sigusr2_asks_everybody_for_its_state)
+{
+    supervise_careful(3);
+    kill(supervisor, SIGUSR2);
+    WAIT_FOR(atomic_load(&board->states) == 3, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+}
+
+Test(prefork, what_is_sent_to_the_whole_group_kills_nobody)
+{
+    static const int shared[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
+    supervise_all(2, plain, 0); /* handles no signal */
+    for (int i = 0; i < 2; i++)
+        for (size_t k = 0; k < sizeof(shared) / sizeof(shared[0]); k++)
+            kill(pid_of_start(i), shared[k]);
+    let_pass(300);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    for (int i = 0; i < 2; i++)
+        cr_expect_neq(harness_proc_state(pid_of_start(i)), 'T');
+}
+
 /* --- the end ----------------------------------------------------------------------------- */
 
 static void drains_on(int signo)
@@ -655,8 +1101,8 @@ Test(prefork, a_sigterm_from_elsewhere_is_no_hurry)
 Test(prefork, a_role_is_asked_to_leave_when_the_one_before_it_has_left)
 {
     const struct prefork_role roles[] = {
-        {"worker",  1, stubborn},
-        {"janitor", 1, good},
+        {.name = "worker",  .count = 1, .run = stubborn},
+        {.name = "janitor",  .count = 1, .run = good},
         {0}
     };
     supervise(roles, 0);
@@ -710,8 +1156,9 @@ static bool all_gone(int n)
 
 Test(prefork, children_die_with_their_supervisor)
 {
-    static int (*const kinds[])(struct prefork_slot *, int, void *) = {plain, silent, good};
-    for (int i = 0; i < 3; i++) {
+    static int (*const kinds[])(struct prefork_slot *, int, void *) = {
+        plain, silent, good, unprotected};
+    for (int i = 0; i < 4; i++) {
         memset(board, 0, sizeof(*board));
         supervise_all(2, kinds[i], 0);
         pid_of_start(0);

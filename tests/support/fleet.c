@@ -86,9 +86,20 @@ static void start_firecrawl(struct rig *r)
     r->firecrawl_port = atoi(at + strlen(said));
 }
 
-static bool healthy(struct rig *r)
+struct test_proc *rig_start_program(
+    struct rig *r, const char *const *argv, const char *const *env, int listen_fd)
 {
-    struct test_reply reply = test_http(r->producer_port, "GET", "/health", NULL, NULL, 0);
+    return start(r, argv, env, listen_fd);
+}
+
+const char *rig_program(const char *name)
+{
+    return program(name);
+}
+
+bool rig_serves(int port)
+{
+    struct test_reply reply = test_http(port, "GET", "/health", NULL, NULL, 0);
     return strstr(reply.body, "\"status\":\"healthy\"") != NULL;
 }
 
@@ -99,7 +110,7 @@ static void start_all(struct rig *r)
     int fd = harness_listen(&r->producer_port);
     r->producer = start(r, (const char *const[]){program("hookline-producer"), NULL}, NULL, fd);
     close(fd);
-    WAIT_FOR(healthy(r), START_MS);
+    WAIT_FOR(rig_serves(r->producer_port), START_MS);
 }
 
 void rig_start(struct rig *r)

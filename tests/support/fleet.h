@@ -34,6 +34,12 @@ struct test_proc *rig_fleet(struct rig *r, int processes, const char *const *env
     {                                                                                              \
         __VA_ARGS__, NULL                                                                          \
     }
+/* Any program with the settings of this rig, `env` overrides; argv[0] with its folder, or NAME of a
+ * program of ours (rig_program). Waits for nothing. listen_fd: as test_proc_start. */
+struct test_proc *rig_start_program(
+    struct rig *r, const char *const *argv, const char *const *env, int listen_fd);
+const char *rig_program(const char *name);
+bool rig_serves(int port); /* a producer there answers and is healthy */
 /* hooklinectl with these settings; its exit status and output. */
 int rig_ctl(struct rig *r, const char *const *args, const char **out);
 

@@ -1,0 +1,29 @@
+/* vitals: what a worker process knows about itself and says when asked (SIGUSR2). */
+#ifndef HL_WORKER_VITALS_H
+#define HL_WORKER_VITALS_H
+
+#include "base/list.h"
+#include "domain/queue.h"
+#include "domain/store.h"
+#include "worker/lease.h"
+
+/* All borrowed. */
+struct vitals {
+    const char *instance;
+    const struct list *jobs; /* of struct job_link.all, oldest first */
+    int64_t jobs_done;
+    bool working, quiet, draining;
+    const struct lease *lease; /* NULL = none yet */
+    const struct store *store;
+    const struct queue *queue;
+    const struct dbpool *pool, *lease_pool;
+};
+
+/* Several log lines: the process, how many jobs are in which step, the oldest of them, the pools.
+ */
+void vitals_log(const struct vitals *v);
+
+int64_t vitals_rss(
+    void); /* bytes of memory this process occupies; 0 when the kernel does not say */
+
+#endif
