@@ -259,6 +259,11 @@ static void refused(struct batch_item *item, void *ctx)
     a->done(a, HL_RETRY, &err);
 }
 
+static bool fits(const struct spool *s, const struct spool_append *a, int64_t room)
+{
+    return a->kept_already || (int64_t)(s->out.len + a->len + SPOOL_FRAME_HEAD) <= room;
+}
+
 /* The quota is looked up once per flush: a stat per segment, beside an fdatasync. */
 static void flush(struct list *items, void *ctx)
 {
@@ -268,7 +273,7 @@ static void flush(struct list *items, void *ctx)
 
     for (struct list_node *n; (n = list_pop(items));) {
         struct spool_append *a = LIST_OF(n, struct spool_append, item.node);
-        if (a->len > SPOOL_MAX_RECORD || (int64_t)(s->out.len + a->len + SPOOL_FRAME_HEAD) > room) {
+        if (a->len > SPOOL_MAX_RECORD || !fits(s, a, room)) {
             batch_refuse(s->batch, &a->item);
             continue;
         }
@@ -472,11 +477,12 @@ void spool_keep_listed(struct spool *s)
     s->keep_listed = true;
 }
 
-void spool_list(struct spool *s, const char *name)
+bool spool_list(struct spool *s, const char *name)
 {
     struct segment *g = find(s, name);
     if (g)
         g->listed = true;
+    return g != NULL;
 }
 
 void spool_unlist(struct spool *s, const char *name)
@@ -537,6 +543,7 @@ static bool adopt_one(struct spool *s, const char *name)
 
 struct candidate {
     char *name;
+    bool empty;
     struct timespec written;
 };
 
@@ -561,7 +568,8 @@ static struct candidate *candidates(const struct spool *s, size_t *n)
         if (!spool_is_segment(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
             continue;
         all = mem_grow(all, (*n + 1) * sizeof(*all));
-        all[(*n)++] = (struct candidate){mem_strdup(e->d_name), st.st_mtim};
+        all[(*n)++] =
+            (struct candidate){mem_strdup(e->d_name), st.st_size <= SPOOL_START, st.st_mtim};
     }
     if (d)
         closedir(d);
@@ -570,13 +578,26 @@ static struct candidate *candidates(const struct spool *s, size_t *n)
     return all;
 }
 
+/* Empty ones wait for their entries to go. They must not take the places of those with records. */
+static void let_go_of_empty(struct spool *s)
+{
+    LIST_EACH(&s->adopted, n)
+    {
+        struct segment *g = LIST_OF(n, struct segment, node);
+        if (g->head == g->end)
+            abandon(s, g);
+    }
+}
+
 int spool_adopt(struct spool *s)
 {
     size_t n;
     int adopted = 0;
     struct candidate *all = candidates(s, &n);
+    if (s->adopted.len > MAX_ADOPTED / 2)
+        let_go_of_empty(s);
     for (size_t i = 0; i < n; i++) {
-        if (s->adopted.len < MAX_ADOPTED)
+        if (s->adopted.len < (all[i].empty ? MAX_ADOPTED / 2 : MAX_ADOPTED))
             adopted += adopt_one(s, all[i].name);
         free(all[i].name);
     }

@@ -33,6 +33,7 @@ struct spool_append {
     struct batch_item item; /* private */
     const void *data;       /* borrowed until done */
     size_t len;
+    bool kept_already; /* it is a record of the spool: takes its place, whatever the quota */
     /* HL_OK: safe on disk. HL_RETRY: nothing was kept (err->why FULL for quota or no space). */
     void (*done)(struct spool_append *a, enum hl_rc rc, const struct hl_err *err);
     void *ctx;
@@ -78,8 +79,8 @@ struct spool_segment {
 };
 typedef void spool_each_fn(const struct spool_segment *g, void *ctx);
 void spool_each(const struct spool *s, spool_each_fn *each, void *ctx); /* those we hold */
-/* The entry is there, or may be; it is gone. A segment that we no longer hold is somebody else's. */
-void spool_list(struct spool *s, const char *name);
-void spool_unlist(struct spool *s, const char *name);
+/* Its entry is there, or may be soon; false when we do not hold it (any more). */
+bool spool_list(struct spool *s, const char *name);
+void spool_unlist(struct spool *s, const char *name); /* it is gone */
 
 #endif
