@@ -58,6 +58,10 @@ static void reply_accepted(struct intake *in)
 
     if (!in->req)
         return;
+    receipts_note(in->stores->receipts, &in->ev,
+        in->committed ? "row"
+        : in->spooled ? "spool"
+                      : "redis");
     uuid_format(&in->ev.id, id);
     buf_printf(&b, "{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":", id);
     if (in->row_id)
@@ -68,8 +72,6 @@ static void reply_accepted(struct intake *in)
     json_put_string(&b, in->ev.watch_url);
     buf_putc(&b, '}');
     timer_stop(&in->deadline);
-    receipts_note(in->stores->receipts, &in->ev,
-        in->committed ? "row" : in->spooled ? "spool" : "redis");
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
     in->req = NULL;
     buf_release(&b);

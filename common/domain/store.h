@@ -34,7 +34,7 @@ struct store_accept {
     const struct change_event *ev; /* borrowed */
     int64_t row_id;                /* out */
     bool existed;                  /* out: the row was there before */
-    bool conflict;                 /* out: it existed, with another body_digest */
+    bool conflict;                 /* out: it was, of another body; nothing was written or merged */
 };
 void store_accept(struct store *s, struct store_accept *a);
 /* Takes back a request that was not sent yet (done will not run); false when it is under way. */
