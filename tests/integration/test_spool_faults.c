@@ -79,17 +79,23 @@ static void stop(struct world *w)
     close(w->fd);
 }
 
-/* A signed event; pad bytes make its record large. */
-static struct test_reply post(const struct world *w, const char *watch_id, size_t pad)
+/* A signed event; pad bytes make its record large. headers: further ones, as lines. */
+static struct test_reply post_with(
+    const struct world *w, const char *headers, const char *watch_id, size_t pad)
 {
     char *padding = harness_hold(mem_zero(pad + 1));
     memset(padding, 'x', pad);
     const char *body = harness_text("{\"watch_id\":\"%s\",\"watch_url\":\"https://example.com/%s\","
                                     "\"diff_url\":\"http://cd/%s\",\"detected_at\":\"2026-01-02\"}",
         watch_id, watch_id, padding);
-    const char *head =
-        harness_text("X-Signature: sha256=%s\r\n", test_sign(SECRET, body, strlen(body)));
+    const char *head = harness_text(
+        "X-Signature: sha256=%s\r\n%s", test_sign(SECRET, body, strlen(body)), headers);
     return test_http(w->port, "POST", "/api/webhook/changedetection", head, body, strlen(body));
+}
+
+static struct test_reply post(const struct world *w, const char *watch_id, size_t pad)
+{
+    return post_with(w, "", watch_id, pad);
 }
 
 static void spool_events(const struct world *w, const char *prefix, int n)
