@@ -1,9 +1,11 @@
 /* forward: see forward.h. One window of records at a time: the window is committed to the spool
- * only when every record in it has a row or, refused by PostgreSQL for good, is a dead letter. */
+ * only when every record in it has a row or, refused for good, is a dead letter. A dead letter that
+ * cannot be written now goes to the end of the spool, so that it holds up nobody. */
 #include "producer/forward.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "producer/registry.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
@@ -12,25 +14,31 @@ enum {
     WINDOW = 64,     /* records per round */
     ROUND_MS = 50,   /* between rounds while there is work: at most WINDOW * 20 events a second */
     IDLE_MS = 500,   /* between looks at an empty spool */
-    RETRY_MS = 1000, /* after a failed round */
+    RETRY_MS = 1000, /* after a round that failed, or brought nothing home */
     ADOPT_MS = 5000,
 };
 
 struct record {
     struct forward *f;
+    struct spool_record bytes; /* the spool's, until the window ends */
     struct change_event ev;
     struct store_accept accept;
-    struct queue_req publish;       /* or bury */
-    struct spool_record unreadable; /* the bytes, where they are no event */
+    struct queue_req publish;
+    struct spool_append append;
+    const char *refusal;      /* why it is a dead letter; NULL = it is none */
+    char id[UUID_STRLEN + 1]; /* for the log; "" = it has none */
 };
 
 struct forward {
     struct stores *stores;
+    struct registry *registry;
     struct timer round, adopt;
     struct record *records;
-    size_t n;
+    struct spool_faults told; /* what was logged */
+    size_t n, put_back;
     int pending;
-    bool failed, newer, quarantined; /* in this round */
+    bool failed, newer, burying; /* in this round */
+    bool waiting;                /* dead letters were put back in the last one: they are known */
 };
 
 static void release_window(struct forward *f)
@@ -44,54 +52,110 @@ static void release_window(struct forward *f)
 
 static void end_round(struct forward *f);
 
-static void quarantined(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+/* --- dead letters ------------------------------------------------------------------------ */
+
+static void was_put_back(struct spool_append *append, enum hl_rc rc, const struct hl_err *err)
 {
-    struct forward *f = ctx;
+    struct record *r = append->ctx;
+    (void)err;
+    r->f->failed |= rc != HL_OK;
+    r->f->put_back++;
+    end_round(r->f);
+}
+
+static void put_back(struct record *r)
+{
+    r->append = (struct spool_append){.data = r->bytes.data,
+        .len = r->bytes.len,
+        .kept_already = true,
+        .done = was_put_back,
+        .ctx = r};
+    spool_append(r->f->stores->spool, &r->append);
+}
+
+static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+{
+    struct record *r = ctx;
     (void)moved;
     (void)left;
-    f->failed |= rc != HL_OK;
-    end_round(f);
+    if (rc != HL_OK) {
+        put_back(r);
+        return;
+    }
+    log_error("event_buried", LOG_S("event_id", r->id), LOG_S("reason", r->refusal));
+    end_round(r->f);
 }
 
 /* Once, when all else of the window is safe: a window that is run again must not bury them again.
- */
-static void quarantine_unreadable(struct forward *f)
+ * As they are in the spool, and by no id: another event may have it. */
+static void bury_refused(struct forward *f)
 {
-    f->quarantined = true;
+    f->burying = true;
     f->pending = 1;
     for (size_t i = 0; i < f->n; i++) {
-        const struct spool_record *bytes = &f->records[i].unreadable;
-        if (!bytes->data)
+        struct record *r = &f->records[i];
+        if (!r->refusal)
             continue;
         f->pending++;
-        queue_quarantine(f->stores->queue, "", bytes->data, bytes->len, "unreadable spool record",
-            quarantined, f);
+        queue_quarantine(f->stores->queue, "", r->bytes.data, r->bytes.len, r->refusal, buried, r);
     }
     end_round(f);
+}
+
+/* --- a round ----------------------------------------------------------------------------- */
+
+static void tell_faults(struct forward *f)
+{
+    struct spool_faults now = spool_faults(f->stores->spool);
+    const char *dir = f->stores->cfg->spool_dir;
+    if (now.cut_bytes > f->told.cut_bytes)
+        log_error("spool_damaged", LOG_S("folder", dir),
+            LOG_I("bytes", now.cut_bytes - f->told.cut_bytes),
+            LOG_S("remedy", "a record torn by a crash was never acknowledged; anything else is a "
+                            "fault of the disk: the bytes are in *.seg.cut"));
+    if (now.given_up > f->told.given_up)
+        log_error("spool_segment_given_up", LOG_S("folder", dir),
+            LOG_S("remedy", "the disk refused a write or a sync: look at it"));
+    if (now.unreadable > f->told.unreadable && !f->told.unreadable)
+        log_error("spool_unreadable", LOG_S("folder", dir),
+            LOG_S("remedy", "the disk refuses to read a segment or to keep its damaged bytes "
+                            "aside; tried again"));
+    f->told = now;
+}
+
+static int64_t pause_after(const struct forward *f)
+{
+    return f->newer || f->failed || f->put_back == f->n ? RETRY_MS : ROUND_MS;
 }
 
 static void end_round(struct forward *f)
 {
-    size_t n = f->n;
+    struct spool *spool = f->stores->spool;
     if (--f->pending)
         return;
-    if (!f->failed && !f->newer && !f->quarantined) {
-        quarantine_unreadable(f);
+    if (!f->failed && !f->newer && !f->burying) {
+        bury_refused(f);
         return;
     }
+    int64_t pause_ms = pause_after(f);
+    if (f->put_back && !f->waiting)
+        log_warn("dead_letters_wait", LOG_I("events", f->put_back),
+            LOG_S("remedy", "Redis is away; they stay in the spool"));
+    f->waiting = f->put_back > 0;
+    size_t home = f->n - f->put_back;
     release_window(f);
-    if (f->newer)
-        spool_skip(f->stores->spool);
-    else if (f->failed)
-        spool_rewind(f->stores->spool);
-    if (f->newer || f->failed) {
-        timer_start(&f->round, RETRY_MS);
-        return;
+    if (f->newer) {
+        spool_skip(spool);
+    } else if (f->failed) {
+        spool_rewind(spool);
+    } else {
+        spool_commit(spool);
+        registry_look(f->registry);
+        if (home)
+            log_info(
+                "spool_forwarded", LOG_I("events", home), LOG_I("left_bytes", spool_depth(spool)));
     }
-    spool_commit(f->stores->spool);
-    log_info(
-        "spool_forwarded", LOG_I("events", n), LOG_I("left_bytes", spool_depth(f->stores->spool)));
-    timer_start(&f->round, ROUND_MS);
+    timer_start(&f->round, pause_ms);
 }
 
 static void published(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -102,49 +166,51 @@ static void published(struct queue_req *req, enum hl_rc rc, const struct hl_err 
     end_round(r->f);
 }
 
-static void buried(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+static void publish(struct record *r)
 {
-    struct record *r = req->ctx;
-    (void)err;
-    r->f->failed |= rc != HL_OK;
-    end_round(r->f);
-}
-
-static void ask_queue(struct record *r, enum queue_op op,
-    void (*done)(struct queue_req *, enum hl_rc, const struct hl_err *), const char *reason)
-{
-    r->publish = (struct queue_req){.ev = &r->ev, .done = done, .ctx = r, .reason = reason};
-    queue_do(r->f->stores->queue, op, &r->publish);
+    r->publish = (struct queue_req){.ev = &r->ev, .done = published, .ctx = r};
+    queue_do(r->f->stores->queue, QUEUE_PUBLISH, &r->publish);
 }
 
 static void accepted(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct record *r = req->ctx;
+    enum log_level level = r->f->waiting ? LOG_DEBUG : LOG_ERROR;
+
     if (rc == HL_OK && !r->accept.existed) {
-        ask_queue(r, QUEUE_PUBLISH, published, NULL);
+        publish(r);
+        return;
+    }
+    if (rc == HL_OK && r->accept.conflict) {
+        LOG_LINE(level, "event_conflict", LOG_S("event_id", r->id));
+        r->refusal = "same id, other body";
     } else if (rc == HL_FATAL) {
-        log_error("event_refused", LOG_S("sqlstate", err->sqlstate), LOG_S("error", err->msg));
-        ask_queue(r, QUEUE_BURY, buried, "refused by PostgreSQL");
+        LOG_LINE(level, "event_refused", LOG_S("event_id", r->id), LOG_S("sqlstate", err->sqlstate),
+            LOG_S("error", err->msg));
+        r->refusal = "refused by PostgreSQL";
     } else {
         r->f->failed |= rc != HL_OK;
-        end_round(r->f);
     }
+    end_round(r->f);
 }
 
 /* False: not an event for us. A record of a newer program is for that program: its segment is let
  * go of. Bytes that are no event become a dead letter. */
-static bool decode(struct record *r, const struct spool_record *bytes)
+static bool decode(struct record *r)
 {
     struct hl_err err;
-    enum hl_rc rc = event_decode(bytes->data, bytes->len, &r->ev, &err);
+    enum hl_rc rc = event_decode(r->bytes.data, r->bytes.len, &r->ev, &err);
 
-    if (rc == HL_OK)
+    if (rc == HL_OK) {
+        uuid_format(&r->ev.id, r->id);
         return true;
-    log_error("spool_record_unreadable", LOG_S("error", err.msg), LOG_I("bytes", bytes->len));
+    }
+    LOG_LINE(r->f->waiting ? LOG_DEBUG : LOG_ERROR, "spool_record_unreadable",
+        LOG_S("error", err.msg), LOG_I("bytes", r->bytes.len));
     if (rc == HL_LOST)
         r->f->newer = true;
     else
-        r->unreadable = *bytes;
+        r->refusal = "unreadable spool record";
     return false;
 }
 
@@ -154,18 +220,21 @@ static void run_round(void *ctx)
     struct spool_record window[WINDOW];
     size_t n = stores_database_ready(f->stores) ? spool_read(f->stores->spool, window, WINDOW) : 0;
 
+    tell_faults(f);
     if (!n) {
         timer_start(&f->round, IDLE_MS);
         return;
     }
     f->records = mem_array(n, sizeof(*f->records));
     f->n = n;
-    f->failed = f->newer = f->quarantined = false;
+    f->put_back = 0;
+    f->failed = f->newer = f->burying = false;
     f->pending = 1; /* until all are on their way */
     for (size_t i = 0; i < n; i++) {
         struct record *r = &f->records[i];
         r->f = f;
-        if (!decode(r, &window[i]))
+        r->bytes = window[i];
+        if (!decode(r))
             continue;
         f->pending++;
         r->accept.ev = &r->ev;
@@ -183,6 +252,7 @@ static void adopt(void *ctx)
     if (n)
         log_info(
             "spool_adopted", LOG_I("segments", n), LOG_I("bytes", spool_depth(f->stores->spool)));
+    registry_look(f->registry);
     timer_start(&f->adopt, ADOPT_MS);
 }
 
@@ -190,6 +260,7 @@ struct forward *forward_new(struct stores *s)
 {
     struct forward *f = mem_new(struct forward);
     f->stores = s;
+    f->registry = registry_new(s);
     timer_init(s->loop, &f->round, run_round, f);
     timer_init(s->loop, &f->adopt, adopt, f);
     timer_start(&f->round, 0);
@@ -203,6 +274,7 @@ void forward_free(struct forward *f)
         return;
     timer_stop(&f->round);
     timer_stop(&f->adopt);
+    registry_free(f->registry);
     release_window(f);
     free(f);
 }

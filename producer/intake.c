@@ -27,7 +27,7 @@ struct intake {
     struct identity who;
     struct store_accept accept;
     struct spool_append append;
-    struct queue_req publish, burying;
+    struct queue_req publish;
     struct buf job; /* the spool's record */
     struct timer deadline;
     int pending; /* steps under way */
@@ -61,6 +61,10 @@ static void reply_accepted(struct intake *in)
 
     if (!in->req)
         return;
+    receipts_note(in->stores->receipts, &in->ev,
+        in->committed ? "row"
+        : in->spooled ? "spool"
+                      : "redis");
     uuid_format(&in->ev.id, id);
     buf_printf(&b, "{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":", id);
     if (in->row_id)
@@ -143,12 +147,14 @@ static void stored(struct intake *in)
         reply(in);
 }
 
-static void buried(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 {
-    struct intake *in = req->ctx;
-    (void)rc;
-    (void)err;
+    struct intake *in = ctx;
+    (void)moved;
+    (void)left;
     in->pending--;
+    if (rc != HL_OK)
+        log_error("conflict_not_buried", LOG_S("outcome", hl_rc_name(rc)));
     finish(in);
 }
 
@@ -160,8 +166,8 @@ static void bury_conflict(struct intake *in)
     if (in->spool_tried)
         return;
     in->pending++;
-    in->burying = (struct queue_req){.ev = &in->ev, .reason = CONFLICT, .done = buried, .ctx = in};
-    queue_do(in->stores->queue, QUEUE_BURY, &in->burying);
+    event_encode(&in->ev, &in->job);
+    queue_quarantine(in->stores->queue, "", in->job.data, in->job.len, CONFLICT, buried, in);
 }
 
 static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)

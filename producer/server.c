@@ -148,6 +148,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
         log_error("start_failed", LOG_S("error", err.msg));
         return EXIT_FAILURE; /* the supervisor tries again, slower each time */
     }
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is answered like a full disk */
     s.stores.idle = leave_if_done;
     s.stores.idle_ctx = &s;
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);

@@ -65,6 +65,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     redis.connect_timeout_ms = redis.command_timeout_ms = REDIS_MS;
 
     *s = (struct stores){.cfg = cfg, .loop = l};
+    s->receipts = receipts_new(cfg->receipts_dir);
     s->names = offload_new(l, err);
     s->disk = s->names ? offload_new(l, err) : NULL;
     s->pool = s->disk ? dbpool_new(l, s->names, &db, err) : NULL;
@@ -94,4 +95,5 @@ void stores_close(struct stores *s)
     offload_free(s->names);
     offload_free(s->disk);
     spool_close(s->spool);
+    receipts_free(s->receipts);
 }

@@ -7,6 +7,7 @@
 #include "domain/connect.h"
 #include "domain/queue.h"
 #include "io/spool.h"
+#include "producer/receipts.h"
 
 struct stores {
     const struct config *cfg;
@@ -17,6 +18,7 @@ struct stores {
     struct redis *redis;
     struct queue *queue;
     struct spool *spool;
+    struct receipts *receipts; /* NULL: none are wanted */
     struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;

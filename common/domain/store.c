@@ -564,6 +564,18 @@ void store_prune_documents(
         (const char *[]){number(days).text, after, number(page).text});
 }
 
+void store_spool_note(struct store *s, const char *segment, const char *host, const char *folder,
+    const char *holder, int64_t bytes, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_spool_note, 0, cb, ctx,
+        (const char *[]){segment, host, folder, holder, number(bytes).text});
+}
+
+void store_spool_gone(struct store *s, const char *segment, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_spool_gone, 0, cb, ctx, (const char *[]){segment});
+}
+
 void store_schema_version(struct store *s, store_cb *cb, void *ctx)
 {
     run(s, &stmt_schema_version, 0, cb, ctx, NULL);
@@ -582,6 +594,11 @@ void store_count_by_status(struct store *s, store_cb *cb, void *ctx)
 void store_list_workers(struct store *s, store_cb *cb, void *ctx)
 {
     run(s, &stmt_list_workers, 0, cb, ctx, NULL);
+}
+
+void store_list_spools(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_list_spools, 0, cb, ctx, NULL);
 }
 
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)

@@ -167,6 +167,13 @@ void store_prune_events(
 void store_prune_documents(
     struct store *s, int64_t days, const char *after, int page, store_cb *cb, void *ctx);
 
+/* --- spools: what is safe on a producer's disk only -------------------------------------- */
+
+/* Writes the row of a segment that is not empty (its file's name); takes it away. No columns. */
+void store_spool_note(struct store *s, const char *segment, const char *host, const char *folder,
+    const char *holder, int64_t bytes, store_cb *cb, void *ctx);
+void store_spool_gone(struct store *s, const char *segment, store_cb *cb, void *ctx);
+
 /* The newest applied migration in column 0 (0 = none); HL_FATAL with SQLSTATE 42P01 or 3F000: no
  * schema. */
 void store_schema_version(struct store *s, store_cb *cb, void *ctx);
@@ -179,6 +186,8 @@ void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx);
 void store_count_by_status(struct store *s, store_cb *cb, void *ctx);
 /* id, host, pid, state, started_at, seconds since seen, rows in progress */
 void store_list_workers(struct store *s, store_cb *cb, void *ctx);
+/* segment, host, folder, holder, bytes, seconds since seen */
+void store_list_spools(struct store *s, store_cb *cb, void *ctx);
 /* url, title, description, snippet (matches between « and »), rank, scraped_at */
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
 

@@ -430,6 +430,20 @@ STMT(prune_crashes, "retention", ROWS_ONE, 2,
     "  DELETE FROM webhook.worker_crashes WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1"
     ") SELECT count(*) FROM gone");
 
+/* What a producer has on its disk only. */
+STMT(spool_note, "spools", ROWS_NONE, 5,
+    "INSERT INTO webhook.spools AS s (segment, host, folder, holder, bytes)"
+    " VALUES ($1, $2, $3, $4, $5::bigint)"
+    " ON CONFLICT (segment) DO UPDATE SET host = excluded.host, folder = excluded.folder,"
+    "  holder = excluded.holder, bytes = excluded.bytes, seen_at = now()");
+
+STMT(spool_gone, "spools", ROWS_NONE, 1, "DELETE FROM webhook.spools WHERE segment = $1");
+
+STMT(list_spools, "reader", ROWS_ANY, 0,
+    "SELECT segment, host, folder, holder, bytes,"
+    "  round(extract(epoch FROM now() - seen_at))::bigint"
+    " FROM webhook.spools ORDER BY host, folder, segment");
+
 STMT(schema_version, "start", ROWS_ONE, 0,
     "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations");
 

@@ -29,6 +29,7 @@ extern const struct store_stmt *const store_stmts[];
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
     X(crash) X(next_suspect) X(prune_crashes)                                                      \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
+    X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(schema_version) X(ping)                                                                      \
     X(count_by_status) X(list_workers) X(search) X(list_crawls)
 /* clang-format on */

@@ -1,13 +1,11 @@
 /* spool: see spool.h. The loop side owns all bookkeeping; the offload thread only writes and syncs
- * one prepared buffer at one offset. */
+ * one prepared buffer, into a segment that it makes where one is due. */
 #include "io/spool.h"
 
-#include "base/digest.h"
 #include "base/mem.h"
-#include "base/uuid.h"
+#include "io/spool_file.h"
 
 #include <dirent.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,31 +15,48 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char magic[8] = {'H', 'K', 'S', 'P', 'O', 'O', 'L', '1'};
-enum { FRAME_HEAD = 8, GROUP_ITEMS = 1024, GROUP_BYTES = 4 * 1024 * 1024, MAX_WAITING = 65536 };
+enum {
+    GROUP_ITEMS = 1024,
+    GROUP_BYTES = 4 * 1024 * 1024,
+    MAX_WAITING = 65536,
+    READ_BYTES = 4 * 1024 * 1024, /* holds several of the largest records */
+    MAX_ADOPTED = 64,             /* held at a time: each is an open file */
+    SEGMENT_MIN = 64 * 1024,
+    SEGMENT_MAX = 64 * 1024 * 1024,
+};
 
 struct segment {
     struct list_node node;
     char *path;
     int fd; /* holds the lock */
-    int64_t
-        end; /* ours: whole frames, synced. Adopted: end of file, until the reader comes to it */
-    int64_t head; /* first byte not yet committed by the reader */
+    /* ours: whole frames, synced. Adopted: end of file; the reader finds out what is no frame */
+    int64_t end;
+    int64_t head;     /* first byte not yet committed by the reader */
+    int64_t searched; /* behind head: no frame begins before; 0 = head is where to look */
+    bool adopted;     /* not ours from the beginning */
+    bool given_up;    /* never appended to again; the thread's while a write is under way */
+    bool later;       /* cannot be read now: the others first */
+    bool listed;      /* see spool_list */
 };
 
 struct spool {
     struct loop *loop;
     struct offload *offload;
     char *dir;
-    int64_t max_bytes;
-    struct list segments; /* ours is the last */
-    struct segment *own;
+    int64_t max_bytes, segment_bytes;
+    struct list adopted, mine; /* segments, the older ones first */
+    struct segment *own;       /* the last of mine: appended to */
     struct batch *batch;
+    struct spool_faults faults;
+    bool keep_listed;
 
-    /* the write under way */
+    /* the write under way; the thread's from flush to written */
     struct offload_job job;
     struct list items;
     struct buf out;
+    struct segment *target; /* NULL: a new one is due */
+    struct segment *fresh;  /* the new one */
+    char *fresh_path;
     bool busy;
     int error; /* errno of the thread's work, 0 = good */
 
@@ -50,30 +65,6 @@ struct spool {
     int64_t read_to;
     struct buf in;
 };
-
-/* --- frames ------------------------------------------------------------------------------ */
-
-static void put_frame(struct buf *b, const void *data, size_t len)
-{
-    uint32_t head[2] = {htole32((uint32_t)len), htole32(digest_crc32c(0, data, len))};
-    buf_append(b, head, sizeof(head));
-    buf_append(b, data, len);
-}
-
-/* Length of the whole, intact frame at p, payload included; 0 when there is none. */
-static size_t frame_at(const char *p, size_t left)
-{
-    uint32_t head[2];
-    if (left < FRAME_HEAD)
-        return 0;
-    memcpy(head, p, sizeof(head));
-    size_t len = le32toh(head[0]);
-    if (len == 0 || len > SPOOL_MAX_RECORD || left - FRAME_HEAD < len)
-        return 0;
-    if (digest_crc32c(0, p + FRAME_HEAD, len) != le32toh(head[1]))
-        return 0;
-    return FRAME_HEAD + len;
-}
 
 /* --- segments ---------------------------------------------------------------------------- */
 
@@ -85,96 +76,42 @@ static void segment_free(struct segment *g)
     free(g);
 }
 
-static bool load(int fd, int64_t from, size_t len, struct buf *out)
+/* NULL with errno. */
+static struct segment *segment_create(const char *path, const char *dir)
 {
-    buf_clear(out);
-    char *to = buf_reserve(out, len);
-    while (out->len < len) {
-        ssize_t n = pread(fd, to + out->len, len - out->len, from + (int64_t)out->len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        out->len += (size_t)n;
-    }
-    return true;
-}
-
-/* Keeps the bytes from `at` on, which are no frame, beside the segment, for people; then cuts them
- * off. False, and nothing cut, when they cannot be kept. */
-static bool cut_tail(struct segment *g, int64_t at)
-{
-    enum { PIECE = 256 * 1024 };
-    char *path = mem_printf("%s.cut", g->path);
-    struct buf piece = {0};
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    bool kept = fd >= 0;
-
-    for (int64_t from = at; kept && from < g->end; from += (int64_t)piece.len) {
-        int64_t left = g->end - from;
-        kept = load(g->fd, from, left < PIECE ? (size_t)left : PIECE, &piece) &&
-               write(fd, piece.data, piece.len) == (ssize_t)piece.len;
-    }
-    if (fd >= 0)
-        close(fd);
-    kept = kept && ftruncate(g->fd, at) == 0;
-    if (kept)
-        g->end = at;
-    buf_release(&piece);
-    free(path);
-    return kept;
-}
-
-/* Takes the whole file for frames; the reader finds out where they end as it comes to them. False:
- * no segment, or one that cannot be read now. */
-static bool look_into(struct segment *g)
-{
-    struct stat st;
-    char head[sizeof(magic)];
-
-    if (fstat(g->fd, &st) < 0 || pread(g->fd, head, sizeof(head), 0) != sizeof(head))
-        return false;
-    if (memcmp(head, magic, sizeof(head)) != 0)
-        return false;
-    g->head = sizeof(magic);
-    g->end = st.st_size;
-    return true;
-}
-
-static void sync_dir(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = spool_file_create(path, dir);
     if (fd < 0)
-        return;
-    fsync(fd);
-    close(fd);
+        return NULL;
+    struct segment *g = mem_new(struct segment);
+    g->path = mem_strdup(path);
+    g->fd = fd;
+    g->head = g->end = SPOOL_START;
+    return g;
 }
 
-static struct segment *create_segment(const char *dir, struct hl_err *err)
+static const char *name_of(const struct segment *g)
 {
-    char host[64] = "host", id[UUID_STRLEN + 1];
-    struct uuid nonce = uuid_v4();
-    struct segment *g = mem_new(struct segment);
+    return strrchr(g->path, '/') + 1;
+}
 
-    gethostname(host, sizeof(host) - 1);
-    uuid_format(&nonce, id);
-    g->path = mem_printf("%s/%s-%d-%.8s.seg", dir, host, (int)getpid(), id);
-    g->fd = open(g->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    /* An adopter that looks right now lets go at once: there is no magic in the file yet. */
-    if (g->fd < 0 || flock(g->fd, LOCK_EX) < 0 ||
-        pwrite(g->fd, magic, sizeof(magic), 0) != sizeof(magic) || fsync(g->fd) < 0) {
-        hl_fail(err, HL_FATAL,
-            "spool %s: cannot create a segment: %s; make the folder writable "
-            "for this user or set WEBHOOK_SPOOL_DIR",
-            dir, strerror(errno));
-        if (g->fd >= 0)
-            unlink(g->path);
-        segment_free(g);
-        return NULL;
+/* Lets go of a segment, its lock included; the file stays. */
+static void abandon(struct spool *s, struct segment *g)
+{
+    list_remove(g->adopted ? &s->adopted : &s->mine, &g->node);
+    segment_free(g);
+}
+
+/* All of it is committed. */
+static void retire(struct spool *s, struct segment *g)
+{
+    if (g == s->own && s->busy)
+        return; /* `written` looks again */
+    if (g != s->own && !g->listed) {
+        unlink(g->path);
+        abandon(s, g);
+    } else if (ftruncate(g->fd, SPOOL_START) == 0) {
+        g->head = g->end = SPOOL_START;
     }
-    g->head = g->end = sizeof(magic);
-    sync_dir(dir);
-    return g;
 }
 
 static bool make_dir(const char *dir, struct hl_err *err)
@@ -189,20 +126,20 @@ static bool make_dir(const char *dir, struct hl_err *err)
         *p = '/';
     }
     rc = mkdir(path, 0700);
+    bool made = rc == 0 || errno == EEXIST;
+    int error = errno;
+    if (rc == 0 && strrchr(path, '/') > path) {
+        *strrchr(path, '/') = '\0';
+        spool_sync_dir(path);
+    }
     free(path);
-    if (rc == 0 || errno == EEXIST)
+    if (made)
         return true;
     hl_fail(err, HL_FATAL,
         "spool folder %s cannot be made: %s; create it for this user or set "
         "WEBHOOK_SPOOL_DIR",
-        dir, strerror(errno));
+        dir, strerror(error));
     return false;
-}
-
-static bool is_segment(const char *name)
-{
-    size_t len = strlen(name);
-    return len > 4 && strcmp(name + len - 4, ".seg") == 0;
 }
 
 /* Bytes of all segments in the folder, whoever owns them. */
@@ -212,7 +149,7 @@ static int64_t folder_bytes(const struct spool *s)
     DIR *d = opendir(s->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (is_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+        if (spool_is_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
             sum += st.st_size;
     }
     if (d)
@@ -220,34 +157,52 @@ static int64_t folder_bytes(const struct spool *s)
     return sum;
 }
 
-/* --- append ------------------------------------------------------------------------------ */
+/* --- append: in the thread --------------------------------------------------------------- */
 
-static int write_all(int fd, const char *data, size_t len, int64_t at)
+/* 0, or the errno; then nothing half-written stays, where the disk lets us. A segment outlives a
+ * disk that says it is full when written to, and nothing else. */
+static int write_group(struct segment *g, const struct buf *out)
 {
-    while (len) {
-        ssize_t n = pwrite(fd, data, len, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return errno;
-        data += n;
-        len -= (size_t)n;
-        at += n;
+    int error = spool_file_write(g->fd, out->data, out->len, g->end);
+    g->given_up = error && error != ENOSPC && error != EDQUOT;
+    if (!error && fdatasync(g->fd) < 0) {
+        error = errno;
+        g->given_up = true;
     }
+    if (error && ftruncate(g->fd, g->end) < 0)
+        g->given_up = true;
+    return error;
+}
+
+/* On failure nothing of the new segment is left: nothing in it was answered for. */
+static int write_fresh(struct spool *s)
+{
+    struct segment *g = segment_create(s->fresh_path, s->dir);
+    if (!g)
+        return errno;
+    int error = write_group(g, &s->out);
+    if (error) {
+        unlink(g->path);
+        segment_free(g);
+        return error;
+    }
+    s->fresh = g;
     return 0;
 }
 
 static void write_and_sync(struct offload_job *job)
 {
     struct spool *s = LIST_OF(job, struct spool, job);
-    s->error = write_all(s->own->fd, s->out.data, s->out.len, s->own->end);
-    if (!s->error && fdatasync(s->own->fd) < 0)
-        s->error = errno;
-    /* Nothing half-written: what was not synced must not be read as a record later. */
-    if (s->error && ftruncate(s->own->fd, s->own->end) < 0) {
-        /* the next write goes to the same offset, and a reader stops at the synced end */
+    s->error = 0;
+    if (s->target) {
+        s->error = write_group(s->target, &s->out);
+        if (!s->target->given_up)
+            return;
     }
+    s->error = write_fresh(s);
 }
+
+/* --- append: in the loop ----------------------------------------------------------------- */
 
 static void answer(struct list *items, enum hl_rc rc, const struct hl_err *err)
 {
@@ -255,6 +210,17 @@ static void answer(struct list *items, enum hl_rc rc, const struct hl_err *err)
         struct spool_append *a = LIST_OF(n, struct spool_append, item.node);
         a->done(a, rc, err);
     }
+}
+
+/* The new segment takes the place of the one that was full or given up. */
+static void succeed(struct spool *s)
+{
+    struct segment *old = s->own;
+    list_push(&s->mine, &s->fresh->node);
+    s->own = s->fresh;
+    s->fresh = NULL;
+    if (old->head == old->end)
+        retire(s, old);
 }
 
 static void written(struct offload_job *job)
@@ -266,9 +232,16 @@ static void written(struct offload_job *job)
     list_init(&items);
     list_splice(&items, &s->items);
     s->busy = false;
+    s->faults.given_up += s->target && s->target->given_up;
+    if (s->fresh)
+        succeed(s);
     if (!s->error)
         s->own->end += (int64_t)s->out.len;
+    else if (s->own->head == s->own->end)
+        retire(s, s->own);
     buf_clear(&s->out);
+    free(s->fresh_path);
+    s->fresh_path = NULL;
     batch_done(s->batch);
     if (s->error)
         hl_fail_why(&err, HL_RETRY, HL_WHY_FULL, "spool %s cannot be written: %s", s->dir,
@@ -286,19 +259,25 @@ static void refused(struct batch_item *item, void *ctx)
     a->done(a, HL_RETRY, &err);
 }
 
+static bool fits(const struct spool *s, const struct spool_append *a, int64_t room)
+{
+    return a->kept_already || (int64_t)(s->out.len + a->len + SPOOL_FRAME_HEAD) <= room;
+}
+
 /* The quota is looked up once per flush: a stat per segment, beside an fdatasync. */
 static void flush(struct list *items, void *ctx)
 {
     struct spool *s = ctx;
-    int64_t room = s->max_bytes - folder_bytes(s);
+    bool full = s->own->given_up || s->own->end >= s->segment_bytes;
+    int64_t room = s->max_bytes - folder_bytes(s) - (full ? SPOOL_START : 0);
 
     for (struct list_node *n; (n = list_pop(items));) {
         struct spool_append *a = LIST_OF(n, struct spool_append, item.node);
-        if (a->len > SPOOL_MAX_RECORD || (int64_t)(s->out.len + a->len + FRAME_HEAD) > room) {
+        if (a->len > SPOOL_MAX_RECORD || !fits(s, a, room)) {
             batch_refuse(s->batch, &a->item);
             continue;
         }
-        put_frame(&s->out, a->data, a->len);
+        spool_put_frame(&s->out, a->data, a->len);
         list_push(&s->items, n);
     }
     if (!s->items.len) {
@@ -306,6 +285,8 @@ static void flush(struct list *items, void *ctx)
         return;
     }
     s->busy = true;
+    s->target = full ? NULL : s->own;
+    s->fresh_path = spool_new_path(s->dir);
     s->job.work = write_and_sync;
     s->job.done = written;
     offload_run(s->offload, &s->job);
@@ -313,78 +294,101 @@ static void flush(struct list *items, void *ctx)
 
 void spool_append(struct spool *s, struct spool_append *a)
 {
-    a->item.bytes = a->len + FRAME_HEAD;
+    a->item.bytes = a->len + SPOOL_FRAME_HEAD;
     batch_add(s->batch, &a->item);
 }
 
 /* --- read -------------------------------------------------------------------------------- */
 
-static void retire(struct spool *s, struct segment *g)
+static struct segment *unread_of(const struct list *segments)
 {
-    if (g != s->own) {
-        unlink(g->path);
-        list_remove(&s->segments, &g->node);
-        segment_free(g);
-        return;
-    }
-    if (s->busy)
-        return; /* a write is under way; the next commit finds it empty */
-    if (ftruncate(g->fd, sizeof(magic)) == 0)
-        g->head = g->end = sizeof(magic);
-}
-
-static struct segment *first_unread(struct spool *s)
-{
-    LIST_EACH(&s->segments, n)
+    LIST_EACH(segments, n)
     {
         struct segment *g = LIST_OF(n, struct segment, node);
-        if (g->head < g->end)
+        if (g->head < g->end && !g->later)
             return g;
     }
     return NULL;
 }
 
-/* Loads what follows g->head; false when the disk does not give it now. */
-static bool load_window(struct spool *s, struct segment *g)
+static void not_later(struct list *segments)
 {
-    enum { WINDOW = 4 * 1024 * 1024 }; /* holds several of the largest records */
-    int64_t left = g->end - g->head;
-    return load(g->fd, g->head, left < WINDOW ? (size_t)left : WINDOW, &s->in);
+    LIST_EACH(segments, n)
+    {
+        LIST_OF(n, struct segment, node)->later = false;
+    }
 }
 
-/* Lets go of an adopted segment, its lock included; the file stays. */
-static void abandon(struct spool *s, struct segment *g)
+/* NULL: all is read, or what is left cannot be read now; the next call tries that again. */
+static struct segment *first_unread(struct spool *s)
 {
-    list_remove(&s->segments, &g->node);
-    segment_free(g);
+    struct segment *g = unread_of(&s->adopted);
+    if (!g)
+        g = unread_of(&s->mine);
+    if (!g) {
+        not_later(&s->adopted);
+        not_later(&s->mine);
+    }
+    return g;
+}
+
+/* The disk does not give it now, or it cannot be worked off here. */
+static void put_off(struct spool *s, struct segment *g)
+{
+    if (g->adopted)
+        abandon(s, g);
+    else
+        g->later = true;
+}
+
+/* What is at g->head is no frame: sets it aside up to the next one. A long search goes on with the
+ * next reads, behind the other segments. False when the disk does not let us now. */
+static bool pass_damage(struct spool *s, struct segment *g)
+{
+    if (!g->searched)
+        g->searched = g->head + 1;
+    enum spool_search found = spool_file_search(g->fd, &g->searched, g->end, &s->in);
+    g->later = found == SPOOL_GO_ON;
+    if (g->later)
+        return true;
+    if (found == SPOOL_UNREADABLE || !spool_file_keep_aside(g->path, g->fd, g->head, g->searched))
+        return false;
+    s->faults.cut_bytes += g->searched - g->head;
+    g->head = g->searched;
+    g->searched = 0;
+    if (g->head == g->end)
+        retire(s, g);
+    return true;
+}
+
+/* As many whole frames as follow in s->in; *bytes: up to the end of the last. */
+static size_t frames_in(const struct spool *s, struct spool_record *out, size_t max, size_t *bytes)
+{
+    size_t n = 0, at = 0;
+    for (size_t frame; n < max && (frame = spool_frame_at(buf_str(&s->in) + at, s->in.len - at));
+         at += frame)
+        out[n++] =
+            (struct spool_record){s->in.data + at + SPOOL_FRAME_HEAD, frame - SPOOL_FRAME_HEAD};
+    *bytes = at;
+    return n;
 }
 
 size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
 {
     for (struct segment *g; !s->reading && (g = first_unread(s));) {
-        size_t n = 0, at = 0;
-        if (!load_window(s, g)) {
-            if (g == s->own)
-                return 0;
-            abandon(s, g);
-            continue;
-        }
-        for (size_t frame; n < max && (frame = frame_at(s->in.data + at, s->in.len - at));
-             at += frame)
-            out[n++] = (struct spool_record){s->in.data + at + FRAME_HEAD, frame - FRAME_HEAD};
+        int64_t left = g->end - g->head;
+        size_t bytes, want = left < READ_BYTES ? (size_t)left : READ_BYTES;
+        spool_file_read(g->fd, g->head, want, &s->in);
+        size_t n = frames_in(s, out, max, &bytes);
         if (n) {
             s->reading = g;
-            s->read_to = g->head + (int64_t)at;
+            s->read_to = g->head + (int64_t)bytes;
             return n;
         }
-        if (g == s->own && s->busy)
-            return 0;             /* never while a write to it is under way */
-        if (cut_tail(g, g->head)) /* torn by a crash, or damaged */
-            retire(s, g);
-        else if (g != s->own)
-            abandon(s, g);
-        else
-            return 0;
+        if (s->in.len == want && pass_damage(s, g))
+            continue;
+        s->faults.unreadable++;
+        put_off(s, g);
     }
     return 0;
 }
@@ -409,14 +413,14 @@ void spool_skip(struct spool *s)
 {
     struct segment *g = s->reading;
     s->reading = NULL;
-    if (g && g != s->own)
-        abandon(s, g);
+    if (g)
+        put_off(s, g);
 }
 
-int64_t spool_depth(const struct spool *s)
+static int64_t depth_of(const struct list *segments)
 {
     int64_t sum = 0;
-    LIST_EACH(&s->segments, n)
+    LIST_EACH(segments, n)
     {
         const struct segment *g = LIST_OF(n, struct segment, node);
         sum += g->end - g->head;
@@ -424,17 +428,74 @@ int64_t spool_depth(const struct spool *s)
     return sum;
 }
 
-/* --- open, adopt, close ------------------------------------------------------------------ */
-
-static bool ours(const struct spool *s, const char *path)
+int64_t spool_depth(const struct spool *s)
 {
-    LIST_EACH(&s->segments, n)
-    {
-        if (strcmp(LIST_OF(n, struct segment, node)->path, path) == 0)
-            return true;
-    }
-    return false;
+    return depth_of(&s->adopted) + depth_of(&s->mine);
 }
+
+struct spool_faults spool_faults(const struct spool *s)
+{
+    return s->faults;
+}
+
+/* --- the list kept elsewhere ------------------------------------------------------------- */
+
+static void each_of(const struct list *segments, spool_each_fn *each, void *ctx)
+{
+    LIST_EACH(segments, n)
+    {
+        const struct segment *g = LIST_OF(n, struct segment, node);
+        each(&(struct spool_segment){name_of(g), g->end - g->head, g->listed}, ctx);
+    }
+}
+
+void spool_each(const struct spool *s, spool_each_fn *each, void *ctx)
+{
+    each_of(&s->adopted, each, ctx);
+    each_of(&s->mine, each, ctx);
+}
+
+static struct segment *find_in(const struct list *segments, const char *name)
+{
+    LIST_EACH(segments, n)
+    {
+        struct segment *g = LIST_OF(n, struct segment, node);
+        if (strcmp(name_of(g), name) == 0)
+            return g;
+    }
+    return NULL;
+}
+
+static struct segment *find(const struct spool *s, const char *name)
+{
+    struct segment *g = find_in(&s->adopted, name);
+    return g ? g : find_in(&s->mine, name);
+}
+
+void spool_keep_listed(struct spool *s)
+{
+    s->keep_listed = true;
+}
+
+bool spool_list(struct spool *s, const char *name)
+{
+    struct segment *g = find(s, name);
+    if (g)
+        g->listed = true;
+    return g != NULL;
+}
+
+void spool_unlist(struct spool *s, const char *name)
+{
+    struct segment *g = find(s, name);
+    if (!g)
+        return;
+    g->listed = false;
+    if (g->head == g->end)
+        retire(s, g);
+}
+
+/* --- open, adopt, close ------------------------------------------------------------------ */
 
 /* True when the path still names the locked file: another adopter may have removed it meanwhile. */
 static bool same_file(const struct segment *g)
@@ -443,40 +504,118 @@ static bool same_file(const struct segment *g)
     return fstat(g->fd, &a) == 0 && stat(g->path, &b) == 0 && a.st_ino == b.st_ino;
 }
 
+/* Takes the whole file for frames; the reader finds out where they end as it comes to them. False:
+ * no segment, or one that cannot be read now. */
+static bool look_into(struct segment *g)
+{
+    struct stat st;
+    char head[SPOOL_START];
+
+    if (fstat(g->fd, &st) < 0 || pread(g->fd, head, sizeof(head), 0) != sizeof(head))
+        return false;
+    if (memcmp(head, SPOOL_MAGIC, sizeof(head)) != 0)
+        return false;
+    g->head = SPOOL_START;
+    g->end = st.st_size;
+    return true;
+}
+
+/* Whether it has records. */
 static bool adopt_one(struct spool *s, const char *name)
 {
-    char *path = mem_printf("%s/%s", s->dir, name);
-    if (ours(s, path)) {
-        free(path);
+    if (find(s, name))
         return false;
-    }
     struct segment *g = mem_new(struct segment);
-    g->path = path;
-    g->fd = open(path, O_RDWR | O_CLOEXEC);
+    g->path = mem_printf("%s/%s", s->dir, name);
+    g->adopted = true;
+    g->listed = s->keep_listed;
+    g->fd = open(g->path, O_RDWR | O_CLOEXEC);
     if (g->fd < 0 || flock(g->fd, LOCK_EX | LOCK_NB) < 0 || !same_file(g) || !look_into(g)) {
         segment_free(g);
         return false;
     }
-    if (g->head == g->end) {
-        unlink(path);
-        segment_free(g);
-        return false;
+    list_push(&s->adopted, &g->node);
+    if (g->head < g->end)
+        return true;
+    retire(s, g);
+    return false;
+}
+
+struct candidate {
+    char *name;
+    bool empty;
+    struct timespec written;
+};
+
+static int by_age(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->written.tv_sec != y->written.tv_sec)
+        return x->written.tv_sec < y->written.tv_sec ? -1 : 1;
+    if (x->written.tv_nsec != y->written.tv_nsec)
+        return x->written.tv_nsec < y->written.tv_nsec ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* The segments in the folder, the one last written to first. Caller frees names and array. */
+static struct candidate *candidates(const struct spool *s, size_t *n)
+{
+    struct candidate *all = NULL;
+    DIR *d = opendir(s->dir);
+    *n = 0;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (!spool_is_segment(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+            continue;
+        all = mem_grow(all, (*n + 1) * sizeof(*all));
+        all[(*n)++] =
+            (struct candidate){mem_strdup(e->d_name), st.st_size <= SPOOL_START, st.st_mtim};
     }
-    list_push_front(&s->segments, &g->node);
-    return true;
+    if (d)
+        closedir(d);
+    if (*n)
+        qsort(all, *n, sizeof(*all), by_age);
+    return all;
+}
+
+/* Empty ones wait for their entries to go. They must not take the places of those with records. */
+static void let_go_of_empty(struct spool *s)
+{
+    LIST_EACH(&s->adopted, n)
+    {
+        struct segment *g = LIST_OF(n, struct segment, node);
+        if (g->head == g->end)
+            abandon(s, g);
+    }
 }
 
 int spool_adopt(struct spool *s)
 {
-    int n = 0;
-    DIR *d = opendir(s->dir);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        if (is_segment(e->d_name))
-            n += adopt_one(s, e->d_name);
+    size_t n;
+    int adopted = 0;
+    struct candidate *all = candidates(s, &n);
+    if (s->adopted.len > MAX_ADOPTED / 2)
+        let_go_of_empty(s);
+    for (size_t i = 0; i < n; i++) {
+        if (s->adopted.len < (all[i].empty ? MAX_ADOPTED / 2 : MAX_ADOPTED))
+            adopted += adopt_one(s, all[i].name);
+        free(all[i].name);
     }
-    if (d)
-        closedir(d);
-    return n;
+    free(all);
+    return adopted;
+}
+
+static struct segment *first_segment(const char *dir, struct hl_err *err)
+{
+    char *path = spool_new_path(dir);
+    struct segment *own = segment_create(path, dir);
+    if (!own)
+        hl_fail(err, HL_FATAL,
+            "spool %s: cannot create a segment: %s; make the folder writable "
+            "for this user or set WEBHOOK_SPOOL_DIR",
+            dir, strerror(errno));
+    free(path);
+    return own;
 }
 
 struct spool *spool_open(
@@ -484,18 +623,23 @@ struct spool *spool_open(
 {
     if (!make_dir(dir, err))
         return NULL;
-    struct segment *own = create_segment(dir, err);
+    struct segment *own = first_segment(dir, err);
     if (!own)
         return NULL;
     struct spool *s = mem_new(struct spool);
+    int64_t eighth = max_bytes / 8;
     s->loop = l;
     s->offload = o;
     s->dir = mem_strdup(dir);
     s->max_bytes = max_bytes;
+    s->segment_bytes = eighth < SEGMENT_MIN   ? SEGMENT_MIN
+                       : eighth > SEGMENT_MAX ? SEGMENT_MAX
+                                              : eighth;
     s->own = own;
-    list_init(&s->segments);
+    list_init(&s->adopted);
+    list_init(&s->mine);
     list_init(&s->items);
-    list_push(&s->segments, &own->node);
+    list_push(&s->mine, &own->node);
     s->batch = batch_new(l, &(struct batch_conf){.max_items = GROUP_ITEMS,
                                 .max_bytes = GROUP_BYTES,
                                 .max_waiting = MAX_WAITING,
@@ -505,14 +649,25 @@ struct spool *spool_open(
     return s;
 }
 
+static void close_segments(struct list *segments)
+{
+    for (struct list_node *n; (n = list_pop(segments));) {
+        struct segment *g = LIST_OF(n, struct segment, node);
+        if (g->head == g->end && !g->listed)
+            unlink(g->path);
+        segment_free(g);
+    }
+}
+
 void spool_close(struct spool *s)
 {
     if (!s)
         return;
-    if (s->own->head == s->own->end)
-        unlink(s->own->path);
-    for (struct list_node *n; (n = list_pop(&s->segments));)
-        segment_free(LIST_OF(n, struct segment, node));
+    close_segments(&s->adopted);
+    close_segments(&s->mine);
+    if (s->fresh)
+        segment_free(s->fresh); /* nobody was told; the file is left to whoever adopts it */
+    free(s->fresh_path);
     batch_free(s->batch);
     buf_release(&s->out);
     buf_release(&s->in);

@@ -1,10 +1,13 @@
-/* spool: records on disk for the time PostgreSQL cannot take them. One segment file per process in
- * one folder, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of the
- * payload (u32 LE), payload. Appends are grouped: all that queued while one write + fdatasync was
- * under way go in the next, on the offload thread. A record counts only after its fdatasync. The
- * reader walks the segments in order; a segment is emptied or removed once everything in it was
- * committed by the reader. Segments of dead processes (their lock is free) are adopted. Reading
- * again after a crash repeats records: they must be idempotent (events are, by id). */
+/* spool: records on disk for the time PostgreSQL cannot take them. Segment files in one folder,
+ * each of one process, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of
+ * the payload (u32 LE), payload. Appends are grouped: all that queued while one write + fdatasync
+ * was under way go in the next, on the offload thread. A record counts only after its fdatasync.
+ * A segment is left for a new one when it is an eighth of the quota (64 KiB to 64 MiB), or when a
+ * sync of it failed: what the kernel then still has of it is not to be built upon, and the group is
+ * written once more, into the new one. The reader walks the segments in order; one is removed (the
+ * last of our own: emptied) once everything in it was committed by the reader. Segments of dead
+ * processes (their lock is free) are adopted. Reading again after a crash repeats records: they
+ * must be idempotent (events are, by id). */
 #ifndef HL_IO_SPOOL_H
 #define HL_IO_SPOOL_H
 
@@ -18,7 +21,7 @@
 
 struct spool;
 
-/* Makes the folder (mode 0700) when it is missing, creates and locks this process's segment.
+/* Makes the folder (mode 0700) when it is missing, creates and locks this process's first segment.
  * max_bytes: quota over all segments in the folder. Synchronous; err names folder and remedy. */
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err);
@@ -30,6 +33,7 @@ struct spool_append {
     struct batch_item item; /* private */
     const void *data;       /* borrowed until done */
     size_t len;
+    bool kept_already; /* it is a record of the spool: takes its place, whatever the quota */
     /* HL_OK: safe on disk. HL_RETRY: nothing was kept (err->why FULL for quota or no space). */
     void (*done)(struct spool_append *a, enum hl_rc rc, const struct hl_err *err);
     void *ctx;
@@ -49,10 +53,34 @@ void spool_rewind(struct spool *s); /* they are not: the next read gives them ag
  * our own the next read gives them again. */
 void spool_skip(struct spool *s);
 
-/* Looks for segments whose process is gone and takes them over; returns how many. Cheap; call it
- * every few seconds. A torn tail is cut when the reader comes to it; the cut bytes are kept beside
- * in NAME.seg.cut. */
+/* Looks for segments whose process is gone and takes them over, the oldest first, so many at a time;
+ * returns how many have records. Cheap; call it every few seconds. */
 int spool_adopt(struct spool *s);
 int64_t spool_depth(const struct spool *s); /* bytes of uncommitted frames of this process */
+
+/* What went wrong so far. Bytes that are no frame, torn off by a crash or damaged, are kept beside
+ * in NAME.seg.cut when the reader comes to them; it goes on at the next whole frame. */
+struct spool_faults {
+    int64_t cut_bytes;
+    int given_up; /* segments of ours that could not be written or synced; all in them stays good */
+    int unreadable; /* reads that the disk refused; they are repeated */
+};
+struct spool_faults spool_faults(const struct spool *s);
+
+/* --- for whoever keeps a list of segments elsewhere -------------------------------------- */
+
+/* From now on: the file of an emptied segment that is listed stays until spool_unlist, so that it
+ * never goes before its entry; what is adopted counts as listed, for the dead may have done so. */
+void spool_keep_listed(struct spool *s);
+struct spool_segment {
+    const char *name; /* of the file; borrowed during the call */
+    int64_t bytes;    /* of uncommitted frames */
+    bool listed;
+};
+typedef void spool_each_fn(const struct spool_segment *g, void *ctx);
+void spool_each(const struct spool *s, spool_each_fn *each, void *ctx); /* those we hold */
+/* Its entry is there, or may be soon; false when we do not hold it (any more). */
+bool spool_list(struct spool *s, const char *name);
+void spool_unlist(struct spool *s, const char *name); /* it is gone */
 
 #endif

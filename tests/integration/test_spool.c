@@ -1,9 +1,10 @@
 /* The spool alone on a loop: what was answered HL_OK is on disk and comes back, whatever happens
- * to the process, the disk and the file. fdatasync and pread are ours here, to be held back or to
- * fail. */
+ * to the process, the disk and the file. fdatasync, fsync and pread are ours here, to be held back
+ * or to fail. */
 #include "base/digest.h"
 #include "base/mem.h"
 #include "io/spool.h"
+#include "io/spool_file.h"
 #include "tests/support/harness.h"
 
 #include <criterion/criterion.h>
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -31,6 +33,8 @@ TestSuite(spool, .timeout = 60);
 /* --- the disk ---------------------------------------------------------------------------- */
 
 static atomic_int syncs, sync_error, read_error;
+static atomic_int sync_errors; /* so many fail, -1 = all */
+static atomic_int dir_syncs;
 static atomic_bool sync_held;
 
 int fdatasync(int fd)
@@ -38,10 +42,25 @@ int fdatasync(int fd)
     syncs++;
     while (sync_held)
         sched_yield();
-    if (!sync_error)
+    if (!sync_error || sync_errors == 0)
         return (int)syscall(SYS_fdatasync, fd);
+    if (sync_errors > 0)
+        sync_errors--;
     errno = sync_error;
     return -1;
+}
+
+int fsync(int fd)
+{
+    struct stat st;
+    dir_syncs += fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void fail_syncs(int error, int times)
+{
+    sync_errors = times;
+    sync_error = error;
 }
 
 ssize_t pread(int fd, void *to, size_t len, off_t at)
@@ -436,52 +455,105 @@ Test(spool, a_drained_segment_is_not_cut_under_a_write)
 
 /* --- damage ------------------------------------------------------------------------------ */
 
-/* Adopts a segment of these bytes; it must give the first `whole` of the three records, and keep
- * the rest beside. */
-static void adopt_damaged(const struct buf *b, size_t len, const size_t ends[4], int whole)
+/* Adopts a segment of these bytes; it must give these records, one read after another, and keep
+ * what is between `from` and `to`, which is no frame, beside. */
+static void adopt_damaged(
+    const struct buf *b, size_t len, size_t from, size_t to, const char *first, const char *second)
 {
-    static const char *const reads[] = {"", "one", "one second", "one second the third"};
     struct rig r;
     const char *dir = new_dir();
     char *path = harness_text("%s/dead-1-abc.seg", dir), *cut = harness_text("%s.cut", path);
     open_rig(&r, dir, MIB);
     write_file(path, b->data, len);
-    cr_assert_eq(spool_adopt(r.spool), len > ends[0], "length %zu", len);
-    expect_read(&r, 16, reads[whole]);
+    cr_assert_eq(spool_adopt(r.spool), len > SPOOL_START, "length %zu", len);
+    expect_read(&r, 16, first);
     spool_commit(r.spool);
-    expect_read(&r, 16, ""); /* comes to what is no frame, and cuts it off */
-    if (len > ends[whole])
-        expect_file(cut, b->data + ends[whole], len - ends[whole]);
+    struct spool_record rec[16];
+    size_t n = 0; /* comes to what is no frame, and sets it aside; a megabyte of it at a time */
+    for (int i = 0; !n && i < 20; i++)
+        n = spool_read(r.spool, rec, 16);
+    spool_rewind(r.spool);
+    expect_read(&r, 16, second);
+    spool_commit(r.spool);
+    if (from < to)
+        expect_file(cut, b->data + from, to - from);
     else
         cr_expect_eq(file_size(cut), -1);
+    cr_expect_eq(spool_faults(r.spool).cut_bytes, (int64_t)(to - from));
     cr_expect_eq(file_size(path), -1);
     close_rig(&r);
 }
 
 Test(spool, a_torn_tail_is_cut_at_every_byte)
 {
+    static const char *const reads[] = {"", "one", "one second", "one second the third"};
     size_t ends[4];
     struct buf b = three_records(ends);
     for (size_t len = ends[0]; len <= b.len; len++) {
         int whole = 0;
         while (whole < 3 && ends[whole + 1] <= len)
             whole++;
-        adopt_damaged(&b, len, ends, whole);
+        adopt_damaged(&b, len, ends[whole], len, reads[whole], "");
     }
     buf_release(&b);
 }
 
-Test(spool, a_damaged_byte_anywhere_in_a_frame_ends_the_segment_before_it)
+Test(spool, a_damaged_byte_anywhere_in_a_frame_costs_that_frame_alone)
 {
     size_t ends[4];
     struct buf b = three_records(ends);
     for (size_t at = ends[1]; at < ends[2]; at++)
         for (int bit = 0; bit < 8; bit += 7) {
             b.data[at] ^= (char)(1 << bit);
-            adopt_damaged(&b, b.len, ends, 1);
+            adopt_damaged(&b, b.len, ends[1], ends[2], "one", "the third");
             b.data[at] ^= (char)(1 << bit);
         }
+    for (size_t at = ends[0]; at < ends[1]; at++) { /* the first */
+        b.data[at] ^= 0x40;
+        adopt_damaged(&b, b.len, ends[0], ends[1], "second the third", "");
+        b.data[at] ^= 0x40;
+    }
     buf_release(&b);
+}
+
+Test(spool, behind_megabytes_of_damage_the_next_frame_is_found)
+{
+    enum { HOLE = 9 * MIB + 4321 };
+    struct buf b = {0};
+    buf_puts(&b, SPOOL_MAGIC);
+    put_record(&b, "before");
+    size_t from = b.len;
+    unsigned seed = 7;
+    char *noise = buf_reserve(&b, HOLE);
+    for (int i = 0; i < HOLE; i++)
+        noise[i] = i % 4096 < 2048 ? (char)(rand_r(&seed) >> 7) : '\0';
+    b.len += HOLE;
+    size_t to = b.len;
+    put_record(&b, "behind");
+    adopt_damaged(&b, b.len, from, to, "before", "behind");
+    buf_release(&b);
+}
+
+Test(spool, damage_in_the_own_segment_does_not_hold_up_what_follows)
+{
+    struct rig r;
+    const char *dir = new_dir();
+    open_rig(&r, dir, MIB);
+    append(&r, "one");
+    append(&r, "two");
+    append(&r, "three");
+    const char *path = only_segment(dir);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    cr_assert_eq(pwrite(fd, "X", 1, 8 + 8 + 3 + 8), 1); /* of "two" */
+    close(fd);
+    expect_read(&r, 16, "one");
+    spool_commit(r.spool);
+    expect_read(&r, 16, "three");
+    spool_commit(r.spool);
+    cr_assert_eq(file_size(harness_text("%s.cut", path)), 8 + 3);
+    append(&r, "four");
+    expect_read(&r, 16, "four");
+    close_rig(&r);
 }
 
 Test(spool, what_is_no_segment_is_left_alone)
@@ -559,23 +631,184 @@ Test(spool, zeros_at_the_end_are_no_records)
 
 /* --- trouble with the disk --------------------------------------------------------------- */
 
-Test(spool, a_failed_sync_keeps_nothing_and_the_next_append_works)
+Test(spool, after_a_failed_sync_the_group_goes_into_a_new_segment)
 {
     struct rig r;
     const char *dir = new_dir();
     open_rig(&r, dir, MIB);
     append(&r, "a");
-    sync_error = EIO;
-    struct append p = append_bytes(&r, "lost", 4);
-    sync_error = 0;
-    cr_assert_eq(p.rc, HL_RETRY);
-    cr_assert_eq(p.err.why, HL_WHY_FULL);
-    cr_assert(strstr(p.err.msg, dir) && strstr(p.err.msg, strerror(EIO)), "%s", p.err.msg);
-    cr_assert_eq(file_size(only_segment(dir)), 8 + 9);
+    const char *first = only_segment(dir);
+    fail_syncs(EIO, 1);
     append(&r, "b");
-    expect_read(&r, 16, "a b");
+    append(&r, "c");
+    cr_assert_eq(count_files(dir, ".seg"), 2);
+    cr_assert_eq(file_size(first), 8 + 9, "nothing half-written stays, nothing is added");
+    cr_assert_eq(spool_faults(r.spool).given_up, 1);
+    expect_read(&r, 16, "a");
+    spool_commit(r.spool);
+    cr_assert_eq(file_size(first), -1);
+    expect_read(&r, 16, "b c");
+    spool_commit(r.spool);
+    cr_assert_eq(count_files(dir, ".seg"), 1);
+    close_rig(&r);
+    cr_assert_eq(count_files(dir, ".seg"), 0);
+}
+
+Test(spool, while_no_sync_works_nothing_is_kept_and_then_it_goes_on)
+{
+    struct rig r;
+    const char *dir = new_dir();
+    open_rig(&r, dir, MIB);
+    append(&r, "a");
+    fail_syncs(EIO, -1);
+    for (int i = 0; i < 3; i++) {
+        struct append p = append_bytes(&r, "lost", 4);
+        cr_assert_eq(p.rc, HL_RETRY);
+        cr_assert_eq(p.err.why, HL_WHY_FULL);
+        cr_assert(strstr(p.err.msg, dir) && strstr(p.err.msg, strerror(EIO)), "%s", p.err.msg);
+        cr_assert_eq(file_size(only_segment(dir)), 8 + 9);
+    }
+    fail_syncs(0, 0);
+    append(&r, "b");
+    expect_read(&r, 16, "a");
+    spool_commit(r.spool);
+    expect_read(&r, 16, "b");
+    spool_commit(r.spool);
+    close_rig(&r);
+    cr_assert_eq(count_files(dir, ".seg"), 0);
+}
+
+/* A limit on the size of files cuts a write short, as a full disk does: half of it is there. */
+Test(spool, a_write_that_is_cut_short_leaves_no_half_record)
+{
+    enum { LEN = 20000 };
+    struct rig r;
+    char *data = mem_zero(LEN);
+    const char *dir = new_dir();
+    struct rlimit old, small;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    open_rig(&r, dir, MIB);
+    append(&r, "a");
+    small = old;
+    small.rlim_cur = 10000; /* no segment can hold it */
+    setrlimit(RLIMIT_FSIZE, &small);
+    struct append p = append_bytes(&r, data, LEN);
+    cr_assert_eq(p.rc, HL_RETRY);
+    cr_assert(strstr(p.err.msg, strerror(EFBIG)), "%s", p.err.msg);
+    cr_assert_eq(file_size(only_segment(dir)), 8 + 9);
+    small.rlim_cur = LEN + 16 + 8; /* a fresh one can, the old one cannot */
+    setrlimit(RLIMIT_FSIZE, &small);
+    cr_assert_eq(append_bytes(&r, data, LEN).rc, HL_OK);
+    setrlimit(RLIMIT_FSIZE, &old);
+    append(&r, "b");
+    expect_read(&r, 16, "a");
+    spool_commit(r.spool);
+    struct spool_record rec[4];
+    cr_assert_eq(spool_read(r.spool, rec, 4), 2);
+    cr_assert_eq(rec[0].len, LEN);
+    close_rig(&r);
+    free(data);
+}
+
+Test(spool, each_new_segment_is_synced_with_its_folder_before_it_counts)
+{
+    struct rig r;
+    int before = dir_syncs;
+    open_rig(&r, new_dir(), MIB);
+    cr_assert_geq(dir_syncs - before, 2, "the segment's entry, and the folder's own");
+    append(&r, "a");
+    before = dir_syncs;
+    fail_syncs(EIO, 1);
+    append(&r, "b");
+    cr_assert_eq(dir_syncs - before, 1);
     close_rig(&r);
 }
+
+Test(spool, room_comes_back_while_forwarding_goes_on)
+{
+    enum { LEN = 32 * 1024, QUOTA = 8 * 128 * 1024 };
+    struct rig r;
+    char *data = mem_zero(LEN);
+    struct spool_record rec[1];
+    const char *dir = new_dir();
+    open_rig(&r, dir, QUOTA);
+    int kept = 0;
+    for (; append_bytes(&r, data, LEN).rc == HL_OK; kept++)
+        memset(data, kept + 1, LEN);
+    cr_assert_eq(kept, QUOTA / (LEN + 8), "the quota is used up to the last frame that fits");
+    cr_assert_geq(count_files(dir, ".seg"), 7);
+    for (int i = 0; i < 200; i++) { /* the spool is never empty */
+        cr_assert_eq(spool_read(r.spool, rec, 1), 1);
+        cr_assert_eq(((const char *)rec[0].data)[0], (char)i, "in order");
+        spool_commit(r.spool);
+        while (append_bytes(&r, data, LEN).rc == HL_OK)
+            memset(data, ++kept, LEN);
+        int64_t room = QUOTA - spool_depth(r.spool);
+        cr_assert_leq(room, QUOTA / 8 + 3 * LEN, "%d: %lld bytes lie idle", i, (long long)room);
+    }
+    close_rig(&r);
+    free(data);
+}
+
+/* --- the list kept elsewhere ------------------------------------------------------------- */
+
+struct seen {
+    int n;
+    struct spool_segment last;
+};
+
+static void see(const struct spool_segment *g, void *ctx)
+{
+    struct seen *seen = ctx;
+    seen->n++;
+    seen->last = *g;
+    seen->last.name = harness_text("%s", g->name);
+}
+
+static struct seen segments_of(const struct rig *r)
+{
+    struct seen seen = {0};
+    spool_each(r->spool, see, &seen);
+    return seen;
+}
+
+Test(spool, the_file_of_a_listed_segment_goes_after_its_entry)
+{
+    struct rig r;
+    const char *dir = new_dir();
+    leave_segment(dir, 1);
+    const char *path = only_segment(dir);
+    open_rig(&r, dir, MIB);
+    spool_keep_listed(r.spool);
+    cr_assert_eq(spool_adopt(r.spool), 1);
+    cr_assert_eq(segments_of(&r).n, 2);
+    expect_read(&r, 16, "r0");
+    spool_commit(r.spool);
+    cr_assert_eq(file_size(path), 8, "empty, and still there");
+    spool_unlist(r.spool, strrchr(path, '/') + 1);
+    cr_assert_eq(file_size(path), -1);
+
+    struct seen own = segments_of(&r);
+    cr_assert(own.n == 1 && own.last.bytes == 0 && !own.last.listed);
+    append(&r, "x");
+    spool_list(r.spool, own.last.name);
+    own = segments_of(&r);
+    cr_assert(own.last.bytes == 9 && own.last.listed);
+    expect_read(&r, 16, "x");
+    spool_commit(r.spool);
+    close_rig(&r); /* before it was unlisted: left to the next */
+    cr_assert_eq(count_files(dir, ".seg"), 1);
+    open_rig(&r, dir, MIB);
+    spool_keep_listed(r.spool);
+    cr_assert_eq(spool_adopt(r.spool), 0, "it has no records");
+    cr_assert_eq(segments_of(&r).n, 2);
+    spool_unlist(r.spool, own.last.name);
+    close_rig(&r);
+    cr_assert_eq(count_files(dir, ".seg"), 0);
+}
+
+/* --- quota, folder ----------------------------------------------------------------------- */
 
 Test(spool, beyond_its_quota_it_is_full_until_something_is_committed)
 {
