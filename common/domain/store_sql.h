@@ -29,6 +29,7 @@ extern const struct store_stmt *const store_stmts[];
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
     X(schema_version) X(ping)                                                                      \
+    X(list_spools) X(audit_rows) X(audit_queued) X(audit_in_progress) X(audit_work)                \
     X(count_by_status) X(list_workers) X(search) X(list_crawls)
 /* clang-format on */
 
