@@ -81,7 +81,8 @@ static bool show_entries(struct look *l, const redisReply *page)
         const redisReply *e = page->element[i];
         if (!is_array(e, 2) || !is_text(e->element[0]))
             return false;
-        show(l, field(e->element[1], "id"), field(e->element[1], "job"), e->element[0]->str, true);
+        show(l, field(e->element[1], "id"), field(e->element[1], "job"), e->element[0]->str,
+            l->place == QUEUE_AT_STREAM);
         snprintf(l->after, sizeof(l->after), "(%s", e->element[0]->str);
     }
     return is_array(page, 1);

@@ -10,7 +10,7 @@ enum queue_place {
     QUEUE_AT_STREAM,
     QUEUE_AT_LATER,      /* ids; they may be seen more than once */
     QUEUE_AT_LATER_JOBS, /* the jobs of those ids; likewise */
-    QUEUE_AT_DEAD,
+    QUEUE_AT_DEAD, /* a dead letter with an event's id counts as its job, whatever else it holds */
     QUEUE_NPLACES
 };
 
