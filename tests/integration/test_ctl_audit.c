@@ -353,6 +353,23 @@ Test(ctl_audit, journals_are_read_with_their_rotated_parts_and_torn_or_damaged_l
     cr_expect_eq(audit(&s, ARGS("--spool", "/nowhere/at/all"), &out), FAULT, "%s", out);
 }
 
+Test(ctl_audit, receipts_older_than_rows_are_kept_are_passed_over)
+{
+    struct stage s = stage_new();
+    const char *out, *conf = harness_text("%s/conf", harness_dir());
+    FILE *f = fopen(conf, "w");
+    fputs("WEBHOOK_EVENT_RETENTION_DAYS=30\n", f);
+    fclose(f);
+    receipt(&s, "host-1-abc.receipts", "%s 2020-01-31T12:00:00.000001Z row\n", id_of(1));
+    receipt(&s, "host-1-abc.receipts", "%s 2999-01-31T12:00:00.000001Z row\n", id_of(2));
+    row(&s, 2, "completed", "NULL");
+    cr_expect_eq(audit(&s, ARGS("--receipts", s.receipts), &out), WRONG, "%s", out);
+    cr_expect(strstr(out, id_of(1)), "%s", out);
+    cr_expect_eq(
+        audit(&s, ARGS("--receipts", s.receipts, "--config", conf), &out), CLEAN, "%s", out);
+    cr_expect(strstr(out, "Note: 1 receipts are older than"), "%s", out);
+}
+
 Test(ctl_audit, ten_thousand_receipts_and_jobs_are_accounted_for_in_batches)
 {
     struct stage s = stage_new();

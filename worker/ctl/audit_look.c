@@ -358,14 +358,15 @@ static bool folder_is_read(const struct audit_look *l, const char *host, const c
     return false;
 }
 
-/* Read here: what is left in it was seen; what is not there any more came home meanwhile. */
+/* Read here: what is left in it was seen. A file that is not there any more came home meanwhile,
+ * unless nobody has spoken of it for long: then it was lost with its disk. */
 static bool is_read(
-    const struct audit_look *l, const char *name, const char *host, const char *folder)
+    const struct audit_look *l, const char *name, const char *host, const char *folder, bool silent)
 {
     for (size_t i = 0; i < l->nlocal; i++)
         if (strcmp(l->local[i], name) == 0)
             return true;
-    return folder_is_read(l, host, folder);
+    return !silent && folder_is_read(l, host, folder);
 }
 
 enum { SPOOL_SEGMENT, SPOOL_HOST, SPOOL_FOLDER, SPOOL_HOLDER, SPOOL_BYTES, SPOOL_SEEN };
@@ -379,14 +380,15 @@ static void got_segments(enum hl_rc rc, const PGresult *rows, const struct hl_er
     for (int i = 0; i < n; i++) {
         const char *name = db_text(rows, i, SPOOL_SEGMENT), *host = db_text(rows, i, SPOOL_HOST);
         const char *folder = db_text(rows, i, SPOOL_FOLDER);
-        if (is_read(l, name, host, folder) || db_int(rows, i, SPOOL_BYTES) == 0)
+        bool silent = db_int(rows, i, SPOOL_SEEN) > SILENT_S;
+        if (is_read(l, name, host, folder, silent) || db_int(rows, i, SPOOL_BYTES) == 0)
             continue;
         l->segments[l->nsegments++] = (struct audit_segment){.name = mem_strdup(name),
             .host = mem_strdup(host),
             .folder = mem_strdup(folder),
             .bytes = db_int(rows, i, SPOOL_BYTES),
             .seen_s = db_int(rows, i, SPOOL_SEEN),
-            .silent = db_int(rows, i, SPOOL_SEEN) > SILENT_S};
+            .silent = silent};
     }
     answered(l, rc, err);
 }

@@ -107,8 +107,8 @@ static void print_segments(const struct audit_report *r)
         struct ctl_table line = {.columns = 1};
         struct buf b = {0};
         buf_printf(&b,
-            "Note: %lld bytes of events are in the spool %s of host %s (%s), which is not read "
-            "here; its producer was heard of %lld s ago",
+            "Note: %lld bytes of events are in the spool %s of host %s (%s), which cannot be "
+            "read here; its producer was heard of %lld s ago",
             (long long)s->bytes, s->name, s->host, s->folder, (long long)s->seen_s);
         ctl_table_row(&line, (const char *[]){buf_str(&b)});
         ctl_table_print(&line);
