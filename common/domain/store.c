@@ -537,6 +537,11 @@ void store_list_workers(struct store *s, store_cb *cb, void *ctx)
     run(s, &stmt_list_workers, 0, cb, ctx, NULL);
 }
 
+void store_list_spools(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_list_spools, 0, cb, ctx, NULL);
+}
+
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)
 {
     run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, number(limit).text});
@@ -545,11 +550,6 @@ void store_search(struct store *s, const char *words, int limit, store_cb *cb, v
 void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx)
 {
     run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, number(limit).text});
-}
-
-void store_list_spools(struct store *s, store_cb *cb, void *ctx)
-{
-    run(s, &stmt_list_spools, 0, cb, ctx, NULL);
 }
 
 void store_audit_rows(struct store *s, const char *ids, int64_t lease_ms, store_cb *cb, void *ctx)

@@ -158,15 +158,14 @@ void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx);
 void store_count_by_status(struct store *s, store_cb *cb, void *ctx);
 /* id, host, pid, state, started_at, seconds since seen, rows in progress */
 void store_list_workers(struct store *s, store_cb *cb, void *ctx);
+/* segment, host, folder, holder, bytes, seconds since seen */
+void store_list_spools(struct store *s, store_cb *cb, void *ctx);
 /* url, title, description, snippet (matches between « and »), rank, scraped_at */
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
 
 /* job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at, completed_at of
  * crawl sessions, newest first; status NULL = any */
 void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx);
-
-/* segment, host, folder, holder, bytes, seconds since seen */
-void store_list_spools(struct store *s, store_cb *cb, void *ctx);
 
 /* --- readers for an audit ---------------------------------------------------------------- */
 

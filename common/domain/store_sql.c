@@ -335,6 +335,20 @@ STMT(prune_documents, "retention", ROWS_ONE, 3,
     "SELECT (SELECT count(*) FROM gone),"
     "  (SELECT encode(url_key, 'hex') FROM page ORDER BY url_key DESC LIMIT 1)");
 
+/* What a producer has on its disk only. */
+STMT(spool_note, "spools", ROWS_NONE, 5,
+    "INSERT INTO webhook.spools AS s (segment, host, folder, holder, bytes)"
+    " VALUES ($1, $2, $3, $4, $5::bigint)"
+    " ON CONFLICT (segment) DO UPDATE SET host = excluded.host, folder = excluded.folder,"
+    "  holder = excluded.holder, bytes = excluded.bytes, seen_at = now()");
+
+STMT(spool_gone, "spools", ROWS_NONE, 1, "DELETE FROM webhook.spools WHERE segment = $1");
+
+STMT(list_spools, "reader", ROWS_ANY, 0,
+    "SELECT segment, host, folder, holder, bytes,"
+    "  round(extract(epoch FROM now() - seen_at))::bigint"
+    " FROM webhook.spools ORDER BY host, folder, segment");
+
 STMT(schema_version, "start", ROWS_ONE, 0,
     "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations");
 
@@ -351,24 +365,6 @@ STMT(list_workers, "reader", ROWS_ANY, 0,
     "  (SELECT count(*) FROM webhook.change_events c"
     "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
     " FROM webhook.workers w ORDER BY w.started_at, w.id");
-
-STMT(search, "reader", ROWS_ANY, 2,
-    "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
-    "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"
-    " MinWords=15, MaxFragments=1'),"
-    "  ts_rank(d.search, q), d.scraped_at"
-    " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
-    " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");
-
-STMT(list_crawls, "reader", ROWS_ANY, 2,
-    "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
-    "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
-    " ORDER BY started_at DESC, id LIMIT $2::integer");
-
-STMT(list_spools, "reader", ROWS_ANY, 0,
-    "SELECT segment, host, folder, holder, bytes,"
-    "  round(extract(epoch FROM now() - seen_at))::bigint"
-    " FROM webhook.spools ORDER BY host, folder, segment");
 
 /* Audit. In progress without an owner is a row of the replaced service: nobody can tell. An owner
  * that nobody has declared dead is silent after two leases of $1 ms: perhaps there is no janitor. */
@@ -402,3 +398,16 @@ STMT(audit_work, "audit", ROWS_ONE, 1,
     "    LIMIT $1::integer) q),"
     "  (SELECT count(*) FROM (SELECT FROM webhook.change_events"
     "    WHERE rescrape_status = 'in_progress' LIMIT $1::integer) p)");
+
+STMT(search, "reader", ROWS_ANY, 2,
+    "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
+    "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"
+    " MinWords=15, MaxFragments=1'),"
+    "  ts_rank(d.search, q), d.scraped_at"
+    " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
+    " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");
+
+STMT(list_crawls, "reader", ROWS_ANY, 2,
+    "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
+    "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
+    " ORDER BY started_at DESC, id LIMIT $2::integer");

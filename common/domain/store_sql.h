@@ -25,11 +25,12 @@ extern const struct store_stmt *const store_stmts[];
 /* clang-format off */
 #define STORE_STMTS(X)                                                                             \
     X(accept) X(lock_urls) X(claim) X(complete) X(settle)                                          \
+    X(audit_rows) X(audit_queued) X(audit_in_progress) X(audit_work)                               \
     X(register) X(renew) X(resign)                                                                 \
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
+    X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(schema_version) X(ping)                                                                      \
-    X(list_spools) X(audit_rows) X(audit_queued) X(audit_in_progress) X(audit_work)                \
     X(count_by_status) X(list_workers) X(search) X(list_crawls)
 /* clang-format on */
 

@@ -75,6 +75,9 @@ static const char *const data[] = {
     "INSERT INTO webhook.workers (id, host, pid, dead_at)"
     " SELECT 'worker-' || i, 'host', i, CASE WHEN i % 20 = 0 THEN now() END"
     " FROM generate_series(0, 199) i",
+    "INSERT INTO webhook.spools (segment, host, folder, holder, bytes)"
+    " SELECT 'host-' || i || '-abc.seg', 'host-' || i, '/spool', 'host-' || i, i"
+    " FROM generate_series(1, 2000) i",
     "SELECT webhook.metrics_partitions(0)",
     "ALTER TABLE webhook.request_metrics_default SET UNLOGGED",
     "ALTER TABLE webhook.operation_metrics_default SET UNLOGGED",
@@ -190,6 +193,9 @@ static const struct ask asks[] = {
     {"prune_operations", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_events", "SELECT 1, 500000, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_documents", "SELECT 1, repeat('40', 32), :n", {10, 1000}, 1000, 60, NULL},
+    {"spool_note", "SELECT 'host-1-abc.seg', 'host', '/spool', 'host-1', 100", {1}, 50, 0, NULL},
+    {"spool_gone", "SELECT 'host-1-def.seg'", {1}, 50, 0, NULL},
+    {"list_spools", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
     {"schema_version", NULL, {1}, 20, 0, NULL},
     {"ping", NULL, {1}, 0, 0, NULL},
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
@@ -197,7 +203,6 @@ static const struct ask asks[] = {
     {"search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"list_crawls", "SELECT NULL::text, :n", {50}, 0, 0,
      "it sorts the sessions, when somebody asks"},
-    {"list_spools", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
     {"audit_rows", BATCH("30000, " ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
     {"audit_queued", "SELECT 980000, :n", {10, 1000}, 1000, 10, NULL},
     {"audit_in_progress", "SELECT 30000", {1}, 3000, 0, NULL},
