@@ -138,13 +138,13 @@ ROW(direct_per_host, number, "WEBHOOK_DIRECT_PER_HOST", "4", 1, 1024, W,        
 GROUP("Retention")                                                                                 \
 ROW(retention_days, number, "WEBHOOK_RETENTION_DAYS", "90", 0, 36500, W,                           \
     "Days that metrics are kept; 0 = for ever.")                                                   \
-ROW(event_retention_days, number, "WEBHOOK_EVENT_RETENTION_DAYS", "0", 0, 36500, W,                \
+ROW(event_retention_days, number, "WEBHOOK_EVENT_RETENTION_DAYS", "0", 0, 36500, W | C,            \
     "Days that finished change events are kept; 0 = for ever.")                                    \
 ROW(document_retention_days, number, "WEBHOOK_DOCUMENT_RETENTION_DAYS", "0", 0, 36500, W,          \
     "Days that a document is kept after its page was last fetched; 0 = for ever.")                 \
                                                                                                    \
 GROUP("Processes")                                                                                 \
-ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, W,             \
+ROW(lease_ms, time, "WEBHOOK_LEASE_SECONDS", "30s", 2 * MS_SECOND, MS_HOUR, W | C,         \
     "A worker process silent for this long is dead.")                                              \
 ROW(watchdog_ms, time_or_off, "WEBHOOK_WATCHDOG_SECONDS", "30s", MS_SECOND, MS_HOUR, P | W,        \
     "A process whose loop stands still for this long is killed; 0 = never.")                       \

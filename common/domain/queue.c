@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "domain/lua_scripts.h"
+#include "domain/queue_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -618,4 +619,15 @@ void queue_free(struct queue *q)
     free(q->seen_prefix);
     free(q->alive);
     free(q);
+}
+
+struct queue_keys queue_keys(const struct queue *q)
+{
+    return (struct queue_keys){.redis = q->redis,
+        .stream = q->stream,
+        .group = GROUP,
+        .later = q->later,
+        .later_jobs = q->later_jobs,
+        .dead = q->dead,
+        .marker_prefix = q->marker_prefix};
 }

@@ -611,6 +611,27 @@ void store_list_crawls(struct store *s, const char *status, int limit, store_cb 
     run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, number(limit).text});
 }
 
+void store_audit_rows(struct store *s, const char *ids, int64_t lease_ms, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_audit_rows, 0, cb, ctx, (const char *[]){number(lease_ms).text, ids});
+}
+
+void store_audit_queued(struct store *s, int64_t after, int limit, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_audit_queued, 0, cb, ctx,
+        (const char *[]){number(after).text, number(limit).text});
+}
+
+void store_audit_in_progress(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_audit_in_progress, 0, cb, ctx, (const char *[]){number(lease_ms).text});
+}
+
+void store_audit_work(struct store *s, int max, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_audit_work, 0, cb, ctx, (const char *[]){number(max).text});
+}
+
 /* ================================ life, and rows read back =============================== */
 
 struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms)

@@ -195,6 +195,19 @@ void store_search(struct store *s, const char *words, int limit, store_cb *cb, v
  * crawl sessions, newest first; status NULL = any */
 void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx);
 
+/* --- readers for an audit ---------------------------------------------------------------- */
+
+/* ids: text of a uuid array, borrowed during the call. For each that has a row: its place in the
+ * array, from 1; the row's state: first word of its status, or, in progress, "held" by an owner
+ * that lives or "alone" (dead, gone, or not heard of for two leases). */
+void store_audit_rows(struct store *s, const char *ids, int64_t lease_ms, store_cb *cb, void *ctx);
+/* Of queued rows with id > after, in order, at most limit: id, event_id. */
+void store_audit_queued(struct store *s, int64_t after, int limit, store_cb *cb, void *ctx);
+/* event_id, state as above, of every row in progress */
+void store_audit_in_progress(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx);
+/* How many events are queued and due, how many in progress; not counted beyond max. */
+void store_audit_work(struct store *s, int max, store_cb *cb, void *ctx);
+
 /* Event columns of a result row -> event; caller releases. False when the row holds no event. */
 bool store_event(const PGresult *rows, int row, struct change_event *ev);
 

@@ -461,6 +461,39 @@ STMT(list_workers, "reader", ROWS_ANY, 0,
     "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
     " FROM webhook.workers w ORDER BY w.started_at, w.id");
 
+/* Audit. In progress without an owner is a row of the replaced service: nobody can tell. An owner
+ * that nobody has declared dead is silent after two leases of $1 ms: perhaps there is no janitor. */
+#define AUDIT_STATE                                                                                \
+    "CASE WHEN c.rescrape_status IS DISTINCT FROM 'in_progress'"                                   \
+    "    THEN split_part(c.rescrape_status, ':', 1)"                                               \
+    "  WHEN c.claimed_by IS NULL OR EXISTS (SELECT FROM webhook.workers w"                         \
+    "    WHERE w.id = c.claimed_by AND w.dead_at IS NULL"                                          \
+    "      AND w.seen_at > now() - 2 * $1::bigint * interval '1 millisecond') THEN 'held'"         \
+    "  ELSE 'alone' END"
+
+/* Audit. Which of the ids $2 have a row: their places in it, and the row's state. */
+STMT(audit_rows, "audit", ROWS_ANY, 2,
+    "SELECT j.n, " AUDIT_STATE " FROM unnest($2::uuid[]) WITH ORDINALITY AS j (event_id, n)"
+    "  JOIN webhook.change_events c ON c.event_id = j.event_id");
+
+/* Audit. All that is queued, $2 rows a step from after row $1. */
+STMT(audit_queued, "audit", ROWS_ANY, 2,
+    "SELECT id, event_id FROM webhook.change_events"
+    " WHERE rescrape_status = 'queued' AND id > $1::bigint AND event_id IS NOT NULL"
+    " ORDER BY id LIMIT $2::integer");
+
+STMT(audit_in_progress, "audit", ROWS_ANY, 1,
+    "SELECT event_id, " AUDIT_STATE " FROM webhook.change_events c"
+    " WHERE c.rescrape_status = 'in_progress' AND c.event_id IS NOT NULL");
+
+/* Audit. How many are queued and due, and in progress; counting stops at $1. */
+STMT(audit_work, "audit", ROWS_ONE, 1,
+    "SELECT (SELECT count(*) FROM (SELECT FROM webhook.change_events"
+    "    WHERE rescrape_status = 'queued' AND (next_attempt_at IS NULL OR next_attempt_at <= now())"
+    "    LIMIT $1::integer) q),"
+    "  (SELECT count(*) FROM (SELECT FROM webhook.change_events"
+    "    WHERE rescrape_status = 'in_progress' LIMIT $1::integer) p)");
+
 STMT(search, "reader", ROWS_ANY, 2,
     "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
     "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"

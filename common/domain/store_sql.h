@@ -25,6 +25,7 @@ extern const struct store_stmt *const store_stmts[];
 /* clang-format off */
 #define STORE_STMTS(X)                                                                             \
     X(accept) X(lock_urls) X(claim) X(complete) X(settle)                                          \
+    X(audit_rows) X(audit_queued) X(audit_in_progress) X(audit_work)                               \
     X(register) X(renew) X(resign)                                                                 \
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
     X(crash) X(next_suspect) X(prune_crashes)                                                      \

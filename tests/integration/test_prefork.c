@@ -450,7 +450,7 @@ Test(prefork, a_crash_is_told_from_a_kill)
         {SIGTERM, 0},
         {SIGABRT, 1},
         {SIGSEGV, 1},
-        {SIGUSR1, 0},
+        {SIGALRM, 0},
     };
     supervise_all(1, unguarded, 0);
     for (int i = 0; i < (int)(sizeof(cases) / sizeof(*cases)); i++) {

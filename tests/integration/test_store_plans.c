@@ -213,6 +213,10 @@ static const struct ask asks[] = {
     {"search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"list_crawls", "SELECT NULL::text, :n", {50}, 0, 0,
      "it sorts the sessions, when somebody asks"},
+    {"audit_rows", BATCH("30000, " ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
+    {"audit_queued", "SELECT 980000, :n", {10, 1000}, 1000, 10, NULL},
+    {"audit_in_progress", "SELECT 30000", {1}, 3000, 0, NULL},
+    {"audit_work", "SELECT :n", {10, 1000}, 3000, 10, NULL},
 };
 /* clang-format on */
 

@@ -60,12 +60,17 @@ int ctl_usage_error(const struct ctl_usage *usage, const char *fmt, ...)
 
 /* --- options ----------------------------------------------------------------------------- */
 
+static bool may_take(const struct ctl_option *o)
+{
+    return o->value && o->value[0] == '[';
+}
+
 static void print_options(const struct ctl_option *options)
 {
     for (const struct ctl_option *o = options; o->key; o++) {
         char left[64];
-        snprintf(
-            left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+        snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value && !may_take(o) ? " " : "",
+            o->value ? o->value : "");
         printf("  %-24s %s\n", left, o->help);
     }
 }
@@ -83,7 +88,9 @@ static size_t add_options(struct option *to, const struct ctl_option *from)
     size_t n = 0;
     for (; from[n].key; n++)
         to[n] = (struct option){.name = from[n].name,
-            .has_arg = from[n].value ? required_argument : no_argument,
+            .has_arg = may_take(&from[n]) ? optional_argument
+                       : from[n].value    ? required_argument
+                                          : no_argument,
             .val = from[n].key};
     return n;
 }

@@ -14,6 +14,7 @@ enum ctl_exit {
     CTL_OK = 0,
     CTL_ERROR = 1,        /* refused, or broken */
     CTL_NOT_EMPTY = 2,    /* something is left, or in the way */
+    CTL_DISCREPANCY = 3,  /* events are missing, doubled, stuck or in two places */
     CTL_USAGE = 64,       /* the command line is wrong */
     CTL_UNREACHABLE = 69, /* no connection to what the verb needs */
     CTL_TIMEOUT = 124,    /* a deadline passed */
@@ -32,6 +33,7 @@ ctl_verb_fn cmd_send;
 ctl_verb_fn cmd_status;
 ctl_verb_fn cmd_search;
 ctl_verb_fn cmd_crawls;
+ctl_verb_fn cmd_audit;
 
 /* --- options ----------------------------------------------------------------------------- */
 #define CTL_MAX_OPTIONS 24
@@ -39,7 +41,7 @@ ctl_verb_fn cmd_crawls;
 struct ctl_option {
     int key; /* what ctl_next returns: 1 and up */
     const char *name;
-    const char *value; /* what --help calls its value; NULL = takes none */
+    const char *value; /* what --help calls its value; NULL = takes none; "[=X]" = may take one */
     const char *help;
 };
 
@@ -57,7 +59,7 @@ struct ctl_args {
     int argc;
     char **argv;
     bool started;
-    const char *value; /* of the option just returned; borrowed from argv */
+    const char *value; /* of the option just returned, NULL = none; borrowed from argv */
     int rest;          /* index of the first word after the options */
     int done;          /* exit code when there is nothing left to do (--help, an error), else -1 */
 };

@@ -19,6 +19,7 @@ static const struct {
     {"status", cmd_status, "show queue, events by status, workers"},
     {"search", cmd_search, "search the documents"},
     {"crawls", cmd_crawls, "list crawl sessions, or the jobs of Firecrawl's own queue"},
+    {"audit", cmd_audit, "prove that no accepted event is missing, doubled or stuck"},
 };
 /* clang-format on */
 
@@ -38,10 +39,10 @@ static int print_help(void)
            "  --print-config  show the settings in effect, secrets masked\n"
            "  --version       show the version\n"
            "  --help          show this text\n\n"
-           "Exit codes: %d done, %d error, %d nothing found or not empty, %d wrong usage,\n"
-           "            %d unreachable, %d timed out\n\n"
+           "Exit codes: %d done, %d error, %d nothing found or not empty, %d discrepancy found,\n"
+           "            %d wrong usage, %d unreachable, %d timed out\n\n"
            "Settings:\n%s",
-        CTL_OK, CTL_ERROR, CTL_NOT_EMPTY, CTL_USAGE, CTL_UNREACHABLE, CTL_TIMEOUT,
+        CTL_OK, CTL_ERROR, CTL_NOT_EMPTY, CTL_DISCREPANCY, CTL_USAGE, CTL_UNREACHABLE, CTL_TIMEOUT,
         buf_str(&settings));
     buf_release(&settings);
     return CTL_OK;

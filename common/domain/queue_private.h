@@ -1,0 +1,14 @@
+/* The keys of a queue, for common/domain/queue*.c only. */
+#ifndef HL_DOMAIN_QUEUE_PRIVATE_H
+#define HL_DOMAIN_QUEUE_PRIVATE_H
+
+#include "domain/queue.h"
+
+/* Borrowed from the queue. */
+struct queue_keys {
+    struct redis *redis;
+    const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix;
+};
+struct queue_keys queue_keys(const struct queue *q);
+
+#endif
