@@ -238,6 +238,7 @@ static void enter_complete(struct job *j)
         .ev = &j->ev,
         .epoch = j->epoch,
         .metadata = j->metadata,
+        .keep_older = !j->env->cfg->supersede,
         .req = {.done = complete_done, .ctx = j}
     };
     if (j->env->cfg->index == INDEX_POSTGRES)

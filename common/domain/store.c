@@ -160,6 +160,7 @@ static void put_complete(struct store_req *r, struct buf *b)
     pgarray_text(&b[7], c->doc.language);
     pgarray_text(&b[8], c->doc.text);
     pgarray_text(&b[9], searched);
+    pgarray_int(&b[10], c->keep_older);
     free(searched);
 }
 
@@ -196,7 +197,7 @@ static const struct op_spec specs[NOPS] = {
     [OP_ACCEPT]   = {.nparams = 8, .stmt = &stmt_accept.db, .put = put_accept, .get = get_accept},
     [OP_CLAIM]    = {.nparams = 2, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
-    [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete.db,
+    [OP_COMPLETE] = {.nparams = 11, .owner_first = true, .stmt = &stmt_complete.db,
                      .put = put_complete, .get = get_complete},
     [OP_SETTLE]   = {.nparams = 6, .owner_first = true, .stmt = &stmt_settle.db,
                      .put = put_settle, .get = get_settle},

@@ -68,6 +68,7 @@ struct store_complete {
     int64_t epoch;
     const char *metadata; /* JSON object merged into the row's; borrowed */
     struct store_document doc;
+    bool keep_older;    /* older queued events of this URL run themselves: none is superseded */
     bool gone;          /* out */
     int64_t superseded; /* out: in the whole flush */
 };

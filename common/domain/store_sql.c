@@ -112,18 +112,19 @@ STMT(claim, "T1", ROWS_EACH, 2,
 
 /* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the
  * claim is not ours any more nothing at all is written. */
-STMT(complete, "T3b", ROWS_EACH, 11,
+STMT(complete, "T3b", ROWS_EACH, 12,
     "WITH fin AS ("
     "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
-    "    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]) WITH ORDINALITY"
-    "  AS f (event_id, epoch, metadata, canonical, url, title, description, language, body,"
-    "    searched, n)"
+    "    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[])"
+    "  WITH ORDINALITY AS f (event_id, epoch, metadata, canonical, url, title, description,"
+    "    language, body, searched, keep_older, n)"
     "), " LOCK_CLAIMS ", won AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'completed', indexed_at = now(),"
     "    finished_at = now(), starts = 0,"
     "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
     "  FROM held h JOIN fin f USING (n) WHERE c.id = h.id AND " OURS
-    "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch"
+    "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch,"
+    "    f.keep_older"
     "), doc AS (" /* two events of one page in one flush: the later scrape only */
     "  INSERT INTO webhook.documents AS d (url_key, canonical_url, url, title, description,"
     "    language, text, content_hash, search, event_id, claim_epoch, scrape_seq)"
@@ -146,7 +147,7 @@ STMT(complete, "T3b", ROWS_EACH, 11,
     "), older AS (" /* accepted before this scrape began: it has seen their change too */
     "  SELECT q.id, w.event_id AS by FROM won w JOIN webhook.change_events q"
     "    ON q.url_key = w.url_key AND q.watch_url = w.watch_url"
-    "  WHERE q.rescrape_status = 'queued' AND q.accept_seq < w.scrape_seq"
+    "  WHERE q.rescrape_status = 'queued' AND q.accept_seq < w.scrape_seq AND w.keep_older = 0"
     "  ORDER BY q.id FOR UPDATE OF q SKIP LOCKED" /* locked = being claimed: let it run */
     "), superseded AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'superseded', finished_at = now(),"

@@ -160,7 +160,7 @@ static const char accept_params[] =
 static const char complete_params[] = BATCH("'worker-1', " ALL("event_id") ", " ALL("1") ", "
     ALL("'{\"a\": 1}'::text") ", " ALL("watch_url") ", " ALL("watch_url") ", "
     ALL("'Page'::text") ", " ALL("NULL::text") ", " ALL("'en'::text") ", "
-    ALL("'body of ' || watch_url") ", " ALL("NULL::text"), "held");
+    ALL("'body of ' || watch_url") ", " ALL("NULL::text") ", " ALL("0"), "held");
 
 static const char settle_params[] = BATCH("'worker-1', " ALL("event_id") ", " ALL("1") ", "
     ALL("'queued'::text") ", " ALL("1") ", " ALL("5000") ", "

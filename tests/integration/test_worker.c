@@ -269,6 +269,23 @@ Test(worker, a_backlog_of_ten_events_of_one_page_costs_one_scrape)
     WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
+/* Two processes: one page is still fetched by one of them at a time. */
+Test(worker, without_superseding_every_event_of_a_page_has_its_own_scrape)
+{
+    struct rig r;
+    rig_start(&r);
+    for (int i = 0; i < 3; i++)
+        rig_post(&r, "/slow/200");
+    rig_fleet(&r, 2, RIG_ENV("WEBHOOK_WORKERS=2", "WEBHOOK_SUPERSEDE=off"));
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 3, SOON);
+    cr_expect_eq(rig_scrapes(&r, "/slow/200"), 3);
+    cr_expect_eq(
+        sql_int(r.db, "SELECT count(*) FROM webhook.change_events a, webhook.change_events b"
+                      " WHERE a.scrape_seq < b.scrape_seq AND b.claimed_at < a.finished_at"),
+        0, "their scrapes do not overlap");
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 Test(worker, when_the_scrape_of_a_backlog_fails_the_next_event_runs)
 {
     struct rig r;
