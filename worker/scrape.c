@@ -34,14 +34,16 @@ struct scrape {
 
 /* --- results ----------------------------------------------------------------------------- */
 
-void scrape_fail(struct scrape_result *out, enum hl_rc rc, const char *detail, const char *fmt, ...)
+void scrape_fail(struct scrape_result *out, const struct scrape_outcome *how, const char *detail,
+    const char *fmt, ...)
 {
     char reason[sizeof(out->err.msg)];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(reason, sizeof(reason), fmt, ap);
     va_end(ap);
-    out->rc = hl_fail(&out->err, rc, "%s", reason);
+    out->rc = hl_fail(&out->err, how->rc, "%s", how->reason ? how->reason : reason);
+    out->sign = how->sign;
     free(out->detail);
     out->detail = mem_strdup(detail);
 }
@@ -49,15 +51,19 @@ void scrape_fail(struct scrape_result *out, enum hl_rc rc, const char *detail, c
 void scrape_fail_call(struct scrape_result *out, const struct http_response *res, const char *who)
 {
     int reason = (int)strcspn(res->err->msg, ":"); /* "reason: detail", see http.h */
-    scrape_fail(out, res->rc, res->err->msg, "%s%.*s", who, reason, res->err->msg);
+    enum scrape_saying saying = res->denied                           ? SAID_NO_CALL
+                                : res->rc == HL_FATAL                 ? SAID_UNUSABLE
+                                : res->err->why == HL_WHY_UNREACHABLE ? SAID_NO_CONNECTION
+                                                                      : SAID_NO_ANSWER;
+    scrape_fail(
+        out, scrape_outcome(saying, 0, NULL), res->err->msg, "%s%.*s", who, reason, res->err->msg);
     out->err.why = res->err->why;
 }
 
-/* A client's error stays, but for those that mean "not now"; a server's may pass. */
-void scrape_fail_target(struct scrape_result *out, long status, const char *detail)
+void scrape_fail_target(
+    struct scrape_result *out, enum scrape_saying saying, long status, const char *detail)
 {
-    bool passing = status == 408 || status == 425 || status == 429 || status >= 500;
-    scrape_fail(out, passing ? HL_RETRY : HL_FATAL, detail, "target answered %ld", status);
+    scrape_fail(out, scrape_outcome(saying, status, NULL), detail, "target answered %ld", status);
     out->target_status = status;
 }
 
@@ -88,6 +94,8 @@ static void on_answer(const struct http_response *res, void *ctx)
     struct scrape *x = ctx;
     struct scrape_result out = {.retry_after_ms = -1};
     x->scraper->kind->read(res, &out);
+    if (out.rc == HL_OK)
+        out.sign = scrape_outcome(SAID_SUCCESS, 0, NULL)->sign;
     deliver(x, &out);
 }
 
@@ -95,7 +103,7 @@ static void on_refuse(void *ctx)
 {
     struct scrape *x = ctx;
     struct scrape_result out = {.retry_after_ms = -1};
-    scrape_fail(&out, HL_FATAL, NULL, "%s", x->refusal.msg);
+    scrape_fail(&out, scrape_outcome(SAID_NO_CALL, 0, NULL), NULL, "%s", x->refusal.msg);
     deliver(x, &out);
 }
 

@@ -4,14 +4,16 @@
 
 #include "base/config.h"
 #include "io/loop.h"
+#include "worker/scrape_outcome.h"
 
 #include <stdint.h>
 
 /* Owned by the scraper and valid during the callback; a field is taken by setting it to NULL. */
 struct scrape_result {
     enum hl_rc
-        rc;     /* HL_OK; HL_RETRY: may work later; HL_FATAL: will not, for this page and set-up */
-    char *text; /* UTF-8, Markdown or plain; may be empty; NULL unless HL_OK */
+        rc; /* HL_OK; HL_RETRY: may work later; HL_FATAL: will not, for this page and set-up */
+    enum upstream_sign sign; /* what this tells about the server asked */
+    char *text;              /* UTF-8, Markdown or plain; may be empty; NULL unless HL_OK */
     char *title, *description, *language, *final_url; /* NULL = not known */
     long target_status;     /* the page's own HTTP status; 0 = not known */
     int64_t retry_after_ms; /* asked for by the other side; -1 = none */
