@@ -18,7 +18,7 @@
 #define MAX_WAITING      32768 /* of one lane */
 #define MAX_PARAMS       12
 #define CONFLICT_RETRIES 5 /* deadlock, serialization, a row seen by neither snapshot */
-#define MAX_SINGLE       4
+#define MAX_SINGLE       6
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
 /* ================================ batching =============================================== */
@@ -490,6 +490,43 @@ void store_unpublished(
 {
     run(s, &stmt_unpublished, 0, cb, ctx,
         (const char *[]){number(after).text, number(grace_ms).text, number(limit).text});
+}
+
+void store_upstreams(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstreams, 0, cb, ctx, (const char *[]){s->owner});
+}
+
+void store_upstream_open(struct store *s, const char *host, int64_t failures, int64_t pause_ms,
+    const char *error, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstream_open, 0, cb, ctx,
+        (const char *[]){host, number(failures).text, number(pause_ms).text, error});
+}
+
+void store_upstream_probe(
+    struct store *s, const char *host, int64_t probe_ms, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstream_probe, 0, cb, ctx,
+        (const char *[]){host, s->owner, number(probe_ms).text});
+}
+
+void store_upstream_result(struct store *s, const char *host, const char *state, int64_t failures,
+    int64_t pause_ms, const char *error, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstream_result, 0, cb, ctx,
+        (const char *[]){
+            host, s->owner, state, number(failures).text, number(pause_ms).text, error});
+}
+
+void store_forget_upstreams(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_forget_upstreams, 0, cb, ctx, NULL);
+}
+
+void store_list_upstreams(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_list_upstreams, 0, cb, ctx, NULL);
 }
 
 void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx)

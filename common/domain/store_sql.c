@@ -336,6 +336,52 @@ STMT(prune_documents, "retention", ROWS_ONE, 3,
     "SELECT (SELECT count(*) FROM gone),"
     "  (SELECT encode(url_key, 'hex') FROM page ORDER BY url_key DESC LIMIT 1)");
 
+/* --- circuits: one row for an upstream host that was in trouble; no row: closed ------------------ */
+
+/* Of a row u, half open: who tries is dead or gone. */
+#define NO_LIVING_PROBER                                                                           \
+    "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = u.probe_by AND w.dead_at IS NULL)"
+
+/* Breaker. What is not closed: how long still, and whether $1 tries it. */
+STMT(upstreams, "breaker", ROWS_ANY, 1,
+    "SELECT u.host, CASE WHEN u.state = 'half_open' AND NOT " NO_LIVING_PROBER
+    "    THEN 'half_open' ELSE 'open' END, u.failures,"
+    "  CASE WHEN u.state = 'half_open' AND " NO_LIVING_PROBER " THEN 0 ELSE"
+    "    greatest(0, extract(epoch FROM u.open_until - now()) * 1000)::bigint END,"
+    "  u.probe_by IS NOT DISTINCT FROM $1"
+    " FROM webhook.upstreams u WHERE u.state <> 'closed' ORDER BY u.host LIMIT 1000");
+
+/* Breaker. Closed -> open, for $3 ms. No row: another was faster. */
+STMT(upstream_open, "breaker", ROWS_ANY, 4,
+    "INSERT INTO webhook.upstreams AS u (host, state, failures, open_until, last_error)"
+    " VALUES ($1, 'open', $2::integer, now() + $3::bigint * interval '1 millisecond', $4)"
+    " ON CONFLICT (host) DO UPDATE SET state = 'open', failures = EXCLUDED.failures,"
+    "   open_until = EXCLUDED.open_until, probe_by = NULL, last_error = EXCLUDED.last_error,"
+    "   changed_at = now()"
+    " WHERE u.state = 'closed' RETURNING u.host");
+
+/* Breaker. Open and due, or half open and given up -> half open, by $2. One row in the whole fleet.
+ * Clocks differ a little: who measured the pause himself may come early. */
+STMT(upstream_probe, "breaker", ROWS_ANY, 3,
+    "UPDATE webhook.upstreams u SET state = 'half_open', probe_by = $2, changed_at = now(),"
+    "   open_until = now() + $3::bigint * interval '1 millisecond'"
+    " WHERE u.host = $1 AND u.state <> 'closed'"
+    "   AND (u.open_until <= now() + interval '250 milliseconds'"
+    "     OR u.state = 'half_open' AND (u.probe_by = $2 OR " NO_LIVING_PROBER "))"
+    " RETURNING u.failures");
+
+/* Breaker. Half open, tried by $2 -> closed, or open for $5 ms. */
+STMT(upstream_result, "breaker", ROWS_ANY, 6,
+    "UPDATE webhook.upstreams u SET state = $3, failures = $4::integer, probe_by = NULL,"
+    "   open_until = CASE WHEN $3 = 'open' THEN now() + $5::bigint * interval '1 millisecond' END,"
+    "   last_error = coalesce($6, u.last_error), changed_at = now()"
+    " WHERE u.host = $1 AND u.state = 'half_open' AND u.probe_by = $2 RETURNING u.host");
+
+/* Breaker. Hosts that nobody asked for a day. */
+STMT(forget_upstreams, "breaker", ROWS_NONE, 0,
+    "DELETE FROM webhook.upstreams u WHERE u.changed_at < now() - interval '1 day'"
+    "   AND (u.open_until IS NULL OR u.open_until < now() - interval '1 day')");
+
 STMT(schema_version, "start", ROWS_ONE, 0,
     "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations");
 
@@ -365,3 +411,9 @@ STMT(list_crawls, "reader", ROWS_ANY, 2,
     "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
     "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
     " ORDER BY started_at DESC, id LIMIT $2::integer");
+
+STMT(list_upstreams, "reader", ROWS_ANY, 0,
+    "SELECT u.host, u.state, u.failures,"
+    "  greatest(0, ceil(extract(epoch FROM u.open_until - now())))::bigint, u.probe_by,"
+    "  u.last_error, u.changed_at"
+    " FROM webhook.upstreams u ORDER BY u.state = 'closed', u.host LIMIT 200");

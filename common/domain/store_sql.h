@@ -28,8 +28,9 @@ extern const struct store_stmt *const store_stmts[];
     X(register) X(renew) X(resign)                                                                 \
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
+    X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
-    X(count_by_status) X(list_workers) X(search) X(list_crawls)
+    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

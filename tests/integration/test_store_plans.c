@@ -75,6 +75,9 @@ static const char *const data[] = {
     "INSERT INTO webhook.workers (id, host, pid, dead_at)"
     " SELECT 'worker-' || i, 'host', i, CASE WHEN i % 20 = 0 THEN now() END"
     " FROM generate_series(0, 199) i",
+    "INSERT INTO webhook.upstreams (host, state, open_until, probe_by, changed_at)"
+    " SELECT 'host-' || i || ':80', (ARRAY['closed', 'open', 'half_open'])[i % 3 + 1], now(),"
+    "  'worker-' || i, now() - i * interval '1 minute' FROM generate_series(1, 200) i",
     "SELECT webhook.metrics_partitions(0)",
     "ALTER TABLE webhook.request_metrics_default SET UNLOGGED",
     "ALTER TABLE webhook.operation_metrics_default SET UNLOGGED",
@@ -190,6 +193,13 @@ static const struct ask asks[] = {
     {"prune_operations", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_events", "SELECT 1, 500000, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_documents", "SELECT 1, repeat('40', 32), :n", {10, 1000}, 1000, 60, NULL},
+    {"upstreams", "SELECT 'worker-1'", {1}, 500, 0, NULL},
+    {"upstream_open", "SELECT 'host-1:80', 5, 30000, 'no'", {1}, 50, 0, NULL},
+    {"upstream_probe", "SELECT 'host-2:80', 'worker-1', 150000", {1}, 50, 0, NULL},
+    {"upstream_result", "SELECT 'host-3:80', 'worker-1', 'closed', 0, 0, NULL::text", {1}, 50, 0,
+     NULL},
+    {"forget_upstreams", NULL, {1}, 100, 0, NULL},
+    {"list_upstreams", NULL, {1}, 100, 0, NULL},
     {"schema_version", NULL, {1}, 20, 0, NULL},
     {"ping", NULL, {1}, 0, 0, NULL},
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
@@ -256,7 +266,8 @@ static bool reads_everything(const json_t *node)
 {
     const char *type = text_of(node, "Node Type"), *table = text_of(node, "Relation Name");
     if (strcmp(type, "Seq Scan") == 0)
-        return strcmp(table, "workers") != 0 && strcmp(table, "schema_migrations") != 0;
+        return strcmp(table, "workers") != 0 && strcmp(table, "schema_migrations") != 0 &&
+               strcmp(table, "upstreams") != 0;
     return strstr(type, "Index") && !json_object_get(node, "Index Cond") &&
            !is_small(text_of(node, "Index Name"));
 }
