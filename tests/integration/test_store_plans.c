@@ -255,7 +255,7 @@ static bool is_small(const char *index)
 {
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
         "change_events_open_url_idx", "change_events_unidentified_idx", "workers_pkey",
-        "schema_migrations_pkey"};
+        "schema_migrations_pkey", "upstreams_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;
