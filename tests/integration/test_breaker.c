@@ -1,10 +1,12 @@
 /* The circuit of Firecrawl: what reaches it while it is in trouble, who is charged, what people see,
  * and that everything completes once it is back. Two worker processes that know each other through
  * PostgreSQL only. */
+#include "tests/support/canned.h"
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -211,4 +213,55 @@ Test(breaker, what_another_process_opened_holds_this_one_back)
     sql_exec(r.db, "UPDATE webhook.upstreams SET state = 'closed', open_until = NULL");
     WAIT_FOR(test_proc_logged(fleet, "upstream_closed"), SOON);
     WAIT_FOR(rig_status_is(&r, second, "completed"), SOON);
+}
+
+/* --- direct: each page's host has a circuit of its own ------------------------------------ */
+
+static atomic_bool throttles;
+
+static bool shop(const struct canned_request *r)
+{
+    if (atomic_load(&throttles))
+        canned_answer(r, 429, "Retry-After: 3\r\n", "");
+    else
+        canned_answer(r, 200, "Content-Type: text/plain\r\n", "Readable text.");
+    return true;
+}
+
+static bool library(const struct canned_request *r)
+{
+    canned_answer(r, 200, "Content-Type: text/plain\r\n", "Readable text.");
+    return true;
+}
+
+/* What the rig puts before the path becomes a user's name. */
+#define AT "@127.0.0.1:%d/%d"
+
+Test(breaker, a_throttling_host_is_left_alone_while_others_are_fetched)
+{
+    struct rig r;
+    rig_start(&r);
+    atomic_store(&throttles, true);
+    struct canned *one = canned_start("127.0.0.1", shop, NULL);
+    struct canned *two = canned_start("127.0.0.1", library, NULL);
+    struct test_proc *fleet = rig_fleet(&r, 1,
+        RIG_ENV("WEBHOOK_SCRAPER=direct", "WEBHOOK_DIRECT_ALLOW_PRIVATE=true",
+            "WEBHOOK_DIRECT_PER_HOST=1", "WEBHOOK_RETRY_MAX=10"));
+    rig_post(&r, AT, canned_port(one), 0);
+    WAIT_FOR(test_proc_logged(fleet, "upstream_opened"), SOON);
+    int asked = canned_requests(one);
+    for (int i = 1; i <= 5; i++) {
+        rig_post(&r, AT, canned_port(one), i);
+        rig_post(&r, AT, canned_port(two), i);
+    }
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 5, SOON);
+    atomic_store(&throttles, false);
+    cr_expect_eq(asked, 1);
+    cr_expect_leq(canned_requests(one), 2, "the first, and at most a probe");
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 11, SOON);
+    cr_expect_eq(sum_of_attempts(&r), 1, "the one that opened it");
+    cr_expect(state_is(&r, "closed"));
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+    canned_stop(one);
+    canned_stop(two);
 }
