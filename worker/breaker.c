@@ -34,6 +34,7 @@ struct upstream {
     bool writing;
     enum unwritten unwritten; /* PostgreSQL does not know yet */
     uint64_t changed;         /* value of breaker.changes when anything last happened here */
+    uint64_t written;         /* its value when what is being written was true */
     char error[200];
 };
 
@@ -86,10 +87,26 @@ static bool says_nothing(const struct upstream *u)
            !u->writing && u->unwritten == WRITTEN;
 }
 
+/* The one longest known of those that failed a little. */
+static void forget_one(struct breaker *b)
+{
+    LIST_EACH(&b->upstreams, n)
+    {
+        struct upstream *u = LIST_OF(n, struct upstream, node);
+        u->circuit.failures = u->circuit.state == CIRCUIT_CLOSED ? 0 : u->circuit.failures;
+        if (!says_nothing(u))
+            continue;
+        forget(u);
+        return;
+    }
+}
+
 /* NULL: there are too many. */
 static struct upstream *remember(struct breaker *b, const char *host)
 {
     struct upstream *u = find(b, host);
+    if (!u && b->upstreams.len >= MAX_HOSTS)
+        forget_one(b);
     if (u || b->upstreams.len >= MAX_HOSTS)
         return u;
     u = mem_new(struct upstream);
@@ -112,9 +129,9 @@ static void written(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     struct upstream *u = ctx;
     (void)err;
     u->writing = false;
-    changed(u);
-    if (rc == HL_OK || rc == HL_FATAL)
+    if ((rc == HL_OK || rc == HL_FATAL) && u->changed == u->written)
         u->unwritten = WRITTEN;
+    changed(u);
     if (rc == HL_OK && !PQntuples(rows))
         tick_in(u->breaker, READ_SOON_MS);
     if (says_nothing(u))
@@ -128,6 +145,7 @@ static void write_down(struct upstream *u)
     if (u->unwritten == WRITTEN || u->writing || u->claiming || c->state == CIRCUIT_HALF_OPEN)
         return;
     u->writing = true;
+    u->written = u->changed;
     if (pause < 0)
         pause = 0;
     if (u->unwritten == OPENING)
@@ -316,12 +334,12 @@ static void note(struct upstream *u, enum circuit_change change)
     case CIRCUIT_OPENS:
         log_opened(u, "this process");
         u->unwritten = OPENING;
+        store_forget_upstreams(u->breaker->store, NULL, NULL);
         break;
     case CIRCUIT_REOPENS: log_opened(u, "probe"); break;
     case CIRCUIT_RETURNS: break;
     case CIRCUIT_CLOSES:
         log_info("upstream_closed", LOG_S("host", u->host), LOG_S("by", "probe"));
-        store_forget_upstreams(u->breaker->store, NULL, NULL);
         break;
     }
     if (change != CIRCUIT_OPENS) /* one that was never written is opened, or of no interest */

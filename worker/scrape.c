@@ -61,10 +61,10 @@ void scrape_fail(struct scrape_result *out, const struct scrape_outcome *how, co
 void scrape_fail_call(struct scrape_result *out, const struct http_response *res, const char *who)
 {
     int reason = (int)strcspn(res->err->msg, ":"); /* "reason: detail", see http.h */
-    enum scrape_saying saying = res->denied                           ? SAID_NO_CALL
-                                : res->rc == HL_FATAL                 ? SAID_UNUSABLE
-                                : res->err->why == HL_WHY_UNREACHABLE ? SAID_NO_CONNECTION
-                                                                      : SAID_NO_ANSWER;
+    enum scrape_saying saying = res->denied           ? SAID_NO_CALL
+                                : res->rc == HL_FATAL ? SAID_UNUSABLE
+                                : res->sent           ? SAID_NO_ANSWER
+                                                      : SAID_NO_CONNECTION;
     scrape_fail(
         out, scrape_outcome(saying, 0, NULL), res->err->msg, "%s%.*s", who, reason, res->err->msg);
     out->err.why = res->err->why;

@@ -8,8 +8,8 @@
 
 #define SCRAPE_SAYINGS(X)                                                                          \
     X(NO_CALL)       /* the URL is unusable, or its address refused: nobody was asked */           \
-    X(NO_CONNECTION) /* look-up or connection failed */                                            \
-    X(NO_ANSWER)     /* connected, but then a deadline or a broken connection: http's HL_RETRY */  \
+    X(NO_CONNECTION) /* look-up, connection or its handshake failed */                             \
+    X(NO_ANSWER)     /* asked, but then a deadline or a broken connection: http's HL_RETRY */      \
     X(UNUSABLE)      /* an answer we do not take, too large for one: http's HL_FATAL */            \
     X(FIRECRAWL)     /* Firecrawl's own failure: status, code */                                   \
     X(BROKEN)        /* Firecrawl's answer cannot be understood */                                 \

@@ -8,11 +8,13 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -196,6 +198,7 @@ Test(scrape_firecrawl, gives_up_at_its_deadline)
     cr_expect_eq(o.res.rc, HL_RETRY);
     cr_expect_eq(o.res.err.why, HL_WHY_TIMEOUT);
     cr_expect_str_eq(o.res.err.msg, "Firecrawl: timed out");
+    cr_expect_eq(o.res.sign, UPSTREAM_FAILS);
     forget(&o);
     close_standin();
 }
@@ -208,8 +211,33 @@ Test(scrape_firecrawl, a_server_that_is_down_may_come_back)
     cr_expect_eq(o.res.rc, HL_RETRY);
     cr_expect_eq(o.res.err.why, HL_WHY_UNREACHABLE);
     cr_expect_str_eq(o.res.err.msg, "Firecrawl: connection failed");
+    cr_expect_eq(o.res.sign, UPSTREAM_DOWN);
     cr_expect(strstr(o.res.detail, "127.0.0.1"), "%s", o.res.detail);
     forget(&o);
+    close_scraper();
+}
+
+/* A backlog that is full: connections are neither taken nor refused. */
+Test(scrape_firecrawl, a_server_that_takes_no_connection_is_down)
+{
+    int port, fds[4], n = 0, fd = harness_listen(&port);
+    struct sockaddr_in at = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    cr_assert_eq(listen(fd, 0), 0);
+    for (; n < 4; n++) {
+        fds[n] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)!connect(fds[n], (struct sockaddr *)&at, sizeof(at));
+    }
+    cfg.firecrawl_api_url = mem_printf("http://127.0.0.1:%d", port);
+    open_scraper(SCRAPER_FIRECRAWL, 500);
+    struct outcome o = scrape("http://site.example/ok");
+    cr_expect_str_eq(o.res.err.msg, "Firecrawl: timed out");
+    cr_expect_eq(o.res.sign, UPSTREAM_DOWN, "not one that leaves a page unanswered");
+    forget(&o);
+    while (n > 0)
+        close(fds[--n]);
+    close(fd);
     close_scraper();
 }
 
