@@ -203,7 +203,8 @@ Test(breaker, what_another_process_opened_holds_this_one_back)
         r.firecrawl_port);
     struct test_proc *fleet = rig_fleet(&r, 1, NULL);
     WAIT_FOR(test_proc_logged(fleet, "upstream_opened"), SOON);
-    struct rig_id id = rig_post(&r, "/ok/heron"), second = rig_post(&r, "/ok/egret");
+    struct rig_id id = rig_post(&r, "/ok/heron");
+    rig_post(&r, "/ok/egret");
     WAIT_FOR(redis_int(r.redis, "XLEN {hookline}:q:change") +
                      redis_int(r.redis, "ZCARD {hookline}:later") ==
                  2,
@@ -212,7 +213,31 @@ Test(breaker, what_another_process_opened_holds_this_one_back)
     cr_expect_str_eq(rig_row(&r, id, "rescrape_status, claim_epoch"), "queued|0");
     sql_exec(r.db, "UPDATE webhook.upstreams SET state = 'closed', open_until = NULL");
     WAIT_FOR(test_proc_logged(fleet, "upstream_closed"), SOON);
-    WAIT_FOR(rig_status_is(&r, second, "completed"), SOON);
+    struct rig_id next = rig_post(&r, "/ok/ibis");
+    WAIT_FOR(rig_status_is(&r, next, "completed"), SOON);
+}
+
+/* What one process finds out while PostgreSQL is away, the fleet learns afterwards. */
+Test(breaker, an_opening_is_written_down_when_postgres_is_back)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1,
+        RIG_ENV(
+            "WEBHOOK_LEASE_SECONDS=30", "WEBHOOK_BREAKER_FAILURES=1", "WEBHOOK_BREAKER_PAUSE=8"));
+    struct rig_id id = rig_post(&r, "/hold/outage");
+    WAIT_FOR(rig_scrapes(&r, "/hold/outage") == 1, SOON);
+    test_pg_kill(r.pg);
+    rig_firecrawl_kill(&r);
+    WAIT_FOR(test_proc_logged(fleet, "upstream_opened"), SOON);
+    test_pg_restart(r.pg);
+    WAIT_FOR(state_is(&r, "open"), SOON);
+    WAIT_FOR(strcmp(rig_row(&r, id, "rescrape_status, attempts"), "queued|1") == 0, SOON);
+
+    rig_release(&r);
+    rig_firecrawl_restart(&r);
+    WAIT_FOR(rig_status_is(&r, id, "completed") && state_is(&r, "closed"), SOON);
+    cr_expect_str_eq(rig_row(&r, id, "attempts"), "1");
 }
 
 /* --- direct: each page's host has a circuit of its own ------------------------------------ */
