@@ -39,6 +39,8 @@ struct child {
     struct schema_wait schema;
     struct redis *reader;
     struct scraper *scraper;
+    struct breaker *breaker;
+    char *upstream; /* the only one, Firecrawl; NULL: each page has its own */
     struct job_env env;
 
     struct list jobs;              /* every job in flight */
@@ -249,6 +251,12 @@ static void read_more(void *ctx)
     if (c->read_own && !c->own_after[0])
         snprintf(c->own_after, sizeof(c->own_after), "0");
     bool own = c->own_after[0] != '\0';
+    if (!own)
+        room = breaker_room(c->breaker, c->upstream, room);
+    if (!own && !room) { /* what waits in the stream costs nothing */
+        timer_start(&c->read_retry, READ_RETRY_MS);
+        return;
+    }
     c->read_own = c->read_own && !own;
     c->reading = true;
     queue_read(c->wires.queue, c->reader, own ? c->own_after : NULL,
@@ -501,11 +509,15 @@ static bool build(struct child *c, struct hl_err *err)
     if (!c->scraper)
         return false;
     c->lease_store = store_new(c->wires.loop, c->lease_pool, c->instance, 0);
+    c->breaker = breaker_new(c->wires.loop, cfg, c->wires.store);
+    c->upstream = scrape_upstream(cfg, NULL);
+    scraper_guard(c->scraper, job_may_ask);
     c->env = (struct job_env){.loop = c->wires.loop,
         .cfg = cfg,
         .store = c->wires.store,
         .queue = c->wires.queue,
         .scraper = c->scraper,
+        .breaker = c->breaker,
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
@@ -532,6 +544,7 @@ static void tear_down(struct child *c)
     timer_stop(&c->own_check);
     timer_stop(&c->drain_limit);
     timer_stop(&c->leave_limit);
+    breaker_stop(c->breaker);
     schema_wait_stop(&c->schema);
     sigwatch_stop(&c->term);
     sigwatch_stop(&c->hurry);
@@ -549,6 +562,8 @@ static void tear_down(struct child *c)
     buf_release(&c->held_ids);
     free(c->free_marks);
     wires_close(&c->wires);
+    breaker_free(c->breaker);
+    free(c->upstream);
 }
 
 int child_run(struct prefork_slot *slot, const struct config *cfg)

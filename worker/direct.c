@@ -33,9 +33,8 @@ static void read_page(const struct http_response *res, struct scrape_result *out
 {
     struct htmltext page = {0};
     struct hl_err fault;
-    enum hl_rc rc = htmltext_extract(res->body, res->body_len, res->content_type, &page, &fault);
-    if (rc != HL_OK) {
-        scrape_fail(out, rc, NULL, "%s", fault.msg);
+    if (htmltext_extract(res->body, res->body_len, res->content_type, &page, &fault) != HL_OK) {
+        scrape_fail(out, scrape_outcome(SAID_NO_INDEX, res->status, NULL), NULL, "%s", fault.msg);
     } else {
         out->text = buf_detach(&page.text);
         out->title = take(&page.title);
@@ -55,7 +54,7 @@ static void read_answer(const struct http_response *res, struct scrape_result *o
     out->retry_after_ms = res->retry_after_ms;
     out->final_url = mem_strdup(res->effective_url);
     if (res->status < 200 || res->status > 299) /* 3xx: one that leads nowhere */
-        scrape_fail_target(out, res->status, NULL);
+        scrape_fail_target(out, SAID_PAGE, res->status, NULL);
     else
         read_page(res, out);
 }

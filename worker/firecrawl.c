@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "worker/scrape_kind.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -63,49 +62,6 @@ static enum hl_rc prepare(
 }
 
 /* --- failures ---------------------------------------------------------------------------- */
-
-/* What a failure means. First match decides: codes say more than statuses. Retries are bounded by
- * the caller, so a doubtful case is tried again rather than lost.
- *
- * A name that does not resolve is tried again. Resolvers fail for minutes, while a page that has
- * just changed has rarely lost its name: a dead domain costs a few cheap calls, a resolver's bad
- * minute would cost the change. */
-static const struct verdict {
-    const char *code; /* NULL = by status */
-    long from, to;    /* HTTP statuses */
-    enum hl_rc rc;
-    const char *reason; /* NULL = "Firecrawl answered <status>" */
-} verdicts[] = {
-    {"SCRAPE_TIMEOUT",                0,        0,        HL_RETRY, "Scrape timed out"            },
-    {"CONCURRENCY_QUEUE_TIMEOUT",     0,        0,        HL_RETRY, "Scrape timed out in queue"   },
-    {"SCRAPE_ALL_ENGINES_FAILED",     0,        0,        HL_RETRY, "All scraping engines failed" },
-    {"SCRAPE_DNS_RESOLUTION_ERROR",   0,        0,        HL_RETRY, "host name not found"         },
-    {"SCRAPE_SSL_ERROR",              0,        0,        HL_RETRY, "target's certificate refused"},
-    {"SCRAPE_SITE_ERROR",             0,        0,        HL_RETRY, "target cannot be loaded"     },
-    {"SCRAPE_UNSUPPORTED_FILE_ERROR", 0,        0,        HL_FATAL, "file type not supported"     },
-    {"SCRAPE_ZDR_VIOLATION_ERROR",    0,        0,        HL_FATAL, "zero data retention violated"},
-    {NULL,                            200,      299,      HL_RETRY, "Firecrawl reported a failure"},
-    {NULL,                            408,      408,      HL_RETRY, "Scrape timed out"            },
-    {NULL,                            425,      425,      HL_RETRY, NULL                          },
-    {NULL,                            429,      429,      HL_RETRY, NULL                          },
-    {NULL,                            500,      599,      HL_RETRY, NULL                          },
-    {NULL,                            LONG_MIN, LONG_MAX, HL_FATAL, NULL                          },
-};
-
-static bool applies(const struct verdict *v, long status, const char *code)
-{
-    if (v->code)
-        return code && strcmp(code, v->code) == 0;
-    return status >= v->from && status <= v->to;
-}
-
-static const struct verdict *judge(long status, const char *code)
-{
-    const struct verdict *v = verdicts;
-    while (!applies(v, status, code))
-        v++; /* the last row applies to everything */
-    return v;
-}
 
 /* One line of bounded length; NULL for NULL and for nothing. Returned, caller frees. */
 static char *one_line(const char *text)
@@ -168,12 +124,10 @@ static int64_t retry_after_ms(const json_t *root)
 
 static void read_failure(long status, const json_t *root, struct scrape_result *out)
 {
-    const struct verdict *v = judge(status, json_get_string(root, "code"));
+    const char *code = json_get_string(root, "code");
     char *detail = explanation(root);
-    if (v->reason)
-        scrape_fail(out, v->rc, detail, "%s", v->reason);
-    else
-        scrape_fail(out, v->rc, detail, "Firecrawl answered %ld", status);
+    scrape_fail(out, scrape_outcome(SAID_FIRECRAWL, status, code), detail, "Firecrawl answered %ld",
+        status);
     free(detail);
     if (out->retry_after_ms < 0)
         out->retry_after_ms = retry_after_ms(root);
@@ -211,9 +165,9 @@ static void read_empty(const json_t *data, struct scrape_result *out)
     const char *error = json_get_string(json_object_get(data, "metadata"), "error");
     char *detail = one_line(error ? error : json_get_string(data, "warning"));
     if (out->target_status >= 400)
-        scrape_fail_target(out, out->target_status, detail);
+        scrape_fail_target(out, SAID_REPORTED, out->target_status, detail);
     else
-        scrape_fail(out, HL_RETRY, detail, "no text in Firecrawl's answer");
+        scrape_fail(out, scrape_outcome(SAID_NO_TEXT, 0, NULL), detail, "no text");
     free(detail);
 }
 
@@ -247,7 +201,8 @@ void firecrawl_parse(
 
     out->retry_after_ms = retry_after;
     if (success && !json_is_object(root))
-        scrape_fail(out, HL_RETRY, root ? NULL : fault.msg, "Firecrawl's answer is not JSON");
+        scrape_fail(
+            out, scrape_outcome(SAID_BROKEN, status, NULL), root ? NULL : fault.msg, "not JSON");
     else if (success && json_is_true(json_object_get(root, "success")))
         read_page(json_object_get(root, "data"), out);
     else

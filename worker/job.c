@@ -42,6 +42,11 @@ struct job {
     int64_t started_us;
 
     int64_t epoch, attempts;
+    struct breaker_leave leave; /* to ask the upstream */
+    char *upstream;             /* host:port; NULL = not known, or none */
+    void (*go)(struct job *j);  /* what leave was asked for */
+    struct defer refuse;
+    int64_t hold_ms; /* given back: not before so much time has passed */
     struct scrape *scrape;
     struct document doc;
     char *metadata;
@@ -77,6 +82,59 @@ static void set_text(char **to, const char *s)
 {
     free(*to);
     *to = mem_strdup(s);
+}
+
+/* --- the upstream's circuit --------------------------------------------------------------- */
+
+/* Waits uncharged: before T1 in `later`, afterwards by giving the row back. */
+static void refused(void *ctx)
+{
+    struct job *j = ctx;
+    j->waiting_for_answer = false;
+    if (j->aborting) {
+        job_step(j, EV_ABORT);
+        return;
+    }
+    j->settle_as = AS_LATER;
+    j->delay_ms = j->hold_ms = j->leave.wait_ms;
+    job_step(j, EV_WAIT);
+}
+
+static void leave_answered(struct breaker_leave *leave, bool granted, void *ctx)
+{
+    struct job *j = ctx;
+    (void)leave;
+    j->waiting_for_answer = false;
+    if (granted && !j->aborting)
+        j->go(j);
+    else
+        refused(j);
+}
+
+/* Goes on with `go` when the upstream may be asked. Leave to probe it lasts; any other is asked for
+ * again before the fetch, since it may be gone by then. */
+static void with_leave(struct job *j, void (*go)(struct job *j))
+{
+    if (!j->upstream)
+        j->upstream = scrape_upstream(j->env->cfg, j->ev.watch_url);
+    if (j->leave.probe) {
+        go(j);
+        return;
+    }
+    j->go = go;
+    j->leave = (struct breaker_leave){.host = j->upstream, .answer = leave_answered, .ctx = j};
+    switch (breaker_ask(j->env->breaker, &j->leave)) {
+    case BREAKER_GO: go(j); return;
+    case BREAKER_WAIT: loop_defer(j->env->loop, &j->refuse, refused, j); break;
+    case BREAKER_ASKS: break;
+    }
+    j->waiting_for_answer = true;
+}
+
+bool job_may_ask(void *job)
+{
+    const struct job *j = job;
+    return j->leave.probe || breaker_allows(j->env->breaker, j->upstream);
 }
 
 /* --- answers become events --------------------------------------------------------------- */
@@ -173,6 +231,13 @@ static void scraped(struct scrape_result *res, void *ctx)
     j->scrape = NULL;
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
+    bool spared =
+        breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
+    if (spared || res->held_off) {
+        j->hold_ms = spared ? j->leave.wait_ms : WAIT_MS + dice() % WAIT_SPREAD_MS;
+        job_step(j, EV_WAIT);
+        return;
+    }
     if (rc == HL_OK)
         rc = document_init(
             &j->doc, j->ev.watch_url, res->title, res->description, res->language, res->text, &err);
@@ -187,13 +252,22 @@ static void scraped(struct scrape_result *res, void *ctx)
 
 /* --- entering a state -------------------------------------------------------------------- */
 
-static void enter_claim(struct job *j)
+static void claim(struct job *j)
 {
     j->waiting_for_answer = true;
     j->claim = (struct store_claim){
         .ev = &j->ev, .alone = j->env->alone, .req = {.done = claim_done, .ctx = j}
     };
     store_claim(j->env->store, &j->claim);
+}
+
+/* A repeated T1 is not held up: the first one may have gone through. */
+static void enter_claim(struct job *j)
+{
+    if (j->tries > 0)
+        claim(j);
+    else
+        with_leave(j, claim);
 }
 
 static void enter_insert(struct job *j)
@@ -206,15 +280,19 @@ static void enter_insert(struct job *j)
     store_accept(j->env->store, &j->accept);
 }
 
-/* The lease is looked at once more before the fetch: the claim may have taken long. */
-static void enter_scrape(struct job *j)
+static void fetch(struct job *j)
 {
-    if (j->aborting || !j->env->may_work(j->env->ctx)) {
-        job_step(j, EV_ABORT);
-        return;
-    }
     log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
     j->scrape = scrape_start(j->env->scraper, j->ev.watch_url, scraped, j);
+}
+
+/* Lease and circuit are looked at once more before the fetch: the claim may have taken long. */
+static void enter_scrape(struct job *j)
+{
+    if (j->aborting || !j->env->may_work(j->env->ctx))
+        job_step(j, EV_ABORT);
+    else
+        with_leave(j, fetch);
 }
 
 /* The embedded index is written by T3b itself; there is nothing to wait for. */
@@ -238,6 +316,7 @@ static void enter_complete(struct job *j)
         .ev = &j->ev,
         .epoch = j->epoch,
         .metadata = j->metadata,
+        .keep_older = !j->env->cfg->supersede,
         .req = {.done = complete_done, .ctx = j}
     };
     if (j->env->cfg->index == INDEX_POSTGRES)
@@ -316,7 +395,7 @@ static void enter_release(struct job *j)
 {
     set_text(&j->metadata, "{}");
     j->settle_as = AS_LATER;
-    j->delay_ms = 0;
+    j->delay_ms = j->hold_ms;
     start_settle(j, "queued", false);
 }
 
@@ -324,6 +403,7 @@ static void enter_settle(struct job *j)
 {
     static const enum queue_op ops[] = {
         [AS_DONE] = QUEUE_ACK, [AS_LATER] = QUEUE_REQUEUE, [AS_DEAD] = QUEUE_BURY};
+    breaker_return(j->env->breaker, &j->leave); /* where it came to no fetch */
     if (j->settle_as == AS_DONE && !*j->entry) {
         job_step(j, EV_OK);
         return;
@@ -339,6 +419,8 @@ static void job_free(struct job *j)
 {
     timer_stop(&j->retry);
     timer_stop(&j->limit);
+    breaker_return(j->env->breaker, &j->leave);
+    free(j->upstream);
     event_release(&j->ev);
     document_release(&j->doc);
     free(j->metadata);
@@ -400,13 +482,13 @@ static void job_step(struct job *j, enum job_event ev)
 }
 
 /* A scrape that takes so long is a failure of the page, and charged: given back it would run for
- * ever. */
+ * ever. One that has not begun is not. */
 static void limit_reached(void *ctx)
 {
     struct job *j = ctx;
     log_error(
         "job_over_limit", LOG_S("url", j->ev.watch_url), LOG_S("step", job_state_name(j->state)));
-    if (j->state != JOB_SCRAPE) {
+    if (j->state != JOB_SCRAPE || !j->scrape || scrape_waits(j->scrape)) {
         job_abort(j);
         return;
     }

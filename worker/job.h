@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "domain/queue.h"
 #include "domain/store.h"
+#include "worker/breaker.h"
 #include "worker/jobstate.h"
 #include "worker/scrape.h"
 
@@ -17,7 +18,8 @@ struct job_env {
     const struct config *cfg;
     struct store *store;
     struct queue *queue;
-    struct scraper *scraper;
+    struct scraper *scraper;     /* its guard is job_may_ask */
+    struct breaker *breaker;     /* NULL = none */
     bool alone;                  /* the process runs nothing beside it: may claim suspects */
     bool (*may_work)(void *ctx); /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */
@@ -31,6 +33,9 @@ struct job *job_start(const struct job_env *env, struct change_event *ev, const 
 /* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited
  * for. */
 void job_abort(struct job *j);
+
+/* Its upstream may still be asked. For scraper_guard. */
+bool job_may_ask(void *job);
 
 const struct uuid *job_id(const struct job *j);
 const char *job_entry(const struct job *j); /* "" = none */

@@ -32,6 +32,7 @@ static const signed char next_state[JOB_NSTATES][EV_COUNT] = {
     [JOB_SCRAPE] =
         {
                      [EV_OK] = TO(INDEX),
+                     [EV_WAIT] = TO(RELEASE),
                      [EV_RETRY] = TO(FAIL),
                      [EV_FATAL] = TO(FAIL),
                      [EV_ABORT] = TO(RELEASE),

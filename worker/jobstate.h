@@ -18,7 +18,7 @@
 #define JOB_EVENTS(X)                                                                              \
     X(OK)                                                                                          \
     X(MISSING) /* there is no row */                                                               \
-    X(WAIT)    /* not now: early, or its URL is being scraped */                                   \
+    X(WAIT)    /* not now: early, its URL is being scraped, or its upstream is left alone */       \
     X(LOST)    /* terminal, or somebody else's */                                                  \
     X(RETRY)   /* nothing happened; may work later */                                              \
     X(UNSURE)  /* it may have happened; repeating recognises it */                                 \

@@ -4,29 +4,39 @@
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "base/url.h"
 #include "worker/scrape_kind.h"
+#include "worker/turns.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECT_TIMEOUT_MS = 10000 };
+enum {
+    CONNECT_TIMEOUT_MS = 10000,
+    MAX_HOST_BYTES = 300, /* longer ones are no names */
+};
 
 struct scraper {
     struct loop *loop;
     const struct config *cfg;
     const struct scrape_kind *kind;
     struct http *http;
+    struct turns *turns; /* NULL: no limit for each host */
+    bool (*may_ask)(void *ctx);
     struct list scrapes;
 };
 
 struct scrape {
     struct list_node node;
     struct scraper *scraper;
-    struct http_call *call; /* NULL: refused without a call */
+    char *url;
+    struct turn turn;
+    struct http_call *call; /* NULL: it waits, or is refused without a call */
     struct defer refuse;
     struct hl_err refusal;
+    bool held_off;
     scrape_cb *cb;
     void *ctx;
     bool delivering; /* its callback is running */
@@ -34,14 +44,16 @@ struct scrape {
 
 /* --- results ----------------------------------------------------------------------------- */
 
-void scrape_fail(struct scrape_result *out, enum hl_rc rc, const char *detail, const char *fmt, ...)
+void scrape_fail(struct scrape_result *out, const struct scrape_outcome *how, const char *detail,
+    const char *fmt, ...)
 {
     char reason[sizeof(out->err.msg)];
     va_list ap;
     va_start(ap, fmt);
     vsnprintf(reason, sizeof(reason), fmt, ap);
     va_end(ap);
-    out->rc = hl_fail(&out->err, rc, "%s", reason);
+    out->rc = hl_fail(&out->err, how->rc, "%s", how->reason ? how->reason : reason);
+    out->sign = how->sign;
     free(out->detail);
     out->detail = mem_strdup(detail);
 }
@@ -49,15 +61,19 @@ void scrape_fail(struct scrape_result *out, enum hl_rc rc, const char *detail, c
 void scrape_fail_call(struct scrape_result *out, const struct http_response *res, const char *who)
 {
     int reason = (int)strcspn(res->err->msg, ":"); /* "reason: detail", see http.h */
-    scrape_fail(out, res->rc, res->err->msg, "%s%.*s", who, reason, res->err->msg);
+    enum scrape_saying saying = res->denied           ? SAID_NO_CALL
+                                : res->rc == HL_FATAL ? SAID_UNUSABLE
+                                : res->sent           ? SAID_NO_ANSWER
+                                                      : SAID_NO_CONNECTION;
+    scrape_fail(
+        out, scrape_outcome(saying, 0, NULL), res->err->msg, "%s%.*s", who, reason, res->err->msg);
     out->err.why = res->err->why;
 }
 
-/* A client's error stays, but for those that mean "not now"; a server's may pass. */
-void scrape_fail_target(struct scrape_result *out, long status, const char *detail)
+void scrape_fail_target(
+    struct scrape_result *out, enum scrape_saying saying, long status, const char *detail)
 {
-    bool passing = status == 408 || status == 425 || status == 429 || status >= 500;
-    scrape_fail(out, passing ? HL_RETRY : HL_FATAL, detail, "target answered %ld", status);
+    scrape_fail(out, scrape_outcome(saying, status, NULL), detail, "target answered %ld", status);
     out->target_status = status;
 }
 
@@ -72,15 +88,47 @@ void scrape_result_release(struct scrape_result *res)
     *res = (struct scrape_result){0};
 }
 
+/* --- hosts ------------------------------------------------------------------------------- */
+
+char *scrape_upstream(const struct config *cfg, const char *url)
+{
+    struct url_parts u;
+    char *host = NULL;
+    if (cfg->scraper == SCRAPER_FIRECRAWL)
+        url = cfg->firecrawl_api_url;
+    if (!url || !url_parse(url, &u))
+        return NULL;
+    if (u.host && *u.host && strlen(u.host) <= MAX_HOST_BYTES) {
+        int port = u.port ? u.port : strcmp(u.scheme, "https") == 0 ? 443 : 80;
+        host = mem_printf(strchr(u.host, ':') ? "[%s]:%d" : "%s:%d", u.host, port);
+        for (char *p = host; *p; p++)
+            *p = *p >= 'A' && *p <= 'Z' ? (char)(*p + 'a' - 'A') : *p;
+    }
+    url_parts_release(&u);
+    return host;
+}
+
 /* --- scrapes ----------------------------------------------------------------------------- */
+
+static void leave(struct scrape *x)
+{
+    list_remove(&x->scraper->scrapes, &x->node);
+    turn_end(x->scraper->turns, &x->turn);
+}
+
+static void scrape_free(struct scrape *x)
+{
+    free(x->url);
+    free(x);
+}
 
 static void deliver(struct scrape *x, struct scrape_result *out)
 {
-    list_remove(&x->scraper->scrapes, &x->node);
+    leave(x);
     x->delivering = true; /* from here on the scraper may be freed by the owner */
     x->cb(out, x->ctx);
     scrape_result_release(out);
-    free(x);
+    scrape_free(x);
 }
 
 static void on_answer(const struct http_response *res, void *ctx)
@@ -88,6 +136,8 @@ static void on_answer(const struct http_response *res, void *ctx)
     struct scrape *x = ctx;
     struct scrape_result out = {.retry_after_ms = -1};
     x->scraper->kind->read(res, &out);
+    if (out.rc == HL_OK)
+        out.sign = scrape_outcome(SAID_SUCCESS, 0, NULL)->sign;
     deliver(x, &out);
 }
 
@@ -95,7 +145,11 @@ static void on_refuse(void *ctx)
 {
     struct scrape *x = ctx;
     struct scrape_result out = {.retry_after_ms = -1};
-    scrape_fail(&out, HL_FATAL, NULL, "%s", x->refusal.msg);
+    scrape_fail(&out, scrape_outcome(SAID_NO_CALL, 0, NULL), NULL, "%s", x->refusal.msg);
+    if (x->held_off) {
+        out.rc = HL_RETRY;
+        out.held_off = true;
+    }
     deliver(x, &out);
 }
 
@@ -118,21 +172,54 @@ static struct http_call *call(struct scrape *x, struct scrape_request *req)
     return http_start(x->scraper->http, &req->http, on_answer, x);
 }
 
-struct scrape *scrape_start(struct scraper *s, const char *url, scrape_cb *cb, void *ctx)
+static void begin(struct scrape *x)
 {
-    struct scrape *x = mem_new(struct scrape);
-    x->scraper = s;
-    x->cb = cb;
-    x->ctx = ctx;
-    list_push(&s->scrapes, &x->node);
-
+    struct scraper *s = x->scraper;
     struct scrape_request req = {0};
-    if (s->kind->prepare(s->cfg, url, &req, &x->refusal) == HL_OK)
+    if (s->kind->prepare(s->cfg, x->url, &req, &x->refusal) == HL_OK)
         x->call = call(x, &req);
     else
         loop_defer(s->loop, &x->refuse, on_refuse, x);
     request_release(&req);
+}
+
+/* Its turn has come. */
+static void go(struct turn *t)
+{
+    struct scrape *x = LIST_OF(t, struct scrape, turn);
+    if (!x->scraper->may_ask || x->scraper->may_ask(x->ctx)) {
+        begin(x);
+        return;
+    }
+    x->held_off = true;
+    loop_defer(x->scraper->loop, &x->refuse, on_refuse, x);
+}
+
+static bool take_turn(struct scrape *x)
+{
+    struct scraper *s = x->scraper;
+    char *host = s->turns ? scrape_upstream(s->cfg, x->url) : NULL;
+    bool now = !host || turn_take(s->turns, &x->turn, host);
+    free(host);
+    return now;
+}
+
+struct scrape *scrape_start(struct scraper *s, const char *url, scrape_cb *cb, void *ctx)
+{
+    struct scrape *x = mem_new(struct scrape);
+    x->scraper = s;
+    x->url = mem_strdup(url);
+    x->cb = cb;
+    x->ctx = ctx;
+    list_push(&s->scrapes, &x->node);
+    if (take_turn(x))
+        begin(x);
     return x;
+}
+
+bool scrape_waits(const struct scrape *x)
+{
+    return x && x->turn.waits;
 }
 
 void scrape_cancel(struct scrape *x)
@@ -141,8 +228,13 @@ void scrape_cancel(struct scrape *x)
         return;
     http_cancel(x->call);
     loop_defer_cancel(x->scraper->loop, &x->refuse);
-    list_remove(&x->scraper->scrapes, &x->node);
-    free(x);
+    leave(x);
+    scrape_free(x);
+}
+
+void scraper_guard(struct scraper *s, bool (*may_ask)(void *ctx))
+{
+    s->may_ask = may_ask;
 }
 
 struct scraper *scraper_new(struct loop *l, const struct config *cfg, struct hl_err *err)
@@ -157,6 +249,8 @@ struct scraper *scraper_new(struct loop *l, const struct config *cfg, struct hl_
     s->cfg = cfg;
     s->kind = kinds[cfg->scraper];
     s->http = http;
+    if (cfg->scraper == SCRAPER_DIRECT && cfg->direct_per_host > 0)
+        s->turns = turns_new(cfg->direct_per_host, go);
     list_init(&s->scrapes);
     return s;
 }
@@ -165,8 +259,9 @@ void scraper_free(struct scraper *s)
 {
     if (!s)
         return;
-    for (struct list_node *n; (n = list_first(&s->scrapes));)
+    for (struct list_node *n; (n = list_last(&s->scrapes));) /* those that wait, first */
         scrape_cancel(LIST_OF(n, struct scrape, node));
+    turns_free(s->turns);
     http_free(s->http);
     free(s);
 }

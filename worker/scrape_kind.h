@@ -26,13 +26,16 @@ struct scrape_kind {
 };
 extern const struct scrape_kind scrape_firecrawl, scrape_direct;
 
-/* A failure: its reason, and the explanation when there is more to say (NULL ok; copied). */
-void scrape_fail(struct scrape_result *out, enum hl_rc rc, const char *detail, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
+/* A failure: its outcome, the explanation when there is more to say (NULL ok; copied), and the
+ * reason where the outcome has none of its own. */
+void scrape_fail(struct scrape_result *out, const struct scrape_outcome *how, const char *detail,
+    const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* The failure of a call without answer. who: put before the reason ("Firecrawl: "; "" = none). */
 void scrape_fail_call(struct scrape_result *out, const struct http_response *res, const char *who);
-/* The failure of a page that answered with an error status; detail may be NULL. */
-void scrape_fail_target(struct scrape_result *out, long status, const char *detail);
+/* The failure of a page that answered with an error status, to us (SAID_PAGE) or to Firecrawl
+ * (SAID_REPORTED); detail may be NULL. */
+void scrape_fail_target(
+    struct scrape_result *out, enum scrape_saying saying, long status, const char *detail);
 
 void scrape_result_release(struct scrape_result *res);
 

@@ -163,6 +163,7 @@ static void put_complete(struct store_req *r, struct buf *b)
     pgarray_text(&b[7], c->doc.language);
     pgarray_text(&b[8], c->doc.text);
     pgarray_text(&b[9], searched);
+    pgarray_int(&b[10], c->keep_older);
     free(searched);
 }
 
@@ -200,7 +201,7 @@ static const struct op_spec specs[NOPS] = {
                      .put = put_accept, .get = get_accept},
     [OP_CLAIM]    = {.nparams = 3, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
-    [OP_COMPLETE] = {.nparams = 10, .owner_first = true, .stmt = &stmt_complete.db,
+    [OP_COMPLETE] = {.nparams = 11, .owner_first = true, .stmt = &stmt_complete.db,
                      .put = put_complete, .get = get_complete},
     [OP_SETTLE]   = {.nparams = 6, .owner_first = true, .stmt = &stmt_settle.db,
                      .put = put_settle, .get = get_settle},
@@ -531,6 +532,43 @@ void store_unpublished(
 {
     run(s, &stmt_unpublished, 0, cb, ctx,
         (const char *[]){number(after).text, number(grace_ms).text, number(limit).text});
+}
+
+void store_upstreams(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstreams, 0, cb, ctx, (const char *[]){s->owner});
+}
+
+void store_upstream_open(struct store *s, const char *host, int64_t failures, int64_t pause_ms,
+    const char *error, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstream_open, 0, cb, ctx,
+        (const char *[]){host, number(failures).text, number(pause_ms).text, error});
+}
+
+void store_upstream_probe(
+    struct store *s, const char *host, int64_t probe_ms, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstream_probe, 0, cb, ctx,
+        (const char *[]){host, s->owner, number(probe_ms).text});
+}
+
+void store_upstream_result(struct store *s, const char *host, const char *state, int64_t failures,
+    int64_t pause_ms, const char *error, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_upstream_result, 0, cb, ctx,
+        (const char *[]){
+            host, s->owner, state, number(failures).text, number(pause_ms).text, error});
+}
+
+void store_forget_upstreams(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_forget_upstreams, 0, cb, ctx, NULL);
+}
+
+void store_list_upstreams(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_list_upstreams, 0, cb, ctx, NULL);
 }
 
 void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx)

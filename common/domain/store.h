@@ -71,6 +71,7 @@ struct store_complete {
     int64_t epoch;
     const char *metadata; /* JSON object merged into the row's; borrowed */
     struct store_document doc;
+    bool keep_older;    /* older queued events of this URL run themselves: none is superseded */
     bool gone;          /* out */
     int64_t superseded; /* out: in the whole flush */
 };
@@ -147,6 +148,24 @@ void store_next_suspect(struct store *s, store_cb *cb, void *ctx);
 void store_unpublished(
     struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx);
 
+/* --- circuits of upstream hosts, shared by the fleet (webhook.upstreams); each change is a
+ * compare-and-set, and a row comes back when it took effect -------------------------------- */
+
+/* host, 'open' or 'half_open', failures in a row, ms until it may be tried (half open: until the
+ * probe is given up), whether the probe is ours; of hosts whose circuit is not closed */
+void store_upstreams(struct store *s, store_cb *cb, void *ctx);
+/* closed -> open */
+void store_upstream_open(struct store *s, const char *host, int64_t failures, int64_t pause_ms,
+    const char *error, store_cb *cb, void *ctx);
+/* open and due, or half open and given up -> half open, the probe ours for probe_ms; failures */
+void store_upstream_probe(
+    struct store *s, const char *host, int64_t probe_ms, store_cb *cb, void *ctx);
+/* half open, the probe ours -> "closed", or "open" for pause_ms. error NULL: as it was. */
+void store_upstream_result(struct store *s, const char *host, const char *state, int64_t failures,
+    int64_t pause_ms, const char *error, store_cb *cb, void *ctx);
+/* Rows that say nothing any more go. */
+void store_forget_upstreams(struct store *s, store_cb *cb, void *ctx);
+
 /* --- retention: each step deletes a bounded number of rows; repeat until nothing is left - */
 
 /* Days from today on get their partitions of the metrics tables, those older than days (0: none)
@@ -194,6 +213,9 @@ void store_search(struct store *s, const char *words, int limit, store_cb *cb, v
 /* job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at, completed_at of
  * crawl sessions, newest first; status NULL = any */
 void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx);
+/* host, state, failures, seconds until it may be tried ("" when closed), worker that tries it, last
+ * error, changed_at of upstream hosts that were in trouble, the worst first */
+void store_list_upstreams(struct store *s, store_cb *cb, void *ctx);
 
 /* --- readers for an audit ---------------------------------------------------------------- */
 

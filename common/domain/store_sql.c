@@ -122,18 +122,19 @@ STMT(claim, "T1", ROWS_EACH, 3,
 
 /* T3b. One row per event asked for. Document and superseding hang on the guarded update: when the
  * claim is not ours any more nothing at all is written. */
-STMT(complete, "T3b", ROWS_EACH, 11,
+STMT(complete, "T3b", ROWS_EACH, 12,
     "WITH fin AS ("
     "  SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[],"
-    "    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[]) WITH ORDINALITY"
-    "  AS f (event_id, epoch, metadata, canonical, url, title, description, language, body,"
-    "    searched, n)"
+    "    $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[])"
+    "  WITH ORDINALITY AS f (event_id, epoch, metadata, canonical, url, title, description,"
+    "    language, body, searched, keep_older, n)"
     "), " LOCK_CLAIMS ", won AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'completed', indexed_at = now(),"
     "    finished_at = now(), starts = 0, suspect = 0,"
     "    metadata = coalesce(c.metadata, '{}'::jsonb) || f.metadata::jsonb"
     "  FROM held h JOIN fin f USING (n) WHERE c.id = h.id AND " OURS
-    "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch"
+    "  RETURNING f.n, c.id, c.event_id, c.watch_url, c.url_key, c.scrape_seq, c.claim_epoch,"
+    "    f.keep_older"
     "), doc AS (" /* two events of one page in one flush: the later scrape only */
     "  INSERT INTO webhook.documents AS d (url_key, canonical_url, url, title, description,"
     "    language, text, content_hash, search, event_id, claim_epoch, scrape_seq)"
@@ -156,7 +157,7 @@ STMT(complete, "T3b", ROWS_EACH, 11,
     "), older AS (" /* accepted before this scrape began: it has seen their change too */
     "  SELECT q.id, w.event_id AS by FROM won w JOIN webhook.change_events q"
     "    ON q.url_key = w.url_key AND q.watch_url = w.watch_url"
-    "  WHERE q.rescrape_status = 'queued' AND q.accept_seq < w.scrape_seq"
+    "  WHERE q.rescrape_status = 'queued' AND q.accept_seq < w.scrape_seq AND w.keep_older = 0"
     "  ORDER BY q.id FOR UPDATE OF q SKIP LOCKED" /* locked = being claimed: let it run */
     "), superseded AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'superseded', finished_at = now(),"
@@ -444,6 +445,52 @@ STMT(list_spools, "reader", ROWS_ANY, 0,
     "  round(extract(epoch FROM now() - seen_at))::bigint"
     " FROM webhook.spools ORDER BY host, folder, segment");
 
+/* --- circuits: one row for an upstream host that was in trouble; no row: closed ------------------ */
+
+/* Of a row u, half open: who tries is dead or gone. */
+#define NO_LIVING_PROBER                                                                           \
+    "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = u.probe_by AND w.dead_at IS NULL)"
+
+/* Breaker. What is not closed: how long still, and whether $1 tries it. */
+STMT(upstreams, "breaker", ROWS_ANY, 1,
+    "SELECT u.host, CASE WHEN u.state = 'half_open' AND NOT " NO_LIVING_PROBER
+    "    THEN 'half_open' ELSE 'open' END, u.failures,"
+    "  CASE WHEN u.state = 'half_open' AND " NO_LIVING_PROBER " THEN 0 ELSE"
+    "    greatest(0, extract(epoch FROM u.open_until - now()) * 1000)::bigint END,"
+    "  u.probe_by IS NOT DISTINCT FROM $1"
+    " FROM webhook.upstreams u WHERE u.state <> 'closed' ORDER BY u.host LIMIT 1000");
+
+/* Breaker. Closed -> open, for $3 ms. No row: another was faster. */
+STMT(upstream_open, "breaker", ROWS_ANY, 4,
+    "INSERT INTO webhook.upstreams AS u (host, state, failures, open_until, last_error)"
+    " VALUES ($1, 'open', $2::integer, now() + $3::bigint * interval '1 millisecond', $4)"
+    " ON CONFLICT (host) DO UPDATE SET state = 'open', failures = EXCLUDED.failures,"
+    "   open_until = EXCLUDED.open_until, probe_by = NULL, last_error = EXCLUDED.last_error,"
+    "   changed_at = now()"
+    " WHERE u.state = 'closed' RETURNING u.host");
+
+/* Breaker. Open and due, or half open and given up -> half open, by $2. One row in the whole fleet.
+ * Clocks differ a little: who measured the pause himself may come early. */
+STMT(upstream_probe, "breaker", ROWS_ANY, 3,
+    "UPDATE webhook.upstreams u SET state = 'half_open', probe_by = $2, changed_at = now(),"
+    "   open_until = now() + $3::bigint * interval '1 millisecond'"
+    " WHERE u.host = $1 AND u.state <> 'closed'"
+    "   AND (u.open_until <= now() + interval '250 milliseconds'"
+    "     OR u.state = 'half_open' AND (u.probe_by = $2 OR " NO_LIVING_PROBER "))"
+    " RETURNING u.failures");
+
+/* Breaker. Half open, tried by $2 -> closed, or open for $5 ms. */
+STMT(upstream_result, "breaker", ROWS_ANY, 6,
+    "UPDATE webhook.upstreams u SET state = $3, failures = $4::integer, probe_by = NULL,"
+    "   open_until = CASE WHEN $3 = 'open' THEN now() + $5::bigint * interval '1 millisecond' END,"
+    "   last_error = coalesce($6, u.last_error), changed_at = now()"
+    " WHERE u.host = $1 AND u.state = 'half_open' AND u.probe_by = $2 RETURNING u.host");
+
+/* Breaker. Hosts that nobody asked for a day. */
+STMT(forget_upstreams, "breaker", ROWS_NONE, 0,
+    "DELETE FROM webhook.upstreams u WHERE u.changed_at < now() - interval '1 day'"
+    "   AND (u.open_until IS NULL OR u.open_until < now() - interval '1 day')");
+
 STMT(schema_version, "start", ROWS_ONE, 0,
     "SELECT coalesce(max(version), 0) FROM webhook.schema_migrations");
 
@@ -506,3 +553,9 @@ STMT(list_crawls, "reader", ROWS_ANY, 2,
     "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
     "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
     " ORDER BY started_at DESC, id LIMIT $2::integer");
+
+STMT(list_upstreams, "reader", ROWS_ANY, 0,
+    "SELECT u.host, u.state, u.failures,"
+    "  greatest(0, ceil(extract(epoch FROM u.open_until - now())))::bigint, u.probe_by,"
+    "  u.last_error, u.changed_at"
+    " FROM webhook.upstreams u ORDER BY u.state = 'closed', u.host LIMIT 200");

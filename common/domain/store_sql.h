@@ -31,8 +31,9 @@ extern const struct store_stmt *const store_stmts[];
     X(crash) X(next_suspect) X(prune_crashes)                                                      \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
     X(spool_note) X(spool_gone) X(list_spools)                                                     \
+    X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
-    X(count_by_status) X(list_workers) X(search) X(list_crawls)
+    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

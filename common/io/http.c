@@ -285,8 +285,10 @@ static void deliver(void *arg)
     struct hl_err err = {0};
     struct http_response res = {.retry_after_ms = -1, .content_type = "", .effective_url = ""};
     char *text = NULL;
+    long sent = 0;
 
     if (c->easy) {
+        res.sent = curl_easy_getinfo(c->easy, CURLINFO_REQUEST_SIZE, &sent) == CURLE_OK && sent > 0;
         if (curl_easy_getinfo(c->easy, CURLINFO_EFFECTIVE_URL, &text) == CURLE_OK && text)
             res.effective_url = text;
         if (curl_easy_getinfo(c->easy, CURLINFO_CONTENT_TYPE, &text) == CURLE_OK && text)

@@ -40,6 +40,7 @@ struct http_response {
     const char *content_type;  /* "" when absent */
     const char *effective_url; /* after redirects */
     int64_t retry_after_ms; /* Retry-After in either form (RFC 9110 section 10.2.3); -1 = absent */
+    bool sent;              /* the request went out, whatever came of it; false: no connection */
     bool denied;            /* refused by deny_private */
     bool too_large;
 };

@@ -8,10 +8,13 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct loop *loop;
@@ -195,6 +198,7 @@ Test(scrape_firecrawl, gives_up_at_its_deadline)
     cr_expect_eq(o.res.rc, HL_RETRY);
     cr_expect_eq(o.res.err.why, HL_WHY_TIMEOUT);
     cr_expect_str_eq(o.res.err.msg, "Firecrawl: timed out");
+    cr_expect_eq(o.res.sign, UPSTREAM_FAILS);
     forget(&o);
     close_standin();
 }
@@ -207,8 +211,33 @@ Test(scrape_firecrawl, a_server_that_is_down_may_come_back)
     cr_expect_eq(o.res.rc, HL_RETRY);
     cr_expect_eq(o.res.err.why, HL_WHY_UNREACHABLE);
     cr_expect_str_eq(o.res.err.msg, "Firecrawl: connection failed");
+    cr_expect_eq(o.res.sign, UPSTREAM_DOWN);
     cr_expect(strstr(o.res.detail, "127.0.0.1"), "%s", o.res.detail);
     forget(&o);
+    close_scraper();
+}
+
+/* A backlog that is full: connections are neither taken nor refused. */
+Test(scrape_firecrawl, a_server_that_takes_no_connection_is_down)
+{
+    int port, fds[4], n = 0, fd = harness_listen(&port);
+    struct sockaddr_in at = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    cr_assert_eq(listen(fd, 0), 0);
+    for (; n < 4; n++) {
+        fds[n] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        (void)!connect(fds[n], (struct sockaddr *)&at, sizeof(at));
+    }
+    cfg.firecrawl_api_url = mem_printf("http://127.0.0.1:%d", port);
+    open_scraper(SCRAPER_FIRECRAWL, 500);
+    struct outcome o = scrape("http://site.example/ok");
+    cr_expect_str_eq(o.res.err.msg, "Firecrawl: timed out");
+    cr_expect_eq(o.res.sign, UPSTREAM_DOWN, "not one that leaves a page unanswered");
+    forget(&o);
+    while (n > 0)
+        close(fds[--n]);
+    close(fd);
     close_scraper();
 }
 
@@ -448,4 +477,132 @@ Test(scrape_direct, refuses_what_is_no_web_address_and_can_be_cancelled_before_s
     forget(&o);
     close_scraper();
     canned_stop(c);
+}
+
+/* --- direct, several at once -------------------------------------------------------------- */
+
+enum { SCRAPES = 8, AT_ONCE = 2, EACH_MS = 250 };
+
+static atomic_int running, most;
+
+static bool take_a_while(const struct canned_request *r)
+{
+    int now = atomic_fetch_add(&running, 1) + 1;
+    for (int seen = atomic_load(&most); now > seen;)
+        if (atomic_compare_exchange_weak(&most, &seen, now))
+            break;
+    usleep(EACH_MS * 1000); /* how long a page takes is the subject */
+    atomic_fetch_sub(&running, 1);
+    canned_answer(r, 200, "Content-Type: text/plain\r\n", "Readable text.");
+    return true;
+}
+
+static bool all_done(const struct outcome *o)
+{
+    bool done = true;
+    for (int i = 0; i < SCRAPES; i++)
+        done = done && o[i].done;
+    turn_until(&done);
+    return done;
+}
+
+static void start_all(const char *host, int port, struct outcome *o)
+{
+    for (int i = 0; i < SCRAPES; i++) {
+        char url[100];
+        snprintf(url, sizeof(url), "http://%s:%d/%d", host, port, i);
+        scrape_start(scraper, url, record, &o[i]);
+    }
+}
+
+/* The last one begins when the time of a scrape has passed already. */
+Test(scrape_direct, so_many_of_a_host_at_once_and_waiting_costs_no_time_of_the_scrape)
+{
+    struct outcome o[SCRAPES] = {0};
+    cfg.direct_allow_private = true;
+    cfg.direct_per_host = AT_ONCE;
+    open_scraper(SCRAPER_DIRECT, (SCRAPES / AT_ONCE - 1) * EACH_MS);
+    struct canned *c = canned_start("127.0.0.1", take_a_while, NULL);
+    start_all("127.0.0.1", canned_port(c), o);
+    WAIT_FOR(all_done(o), 20000);
+    for (int i = 0; i < SCRAPES; i++) {
+        cr_expect_eq(o[i].res.rc, HL_OK, "%d: %s", i, o[i].res.err.msg);
+        forget(&o[i]);
+    }
+    cr_expect_eq(atomic_load(&most), AT_ONCE);
+    close_scraper();
+    canned_stop(c);
+}
+
+Test(scrape_direct, a_host_that_is_full_does_not_hold_up_another)
+{
+    struct outcome o[SCRAPES] = {0}, other = {0};
+    char url[100];
+    cfg.direct_allow_private = true;
+    cfg.direct_per_host = 1;
+    open_scraper(SCRAPER_DIRECT, 10000);
+    struct canned *c = canned_start("127.0.0.1", take_a_while, NULL);
+    start_all("127.0.0.1", canned_port(c), o);
+    snprintf(url, sizeof(url), "http://LOCALHOST:%d/other", canned_port(c));
+    scrape_start(scraper, url, record, &other);
+    WAIT_FOR(turn_until(&other.done), 20000);
+    cr_expect_not(o[SCRAPES - 1].done);
+    forget(&other);
+    for (int i = 0; i < SCRAPES; i++)
+        forget(&o[i]);
+    scraper_free(scraper); /* with some running and some waiting */
+    loop_free(loop);
+    canned_stop(c);
+}
+
+static bool may_not_ask(void *ctx)
+{
+    return ctx == NULL;
+}
+
+Test(scrape_direct, whose_turn_comes_is_asked_whether_it_still_should)
+{
+    struct outcome o[SCRAPES] = {0};
+    cfg.direct_allow_private = true;
+    cfg.direct_per_host = AT_ONCE;
+    open_scraper(SCRAPER_DIRECT, 10000);
+    scraper_guard(scraper, may_not_ask);
+    struct canned *c = canned_start("127.0.0.1", take_a_while, NULL);
+    start_all("127.0.0.1", canned_port(c), o);
+    WAIT_FOR(all_done(o), 20000);
+    for (int i = 0; i < SCRAPES; i++) {
+        cr_expect_eq(o[i].res.held_off, i >= AT_ONCE, "%d", i);
+        cr_expect_eq(o[i].res.rc, i >= AT_ONCE ? HL_RETRY : HL_OK, "%d", i);
+        cr_expect_eq(o[i].res.sign, i >= AT_ONCE ? UPSTREAM_SILENT : UPSTREAM_WORKS, "%d", i);
+        forget(&o[i]);
+    }
+    cr_expect_eq(canned_requests(c), AT_ONCE);
+    close_scraper();
+    canned_stop(c);
+}
+
+Test(scrape_direct, the_server_asked_has_a_name_for_its_circuit)
+{
+    static const struct {
+        const char *url, *host;
+    } cases[] = {
+        {"http://Example.ORG/x?y#z",     "example.org:80"  },
+        {"https://user:pw@example.org/", "example.org:443" },
+        {"http://example.org:8080",      "example.org:8080"},
+        {"http://[2001:DB8::1]:81/",     "[2001:db8::1]:81"},
+        {"not a url",                    NULL              },
+        {NULL,                           NULL              },
+    };
+    cfg.scraper = SCRAPER_DIRECT;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *host = scrape_upstream(&cfg, cases[i].url);
+        cr_expect_eq(!host, !cases[i].host);
+        cr_expect(!host || strcmp(host, cases[i].host) == 0, "%s: %s", cases[i].url, host);
+        free(host);
+    }
+    cfg.scraper = SCRAPER_FIRECRAWL;
+    cfg.firecrawl_api_url = (char *)"http://fc/base/";
+    char *host = scrape_upstream(&cfg, "http://e/");
+    cr_expect_str_eq(host, "fc:80");
+    free(host);
 }

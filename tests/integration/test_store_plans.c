@@ -78,6 +78,9 @@ static const char *const data[] = {
     "INSERT INTO webhook.spools (segment, host, folder, holder, bytes)"
     " SELECT 'host-' || i || '-abc.seg', 'host-' || i, '/spool', 'host-' || i, i"
     " FROM generate_series(1, 2000) i",
+    "INSERT INTO webhook.upstreams (host, state, open_until, probe_by, changed_at)"
+    " SELECT 'host-' || i || ':80', (ARRAY['closed', 'open', 'half_open'])[i % 3 + 1], now(),"
+    "  'worker-' || i, now() - i * interval '1 minute' FROM generate_series(1, 200) i",
     "SELECT webhook.metrics_partitions(0)",
     "ALTER TABLE webhook.request_metrics_default SET UNLOGGED",
     "ALTER TABLE webhook.operation_metrics_default SET UNLOGGED",
@@ -167,7 +170,7 @@ static const char accept_params[] =
 static const char complete_params[] = BATCH("'worker-1', " ALL("event_id") ", " ALL("1") ", "
     ALL("'{\"a\": 1}'::text") ", " ALL("watch_url") ", " ALL("watch_url") ", "
     ALL("'Page'::text") ", " ALL("NULL::text") ", " ALL("'en'::text") ", "
-    ALL("'body of ' || watch_url") ", " ALL("NULL::text"), "held");
+    ALL("'body of ' || watch_url") ", " ALL("NULL::text") ", " ALL("0"), "held");
 
 static const char crash_params[] = BATCH("'worker-1', 'host', 1, 'worker', 11, 1,"
     " 'signal 11', true, 1000, 1000, '[]'::text, " ALL("event_id"), "held");
@@ -206,6 +209,13 @@ static const struct ask asks[] = {
     {"spool_note", "SELECT 'host-1-abc.seg', 'host', '/spool', 'host-1', 100", {1}, 50, 0, NULL},
     {"spool_gone", "SELECT 'host-1-def.seg'", {1}, 50, 0, NULL},
     {"list_spools", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
+    {"upstreams", "SELECT 'worker-1'", {1}, 500, 0, NULL},
+    {"upstream_open", "SELECT 'host-1:80', 5, 30000, 'no'", {1}, 50, 0, NULL},
+    {"upstream_probe", "SELECT 'host-2:80', 'worker-1', 150000", {1}, 50, 0, NULL},
+    {"upstream_result", "SELECT 'host-3:80', 'worker-1', 'closed', 0, 0, NULL::text", {1}, 50, 0,
+     NULL},
+    {"forget_upstreams", NULL, {1}, 100, 0, NULL},
+    {"list_upstreams", NULL, {1}, 100, 0, NULL},
     {"schema_version", NULL, {1}, 20, 0, NULL},
     {"ping", NULL, {1}, 0, 0, NULL},
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
@@ -265,7 +275,7 @@ static bool is_small(const char *index)
 {
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
         "change_events_open_url_idx", "change_events_unidentified_idx", "change_events_suspect_idx",
-        "queues_pkey", "workers_pkey", "schema_migrations_pkey"};
+        "queues_pkey", "workers_pkey", "schema_migrations_pkey", "upstreams_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;
@@ -277,7 +287,7 @@ static bool reads_everything(const json_t *node)
     const char *type = text_of(node, "Node Type"), *table = text_of(node, "Relation Name");
     if (strcmp(type, "Seq Scan") == 0)
         return strcmp(table, "workers") != 0 && strcmp(table, "schema_migrations") != 0 &&
-               strcmp(table, "queues") != 0;
+               strcmp(table, "queues") != 0 && strcmp(table, "upstreams") != 0;
     return strstr(type, "Index") && !json_object_get(node, "Index Cond") &&
            !is_small(text_of(node, "Index Name"));
 }

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <criterion/criterion.h>
+#include <libpq-fe.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,7 +191,9 @@ Test(worker, a_passing_error_is_tried_again_and_fails_after_the_last_attempt)
     struct rig r;
     struct rig_id ids[COUNT(cases)];
     rig_start(&r);
-    rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_ATTEMPTS=2", "WEBHOOK_SCRAPE_TIMEOUT=1"));
+    rig_fleet(&r, 1,
+        RIG_ENV(
+            "WEBHOOK_MAX_ATTEMPTS=2", "WEBHOOK_SCRAPE_TIMEOUT=1", "WEBHOOK_BREAKER_FAILURES=0"));
     for (size_t i = 0; i < COUNT(cases); i++)
         ids[i] = rig_post(&r, "%s", cases[i].path);
     for (size_t i = 0; i < COUNT(cases); i++)
@@ -210,6 +213,31 @@ Test(worker, between_attempts_the_event_is_queued_with_its_time)
     cr_expect(strstr(rig_row(&r, id, "metadata->>'error'"), "as asked"));
     WAIT_FOR(redis_int(r.redis, "ZCARD {hookline}:later") == 1 && rig_pending(&r) == 0, SOON);
     cr_expect_str_empty(rig_dead_letter(&r, id.text));
+}
+
+/* Backoff alone would be a second at most: WEBHOOK_RETRY_BASE=1. */
+Test(worker, the_pause_that_firecrawl_asks_for_is_kept_up_to_the_longest_retry)
+{
+    static const struct {
+        int asked_s;
+        const char *longest, *due;
+    } cases[] = {
+        {100,   "WEBHOOK_RETRY_MAX=15m", "next_attempt_at - now() BETWEEN '80 s' AND '100 s'" },
+        {86400, "WEBHOOK_RETRY_MAX=5m",  "next_attempt_at - now() BETWEEN '280 s' AND '300 s'"},
+        {0,     "WEBHOOK_RETRY_MAX=15m", "next_attempt_at - now() < '2 s'"                    },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct rig r;
+        rig_start(&r);
+        rig_firecrawl_fails(&r, 503, cases[i].asked_s);
+        struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV(cases[i].longest));
+        struct rig_id id = rig_post(&r, "/ok/%zu", i);
+        WAIT_FOR(strncmp(rig_row(&r, id, "attempts"), "1", 1) == 0, SOON);
+        cr_expect_str_eq(rig_row(&r, id, cases[i].due), "t", "%d s: %s", cases[i].asked_s,
+            rig_row(&r, id, "next_attempt_at - now()"));
+        cr_expect(strstr(rig_row(&r, id, "metadata->>'error'"), "fails everything"));
+        test_proc_kill(fleet);
+    }
 }
 
 Test(worker, a_crash_of_firecrawl_is_a_passing_error)
@@ -269,6 +297,23 @@ Test(worker, a_backlog_of_ten_events_of_one_page_costs_one_scrape)
     WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
+/* Two processes: one page is still fetched by one of them at a time. */
+Test(worker, without_superseding_every_event_of_a_page_has_its_own_scrape)
+{
+    struct rig r;
+    rig_start(&r);
+    for (int i = 0; i < 3; i++)
+        rig_post(&r, "/slow/200");
+    rig_fleet(&r, 2, RIG_ENV("WEBHOOK_WORKERS=2", "WEBHOOK_SUPERSEDE=off"));
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 3, SOON);
+    cr_expect_eq(rig_scrapes(&r, "/slow/200"), 3);
+    cr_expect_eq(
+        sql_int(r.db, "SELECT count(*) FROM webhook.change_events a, webhook.change_events b"
+                      " WHERE a.scrape_seq < b.scrape_seq AND b.claimed_at < a.finished_at"),
+        0, "their scrapes do not overlap");
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 Test(worker, when_the_scrape_of_a_backlog_fails_the_next_event_runs)
 {
     struct rig r;
@@ -304,6 +349,31 @@ Test(worker, an_event_waits_while_another_of_its_page_is_being_scraped)
                       " AND b.claimed_at < a.finished_at"),
         0, "their scrapes do not overlap");
     cr_expect_eq(rig_scrapes(&r, "/hold/one"), 2);
+}
+
+/* --- the index ---------------------------------------------------------------------------- */
+
+/* Longer than a statement's deadline, so that T3b fails and is repeated with the text at hand. */
+Test(worker, while_the_index_cannot_be_written_the_page_is_not_scraped_again)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet =
+        rig_fleet(&r, 1, RIG_ENV("WEBHOOK_DB_STATEMENT_TIMEOUT=1", "WEBHOOK_LEASE_SECONDS=30"));
+    PGconn *db = PQconnectdb(r.db);
+    PQclear(PQexec(db, "BEGIN"));
+    PGresult *locked = PQexec(db, "LOCK TABLE webhook.documents IN ACCESS EXCLUSIVE MODE");
+    cr_assert_eq(PQresultStatus(locked), PGRES_COMMAND_OK, "%s", PQerrorMessage(db));
+    PQclear(locked);
+    struct rig_id id = rig_post(&r, "/ok/locked");
+    WAIT_FOR(test_proc_logged(fleet, "\"job_step_repeats\",\"step\":\"COMPLETE\""), SOON);
+    cr_expect(rig_status_is(&r, id, "in_progress"));
+    PQfinish(db);
+    WAIT_FOR(rig_status_is(&r, id, "completed"), SOON);
+    cr_expect_eq(rig_scrapes(&r, "/ok/locked"), 1);
+    cr_expect_str_eq(rig_row(&r, id, "attempts, claim_epoch"), "0|1");
+    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.documents"), 1);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
 /* --- jobs that are not as they should be ------------------------------------------------- */

@@ -76,8 +76,9 @@ static void start_firecrawl(struct rig *r)
 {
     static const char said[] = "listens on 127.0.0.1:";
     r->release = harness_keep(mem_printf("%s/release", harness_dir()));
+    const char *port = harness_keep(mem_printf("%d", r->firecrawl_port));
     const char *const argv[] = {
-        program("tests/firecrawl"), "--port", "0", "--release", r->release, NULL};
+        program("tests/firecrawl"), "--port", port, "--release", r->release, NULL};
     r->firecrawl = test_proc_start(argv, NULL, -1);
     WAIT_FOR(strchr(test_proc_log(r->firecrawl), '\n'), START_MS);
     const char *at = strstr(test_proc_log(r->firecrawl), said);
@@ -224,6 +225,34 @@ int rig_scrapes(struct rig *r, const char *path)
     if (reply.status != 200 || !colon)
         harness_fail("the stand-in Firecrawl answers %d %s", reply.status, reply.body);
     return atoi(colon + 1);
+}
+
+static struct test_reply ask_firecrawl(struct rig *r, const char *path)
+{
+    struct test_reply reply = test_http(r->firecrawl_port, "GET", path, NULL, NULL, 0);
+    if (reply.status != 200)
+        harness_fail("the stand-in Firecrawl answers %s with %d", path, reply.status);
+    return reply;
+}
+
+int rig_asked(struct rig *r)
+{
+    return atoi(strchr(ask_firecrawl(r, "/total").body, ':') + 1);
+}
+
+void rig_firecrawl_fails(struct rig *r, int status, int retry_after_s)
+{
+    ask_firecrawl(r, harness_keep(mem_printf("/mode?%d/%d", status, retry_after_s)));
+}
+
+void rig_firecrawl_kill(struct rig *r)
+{
+    test_proc_kill(r->firecrawl);
+}
+
+void rig_firecrawl_restart(struct rig *r)
+{
+    start_firecrawl(r);
 }
 
 void rig_release(struct rig *r)

@@ -54,6 +54,11 @@ bool rig_status_is(struct rig *r, struct rig_id id, const char *status);
 long rig_rows(struct rig *r, const char *where);
 int rig_scrapes(struct rig *r, const char *path); /* how often the stand-in was asked */
 void rig_release(struct rig *r);                  /* held scrapes go on */
+int rig_asked(struct rig *r); /* scrapes that reached the stand-in, of any page */
+/* Every scrape fails with this status and Retry-After (negative: none); 0, 0: none any more. */
+void rig_firecrawl_fails(struct rig *r, int status, int retry_after_s);
+void rig_firecrawl_kill(struct rig *r);    /* connections are refused */
+void rig_firecrawl_restart(struct rig *r); /* on the same port; counts start from zero */
 
 /* The process that holds most of the work now; 0 = none is alive. */
 pid_t rig_worker(struct rig *r);

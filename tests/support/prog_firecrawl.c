@@ -13,7 +13,9 @@
  *   /target/STATUS            the target's error page, as Firecrawl hands it over: a success
  *   /empty, /nojson           an answer without text, an answer that is not JSON
  *
- * GET /count?url=.. and GET /counts tell how often URLs were asked for. */
+ * GET /count?url=.. and GET /counts tell how often URLs were asked for, GET /total how often at all.
+ * GET /mode?STATUS/SECONDS makes every scrape fail with that status and, unless it is negative, that
+ * Retry-After; /mode?0/0 ends it. */
 #include "base/json.h"
 #include "base/list.h"
 #include "base/mem.h"
@@ -34,6 +36,8 @@ static struct {
     int listen_fd;
     const char *key, *release;
     json_t *counts; /* URL -> scrapes */
+    json_int_t total;
+    int mode, mode_after; /* every scrape fails so; 0 = as its URL says */
     struct list held;
     struct defer crash;
 } self;
@@ -383,6 +387,15 @@ static const char *fault_of(const json_t *body, const char **key)
     return timeout && wait * 2 > json_integer_value(timeout) ? "waitFor is over timeout/2" : NULL;
 }
 
+static void reply_mode(struct httpd_req *req)
+{
+    char seconds[16];
+    snprintf(seconds, sizeof(seconds), "%d", self.mode_after);
+    if (self.mode_after >= 0)
+        httpd_add_header(req, "Retry-After", seconds);
+    reply_failure(req, self.mode, NULL, "the stand-in fails everything");
+}
+
 static bool authorized(struct httpd_req *req)
 {
     const char *given = httpd_header(req, "Authorization");
@@ -416,7 +429,11 @@ static void on_scrape(struct httpd_req *req, void *ctx)
     } else {
         const char *url = json_get_string(body, "url");
         json_object_set_new(self.counts, url, json_integer(count_of(url) + 1));
-        behave(req, url);
+        self.total++;
+        if (self.mode)
+            reply_mode(req);
+        else
+            behave(req, url);
     }
     json_decref(body);
 }
@@ -438,11 +455,26 @@ static void on_counts(struct httpd_req *req, void *ctx)
     reply_json(req, 200, json_incref(self.counts));
 }
 
+static void on_total(struct httpd_req *req, void *ctx)
+{
+    (void)ctx;
+    reply_json(req, 200, json_pack("{s:I}", "count", self.total));
+}
+
+static void on_mode(struct httpd_req *req, void *ctx)
+{
+    (void)ctx;
+    bool fits = sscanf(httpd_query(req), "%d/%d", &self.mode, &self.mode_after) == 2;
+    reply_json(req, fits ? 200 : 400, json_pack("{s:i}", "mode", self.mode));
+}
+
 static const struct httpd_route routes[] = {
     {.method = "POST",      .path = "/v2/scrape", .handler = on_scrape},
     {.method = "GET", .path = "/count", .handler = on_count},
     {.method = "GET",       .path = "/counts", .handler = on_counts},
-    {0 },
+    {.method = "GET",  .path = "/total", .handler = on_total},
+    {.method = "GET",       .path = "/mode", .handler = on_mode},
+    {0},
 };
 
 static const struct httpd_conf conf = {

@@ -11,7 +11,7 @@ static const int expected[JOB_NSTATES][EV_COUNT] = {
      * ABORT */
     [JOB_CLAIM]    = {JOB_SCRAPE,   JOB_INSERT, JOB_SETTLE, JOB_SETTLE, JOB_CLAIM,    JOB_CLAIM,    JOB_SETTLE, JOB_SETTLE},
     [JOB_INSERT]   = {JOB_CLAIM,    NO,         NO,         NO,         JOB_INSERT,   JOB_INSERT,   JOB_SETTLE, JOB_SETTLE},
-    [JOB_SCRAPE]   = {JOB_INDEX,    NO,         NO,         NO,         JOB_FAIL,     NO,           JOB_FAIL,   JOB_RELEASE},
+    [JOB_SCRAPE]   = {JOB_INDEX,    NO,         JOB_RELEASE, NO,        JOB_FAIL,     NO,           JOB_FAIL,   JOB_RELEASE},
     [JOB_INDEX]    = {JOB_COMPLETE, NO,         NO,         NO,         JOB_FAIL,     NO,           JOB_FAIL,   JOB_RELEASE},
     [JOB_COMPLETE] = {JOB_SETTLE,   JOB_INSERT, NO,         JOB_SETTLE, JOB_COMPLETE, JOB_COMPLETE, JOB_FAIL,   JOB_DONE},
     [JOB_FAIL]     = {JOB_SETTLE,   JOB_INSERT, NO,         JOB_SETTLE, JOB_FAIL,     JOB_FAIL,     JOB_DONE,   JOB_DONE},

@@ -33,6 +33,10 @@ struct worker {
     char *cells[7]; /* as store_list_workers has them */
 };
 
+struct upstream {
+    char *cells[7]; /* as store_list_upstreams has them */
+};
+
 struct status {
     struct session session;
     struct hl_err redis_err, db_err;
@@ -41,6 +45,8 @@ struct status {
     int ncounts;
     struct worker *workers;
     int nworkers;
+    struct upstream *upstreams;
+    int nupstreams;
 };
 
 /* --- answers ----------------------------------------------------------------------------- */
@@ -83,6 +89,18 @@ static void got_workers(enum hl_rc rc, const PGresult *rows, const struct hl_err
     session_answered(&s->session);
 }
 
+static void got_upstreams(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct status *s = ctx;
+    note(&s->db_err, err);
+    s->nupstreams = rc == HL_OK ? PQntuples(rows) : 0;
+    s->upstreams = mem_array((size_t)s->nupstreams, sizeof(*s->upstreams));
+    for (int i = 0; i < s->nupstreams; i++)
+        for (int k = 0; k < 7; k++)
+            s->upstreams[i].cells[k] = mem_strdup(db_text(rows, i, k));
+    session_answered(&s->session);
+}
+
 static void ask(struct status *s)
 {
     session_asked(&s->session);
@@ -91,6 +109,8 @@ static void ask(struct status *s)
     store_count_by_status(s->session.store, got_counts, s);
     session_asked(&s->session);
     store_list_workers(s->session.store, got_workers, s);
+    session_asked(&s->session);
+    store_list_upstreams(s->session.store, got_upstreams, s);
     session_wait(&s->session);
 }
 
@@ -112,6 +132,29 @@ static void put_error(struct buf *b, const char *key, const struct hl_err *err)
         buf_puts(b, "null");
     else
         json_put_string(b, err->msg);
+}
+
+static void put_upstreams(struct buf *b, const struct status *s)
+{
+    static const char *const keys[] = {
+        "host", "state", "failures", "seconds_left", "probe_by", "last_error", "changed_at"};
+    json_put_key(b, "upstreams");
+    buf_putc(b, '[');
+    for (int i = 0; i < s->nupstreams; i++) {
+        buf_puts(b, i ? ",{" : "{");
+        for (int k = 0; k < 7; k++) {
+            const char *cell = s->upstreams[i].cells[k];
+            json_put_key(b, keys[k]);
+            if (!*cell)
+                buf_puts(b, "null");
+            else if (k == 2 || k == 3)
+                buf_puts(b, cell);
+            else
+                json_put_string(b, cell);
+        }
+        buf_putc(b, '}');
+    }
+    buf_putc(b, ']');
 }
 
 static void print_json(const struct status *s)
@@ -143,6 +186,7 @@ static void print_json(const struct status *s)
         buf_putc(&b, '}');
     }
     buf_putc(&b, ']');
+    put_upstreams(&b, s);
     put_error(&b, "database_error", &s->db_err);
     buf_puts(&b, "}\n");
     fputs(buf_str(&b), stdout);
@@ -158,6 +202,20 @@ static void print_queue(const struct status *s)
     }
     printf("Queue    %lld in the stream, %lld of them with a worker; %lld later, %lld dead\n",
         (long long)q->length, (long long)q->pending, (long long)q->later, (long long)q->dead);
+}
+
+/* Only when one was in trouble. */
+static void print_upstreams(const struct status *s)
+{
+    struct ctl_table table = {.columns = 6};
+    if (!s->nupstreams)
+        return;
+    puts("");
+    ctl_table_row(&table,
+        (const char *[]){"UPSTREAM", "CIRCUIT", "FAILURES", "LEFT(S)", "TRIED BY", "LAST ERROR"});
+    for (int i = 0; i < s->nupstreams; i++)
+        ctl_table_row(&table, (const char *const *)s->upstreams[i].cells);
+    ctl_table_print(&table);
 }
 
 static void print_text(const struct status *s)
@@ -183,6 +241,7 @@ static void print_text(const struct status *s)
     for (int i = 0; i < s->nworkers; i++)
         ctl_table_row(&workers, (const char *const *)s->workers[i].cells);
     ctl_table_print(&workers);
+    print_upstreams(s);
 }
 
 static void release(struct status *s)
@@ -192,6 +251,10 @@ static void release(struct status *s)
     for (int i = 0; i < s->nworkers; i++)
         for (int k = 0; k < 7; k++)
             free(s->workers[i].cells[k]);
+    for (int i = 0; i < s->nupstreams; i++)
+        for (int k = 0; k < 7; k++)
+            free(s->upstreams[i].cells[k]);
+    free(s->upstreams);
     free(s->counts);
     free(s->workers);
     session_close(&s->session);
