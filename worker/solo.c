@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/pgarray.h"
 #include "base/uuid.h"
+#include "worker/breaker.h"
 #include "worker/job.h"
 #include "worker/lease.h"
 #include "worker/obituary.h"
@@ -34,6 +35,7 @@ struct solo {
     struct store *lease_store;
     struct lease *lease;
     struct scraper *scraper;
+    struct breaker *breaker;
     struct job_env env;
 
     struct change_event suspect; /* found, and not yet the job's */
@@ -205,11 +207,14 @@ static bool build(struct solo *s, struct hl_err *err)
     if (!s->lease_pool)
         return false;
     s->lease_store = store_new(s->wires.loop, s->lease_pool, s->instance, 0);
+    s->breaker = breaker_new(s->wires.loop, s->cfg, s->wires.store);
+    scraper_guard(s->scraper, job_may_ask);
     s->env = (struct job_env){.loop = s->wires.loop,
         .cfg = s->cfg,
         .store = s->wires.store,
         .queue = s->wires.queue,
         .scraper = s->scraper,
+        .breaker = s->breaker,
         .alone = true,
         .may_work = may_work,
         .moved = job_moved,
@@ -246,7 +251,10 @@ static void looked(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
 static void look(void *ctx)
 {
     struct solo *s = ctx;
-    store_next_suspect(s->wires.store, looked, s);
+    if (prefork_quiet(s->slot))
+        timer_start(&s->look, LOOK_MS);
+    else
+        store_next_suspect(s->wires.store, looked, s);
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -268,6 +276,7 @@ static void tear_down(struct solo *s)
     timer_stop(&s->settle_limit);
     timer_stop(&s->leave_limit);
     sigwatch_stop(&s->term);
+    breaker_stop(s->breaker);
     redis_free(s->wires.redis);
     s->wires.redis = NULL;
     dbpool_free(s->lease_pool);
@@ -278,6 +287,7 @@ static void tear_down(struct solo *s)
     if (s->found)
         event_release(&s->suspect);
     wires_close(&s->wires);
+    breaker_free(s->breaker);
 }
 
 int solo_run(struct prefork_slot *slot, const struct config *cfg)
