@@ -269,7 +269,7 @@ static void workers_leave(bool deaf)
     post_jobs(&r, "/hold");
     WAIT_FOR(rig_rows(&r, "rescrape_status = 'in_progress'") == JOBS, SOON);
     int n = harness_children(test_proc_pid(fleet), NULL, pids, 8);
-    cr_assert_eq(n, 3, "two workers, a janitor");
+    cr_assert_eq(n, 4, "two workers, a solo process, a janitor");
 
     test_proc_signal(fleet, SIGKILL);
     WAIT_FOR(count_logged(fleet, "\"draining\"") == 2, SOON);
