@@ -27,6 +27,10 @@ struct job_env {
 /* Takes *ev (its strings). entry: the stream entry that brought it, "" = none; copied. Starts at
  * once: T1. */
 struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry);
+/* The same for an event that is claimed already, from its row (store_claim_due): starts with the
+ * scrape, from the loop. */
+struct job *job_start_claimed(
+    const struct job_env *env, struct change_event *ev, int64_t epoch, int64_t attempts);
 /* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited
  * for. */
 void job_abort(struct job *j);
@@ -39,7 +43,8 @@ enum job_state job_state(const struct job *j);
 struct job_link {
     struct list_node all, bucket;
     int mark;
-    bool again; /* another entry of this job has arrived meanwhile */
+    bool
+        again; /* an entry of this job is still ours: another one, or one that Redis did not hear of */
 };
 struct job_link *job_link(struct job *j);
 struct job *job_of(struct job_link *link);

@@ -24,9 +24,10 @@ extern const struct store_stmt *const store_stmts[];
 
 /* clang-format off */
 #define STORE_STMTS(X)                                                                             \
-    X(accept) X(lock_urls) X(claim) X(complete) X(settle)                                          \
+    X(accept) X(lock_urls) X(claim) X(lock_due) X(claim_due) X(complete) X(settle)                                          \
     X(register) X(renew) X(resign)                                                                 \
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
+    X(generation) X(announced) \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
     X(schema_version) X(ping)                                                                      \
     X(count_by_status) X(list_workers) X(search) X(list_crawls)

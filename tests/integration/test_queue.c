@@ -1032,7 +1032,7 @@ Test(queue, everything_lives_under_one_hash_tag)
     bury(ev, take(&a, ev), "x");
     requeue(&a, event(), "", 3600000);
     publish(event());
-    queue_alive(a.queue, 60000);
+    queue_alive(a.queue, 60000, NULL, NULL);
     RUN_UNTIL(redis_int(server, "EXISTS {t:x}:worker:a"));
     cr_expect_leq(redis_int(server, "PTTL {t:x}:worker:a"), 60000);
     cr_expect_gt(redis_int(server, "PTTL {t:x}:worker:a"), 0);
