@@ -23,6 +23,7 @@ enum {
     READ_COUNT = 100, /* entries per read */
     READ_BLOCK_MS = 2000,
     READ_RETRY_MS = 500,
+    MAX_LETTERS = 1000,      /* dead letters kept for a Redis that is away */
     POLICY_CHECK_MS = 30000, /* a Redis that evicts is asked again whether it still does */
     OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
@@ -54,7 +55,8 @@ struct child {
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_evicting, refused; /* Redis evicts: nothing is read from it */
     struct byrow *byrow;
-    bool working; /* lease granted, not fenced */
+    struct list letters; /* dead letters that Redis has not taken yet */
+    bool working;        /* lease granted, not fenced */
     bool draining, leaving;
     int exit_code;
     struct defer kick;
@@ -166,6 +168,75 @@ static void hand_back(struct child *c, struct change_event *ev)
     queue_do(c->wires.queue, QUEUE_REQUEUE, &h->req);
 }
 
+/* --- dead letters that wait for Redis ---------------------------------------------------- */
+
+struct letter {
+    struct list_node node;
+    struct queue_req req;
+    struct change_event ev;
+    char *reason;
+};
+
+static void letter_free(struct letter *l)
+{
+    event_release(&l->ev);
+    free(l->reason);
+    free(l);
+}
+
+static void letter_sent(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct letter *l = LIST_OF(req, struct letter, req);
+    struct child *c = req->ctx;
+    (void)err;
+    if (rc == HL_RETRY || rc == HL_UNSURE)
+        list_push(&c->letters, &l->node);
+    else
+        letter_free(l);
+}
+
+static void send_letters(struct child *c)
+{
+    for (struct list_node *n; (n = list_pop(&c->letters));) {
+        struct letter *l = LIST_OF(n, struct letter, node);
+        l->req =
+            (struct queue_req){.ev = &l->ev, .reason = l->reason, .done = letter_sent, .ctx = c};
+        queue_do(c->wires.queue, QUEUE_BURY, &l->req);
+    }
+}
+
+static void report_letter(const struct change_event *ev, const char *reason)
+{
+    char id[UUID_STRLEN + 1];
+    uuid_format(&ev->id, id);
+    log_error("dead_letter_not_written", LOG_S("event_id", id), LOG_S("reason", reason));
+}
+
+/* The row says that the event has failed; the letter is for people. */
+static void keep_letter(const struct change_event *ev, const char *reason, void *ctx)
+{
+    struct child *c = ctx;
+    if (c->letters.len >= MAX_LETTERS) {
+        report_letter(ev, reason);
+        return;
+    }
+    struct letter *l = mem_new(struct letter);
+    event_copy(&l->ev, ev);
+    l->reason = mem_strdup(reason);
+    list_push(&c->letters, &l->node);
+}
+
+static void drop_letters(struct child *c)
+{
+    for (struct list_node *n; (n = list_pop(&c->letters));) {
+        struct letter *l = LIST_OF(n, struct letter, node);
+        report_letter(&l->ev, l->reason);
+        letter_free(l);
+    }
+}
+
+/* --- what a read brings ------------------------------------------------------------------ */
+
 static void start_job(struct child *c, const struct queue_entry *e)
 {
     struct change_event ev;
@@ -217,8 +288,10 @@ static void read_done(
             start_job(c, &entries[i]);
     if (c->leaving)
         return;
-    if (rc == HL_OK)
+    if (rc == HL_OK) {
         byrow_works(c->byrow, BYROW_READS);
+        send_letters(c);
+    }
     if (wait) {
         c->own_after[0] = '\0';
         return;
@@ -541,6 +614,7 @@ static bool build(struct child *c, struct hl_err *err)
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
+        .unburied = keep_letter,
         .ctx = c};
     c->byrow = byrow_new(&(struct byrow_conf){.loop = c->wires.loop,
         .store = c->wires.store,
@@ -602,6 +676,7 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     c.exit_code = EXIT_FAILURE;
     c.held = (struct held *)(void *)slot->extra;
     list_init(&c.jobs);
+    list_init(&c.letters);
     for (int i = 0; i < NBUCKETS; i++)
         list_init(&c.buckets[i]);
     c.free_marks = mem_array((size_t)c.cfg->concurrency, sizeof(*c.free_marks));
@@ -620,5 +695,6 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     loop_run(c.wires.loop);
     if (!c.jobs.len)
         tear_down(&c);
+    drop_letters(&c);
     return c.exit_code;
 }

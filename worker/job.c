@@ -25,7 +25,6 @@ enum {
     MAX_ERROR_BYTES = 4096, /* of metadata.error */
     MS_PER_MINUTE = 60000,
     SETTLE_MS = 3000, /* Redis is told how a job with an entry ended, for so long */
-    BURY_MS = 10000,
 };
 
 /* What SETTLE tells Redis. */
@@ -94,19 +93,18 @@ static const enum job_event event_of[] = {
 
 /* PostgreSQL knows how the event ended; a Redis that cannot be told must not hold up the next one.
  * What it did not hear comes right without us: an entry is read again and its row looked at, a retry
- * is published when it is due. Only a dead letter would be missing, so that is tried for longer. */
+ * is published when it is due. Only a dead letter would be missing. */
 static bool told_enough(const struct job *j)
 {
-    int64_t patience = j->settle_as == AS_DEAD ? BURY_MS : *j->entry ? SETTLE_MS : 0;
+    int64_t patience = *j->entry ? SETTLE_MS : 0;
     return j->state == JOB_SETTLE && clock_mono_ms() - j->entered_ms >= patience;
 }
 
-static void stop_telling(struct job *j, const struct hl_err *err)
+static void stop_telling(struct job *j)
 {
     j->link.again |= *j->entry != '\0';
-    if (j->settle_as == AS_DEAD)
-        log_error("dead_letter_not_written", LOG_S("url", j->ev.watch_url),
-            LOG_S("reason", j->reason), LOG_S("error", err ? err->msg : ""));
+    if (j->settle_as == AS_DEAD && j->env->unburied)
+        j->env->unburied(&j->ev, j->reason, j->env->ctx);
 }
 
 /* Transactions and queue calls are repeated until they go through, or until we have to let go. */
@@ -119,7 +117,7 @@ static void answered(struct job *j, enum job_event ev, const struct hl_err *err)
             LOG_S("outcome", job_event_name(ev)), LOG_S("error", err ? err->msg : ""));
     bool enough = again && told_enough(j);
     if (enough)
-        stop_telling(j, err);
+        stop_telling(j);
     job_step(j, enough || (again && j->aborting) ? EV_ABORT : ev);
 }
 

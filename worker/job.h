@@ -21,6 +21,8 @@ struct job_env {
     bool (*may_work)(void *ctx);             /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */
     void (*done)(struct job *j, void *ctx);  /* reached DONE; freed right after */
+    /* A dead letter that Redis could not take; both borrowed. NULL: nobody cares. */
+    void (*unburied)(const struct change_event *ev, const char *reason, void *ctx);
     void *ctx;
 };
 
