@@ -13,7 +13,7 @@ enum {
     PATIENCE_MS = 3000, /* trouble for so long, and we go without Redis */
     PAUSE_MS = 1000,    /* when nothing was found */
     MAX_CLAIM = 100,
-    LOOK = 500,     /* rows looked at for one claim */
+    LOOK_MORE = 50, /* rows looked at for one claim: so many, and three for each wanted */
     MAX_LOOKS = 20, /* in vain, one after the other */
 };
 
@@ -23,7 +23,7 @@ struct byrow {
     struct timer patience, pause;
     bool away, asking, failed;
     bool plenty; /* the last claim took all it could: there is more */
-    int64_t asked;
+    int64_t asked, look;
     int looks;
     struct store_place place;
     int64_t since_ms, claims, probed_ms;
@@ -68,7 +68,7 @@ static void ask(void *ctx);
 /* The next page at once while there are any; after the last, or too many in vain, a pause. */
 static void go_on(struct byrow *b, int64_t claimed, int64_t looked)
 {
-    bool last = looked < LOOK;
+    bool last = looked < b->look;
     b->plenty = claimed > 0 && (claimed == b->asked || !last);
     b->looks = claimed ? 0 : b->looks + 1;
     if (claimed == b->asked || last)
@@ -114,7 +114,8 @@ static void ask(void *ctx)
     }
     b->asked = room < MAX_CLAIM ? room : MAX_CLAIM;
     b->asking = true;
-    store_claim_due(b->conf.store, &b->place, (int)b->asked, LOOK, answered, b);
+    b->look = LOOK_MORE + 3 * b->asked;
+    store_claim_due(b->conf.store, &b->place, (int)b->asked, (int)b->look, answered, b);
 }
 
 void byrow_room(struct byrow *b)
