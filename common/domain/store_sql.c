@@ -344,6 +344,7 @@ STMT(unpublished, "janitor", ROWS_ANY, 4,
     "), page AS ("
     "  SELECT c.*, " DUE_SINCE " AS due FROM webhook.change_events c"
     "  WHERE c.rescrape_status = 'queued' AND c.event_id IS NOT NULL"
+    "    AND coalesce(c.suspect, 0) < 2" /* those run alone, from their rows */
     "    AND (" DUE_SINCE ", c.id) > ($1::timestamptz, $2::bigint)"
     "    AND " DUE_SINCE " <= now() - $3::bigint * interval '1 millisecond'"
     "  ORDER BY " DUE_SINCE ", c.id LIMIT $4::integer"

@@ -340,6 +340,7 @@ Test(store_janitor, unpublished_are_queued_due_and_not_brand_new)
         {"created_at = now() - interval '1 day', next_attempt_at = now() - interval '1 s'",      false},
         {"created_at = now() - interval '1 day', next_attempt_at = now() - interval '1 minute'",
          true                                                                                         },
+        {"created_at = now() - interval '1 day', suspect = 2",                                   false},
         {"created_at = now() - interval '1 day', rescrape_status = 'in_progress'",               false},
         {"created_at = now() - interval '1 day', rescrape_status = 'completed'",                 false},
     };
