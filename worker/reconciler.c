@@ -69,14 +69,21 @@ static bool gave_up(struct reconciler *r, enum hl_rc rc, const struct hl_err *er
 
 void reconciler_walk(struct reconciler *r, const char *why)
 {
-    if (r->walking) {
-        r->walk_next = why;
-        return;
-    }
-    r->walking = why;
-    r->walk = (struct store_place){0};
-    if (r->running && !r->looking)
+    r->walk_next = why;
+    if (r->running && !r->looking && !r->walking)
         timer_start(&r->next, 0);
+}
+
+/* Between two pages only: a reason that comes up meanwhile is one to look at all rows, not at the
+ * rest of them. */
+static void begin_walk(struct reconciler *r)
+{
+    if (r->walking || !r->walk_next)
+        return;
+    r->walking = r->walk_next;
+    r->walk_next = NULL;
+    r->walk = (struct store_place){0};
+    r->published = 0;
 }
 
 /* --- a page of rows ---------------------------------------------------------------------- */
@@ -146,7 +153,7 @@ static void rebuilt(enum hl_rc rc, const struct hl_err *err, void *ctx)
         return;
     if (!r->announced)
         store_announced(r->conf.store, NULL, NULL);
-    look_ends(r, r->walking != NULL);
+    look_ends(r, r->walk_next != NULL);
 }
 
 static void walk_ends(struct reconciler *r)
@@ -154,15 +161,14 @@ static void walk_ends(struct reconciler *r)
     bool told = r->told;
     if (r->walking)
         log_info("rows_reconciled", LOG_S("because", r->walking), LOG_I("rows", r->published));
-    r->walking = r->walk_next;
-    r->walk_next = NULL;
+    r->walking = NULL;
     r->walk = (struct store_place){0};
     r->published = 0;
     r->told = false;
     if (told)
         queue_remember(r->conf.queue, r->generation, rebuilt, r);
     else
-        look_ends(r, r->walking != NULL);
+        look_ends(r, r->walk_next != NULL);
 }
 
 /* A page was read, and its jobs were published. If not, the next look reads it again. */
@@ -178,7 +184,7 @@ static void page_done(struct reconciler *r)
     r->complained = false;
     *r->place = r->place_after;
     if (r->page_full)
-        look_ends(r, r->walking || r->place == &r->recent);
+        look_ends(r, r->walking || r->walk_next || r->place == &r->recent);
     else if (r->place == &r->recent)
         read_page(r, &r->walk);
     else
@@ -199,6 +205,7 @@ static void recent_known(enum hl_rc rc, const PGresult *rows, const struct hl_er
 static void read_rows(struct reconciler *r)
 {
     static const struct store_place first;
+    begin_walk(r);
     if (r->has_recent)
         read_page(r, &r->recent);
     else
@@ -246,6 +253,7 @@ static void stand_by(struct reconciler *r)
     if (r->told)
         r->walking = NULL;
     r->in_office = r->has_recent = r->told = r->reconnected = false;
+    begin_walk(r);
     if (r->walking)
         read_page(r, &r->walk);
     else

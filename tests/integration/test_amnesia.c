@@ -168,6 +168,20 @@ Test(amnesia, of_several_janitors_one_sees_to_it)
     cr_expect_eq(alarms, 1);
 }
 
+Test(amnesia, the_office_of_a_janitor_that_died_goes_to_another)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *first = rig_fleet(&r, 1, NULL);
+    WAIT_FOR(is_remembered(&r), SOON);
+    struct test_proc *second = rig_fleet(&r, 1, NULL);
+    test_proc_kill(first);
+    WAIT_FOR(test_proc_logged(second, "\"because\":\"took office\""), SOON);
+    flush_all(&r);
+    WAIT_FOR(is_remembered(&r), SOON);
+    cr_expect_eq(times_logged(second, alarm_said), 1);
+}
+
 /* --- what waits -------------------------------------------------------------------------- */
 
 /* Rows as intake writes them, which no entry brings. The fleet works on something else. */
