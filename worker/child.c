@@ -440,6 +440,8 @@ static void lease_granted(void *ctx)
     c->working = true;
     c->read_own = true; /* what was let go of without a word to Redis */
     log_info("working", LOG_S("instance", c->instance), LOG_I("concurrency", c->cfg->concurrency));
+    if (!redis_up(c->reader))
+        byrow_trouble(c->byrow, BYROW_READS);
     read_more(c);
 }
 

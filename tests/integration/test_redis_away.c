@@ -91,6 +91,27 @@ Test(redis_away, no_event_runs_twice_when_redis_dies_and_comes_back_under_flow)
     WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
+Test(redis_away, what_comes_both_ways_at_once_runs_once)
+{
+    enum { PAGES = 20 };
+    struct rig r;
+    rig_start_own_pg(&r);
+    redis_text(r.redis, "XGROUP CREATE {hookline}:q:change workers 0 MKSTREAM");
+    for (int i = 0; i < PAGES; i++)
+        rig_post(&r, "/slow/1000/%d", i);
+    test_redis_kill(r.redis);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_LEASE_SECONDS=30"));
+    test_pg_pause(r.pg); /* the claim by row is under way ... */
+    WAIT_FOR(test_proc_logged(fleet, "\"claiming_by_row\""), SOON);
+    test_redis_restart(r.redis);
+    WAIT_FOR(rig_pending(&r) == PAGES, SOON); /* ... while the entries of the same rows arrive */
+    test_pg_resume(r.pg);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == PAGES, SOON);
+    for (int i = 0; i < PAGES; i++)
+        cr_expect_eq(rig_scrapes(&r, harness_text("/slow/1000/%d", i)), 1, "page %d", i);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 Test(redis_away, several_fleets_share_the_rows)
 {
     struct rig r;
