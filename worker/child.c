@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/pgarray.h"
 #include "domain/connect.h"
+#include "worker/byrow.h"
 #include "worker/job.h"
 #include "worker/lease.h"
 #include "worker/obituary.h"
@@ -21,7 +22,9 @@ enum {
     READ_COUNT = 100, /* entries per read */
     READ_BLOCK_MS = 2000,
     READ_RETRY_MS = 500,
-    OWN_CHECK_MS = 60000, /* entries given to us that nobody works on are looked for */
+    MAX_LETTERS = 1000,      /* dead letters kept for a Redis that is away */
+    POLICY_CHECK_MS = 30000, /* a Redis that evicts is asked again whether it still does */
+    OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
     NBUCKETS = 1024,
@@ -51,15 +54,17 @@ struct child {
     char own_after
         [QUEUE_ENTRY_MAX];  /* our own entries are being looked through: those behind this */
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
-    bool said_evicting;
-    bool working; /* lease granted, not fenced */
+    bool said_evicting, refused; /* Redis evicts: nothing is read from it */
+    struct byrow *byrow;
+    struct list letters; /* dead letters that Redis has not taken yet */
+    bool working;        /* lease granted, not fenced */
     bool draining, leaving;
     bool worn; /* a successor is asked for */
     int64_t jobs_done;
     int exit_code;
     struct defer kick;
     struct defer idle;
-    struct timer heartbeat, own_check, read_retry, drain_limit, leave_limit;
+    struct timer heartbeat, own_check, read_retry, policy_check, drain_limit, leave_limit;
     struct sigwatch term, hurry, quiet, state;
 };
 
@@ -124,6 +129,7 @@ static void job_done(struct job *j, void *ctx)
     c->jobs_done++;
     job_remove(c, j);
     leave_if_idle(c);
+    byrow_room(c->byrow);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
 }
 
@@ -173,6 +179,75 @@ static void hand_back(struct child *c, struct change_event *ev)
     queue_do(c->wires.queue, QUEUE_REQUEUE, &h->req);
 }
 
+/* --- dead letters that wait for Redis ---------------------------------------------------- */
+
+struct letter {
+    struct list_node node;
+    struct queue_req req;
+    struct change_event ev;
+    char *reason;
+};
+
+static void letter_free(struct letter *l)
+{
+    event_release(&l->ev);
+    free(l->reason);
+    free(l);
+}
+
+static void letter_sent(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct letter *l = LIST_OF(req, struct letter, req);
+    struct child *c = req->ctx;
+    (void)err;
+    if (rc == HL_RETRY || rc == HL_UNSURE)
+        list_push(&c->letters, &l->node);
+    else
+        letter_free(l);
+}
+
+static void send_letters(struct child *c)
+{
+    for (struct list_node *n; (n = list_pop(&c->letters));) {
+        struct letter *l = LIST_OF(n, struct letter, node);
+        l->req =
+            (struct queue_req){.ev = &l->ev, .reason = l->reason, .done = letter_sent, .ctx = c};
+        queue_do(c->wires.queue, QUEUE_BURY, &l->req);
+    }
+}
+
+static void report_letter(const struct change_event *ev, const char *reason)
+{
+    char id[UUID_STRLEN + 1];
+    uuid_format(&ev->id, id);
+    log_error("dead_letter_not_written", LOG_S("event_id", id), LOG_S("reason", reason));
+}
+
+/* The row says that the event has failed; the letter is for people. */
+static void keep_letter(const struct change_event *ev, const char *reason, void *ctx)
+{
+    struct child *c = ctx;
+    if (c->letters.len >= MAX_LETTERS) {
+        report_letter(ev, reason);
+        return;
+    }
+    struct letter *l = mem_new(struct letter);
+    event_copy(&l->ev, ev);
+    l->reason = mem_strdup(reason);
+    list_push(&c->letters, &l->node);
+}
+
+static void drop_letters(struct child *c)
+{
+    for (struct list_node *n; (n = list_pop(&c->letters));) {
+        struct letter *l = LIST_OF(n, struct letter, node);
+        report_letter(&l->ev, l->reason);
+        letter_free(l);
+    }
+}
+
+/* --- what a read brings ------------------------------------------------------------------ */
+
 static void start_job(struct child *c, const struct queue_entry *e)
 {
     struct change_event ev;
@@ -215,13 +290,26 @@ static void read_done(
     c->reading = false;
     if (c->own_after[0]) /* the next page, or the end of our own entries */
         snprintf(c->own_after, sizeof(c->own_after), "%s", n ? entries[n - 1].entry : "");
+    /* A claim by row under way may bring the same events. Ours by now, these entries are looked at
+     * again when it is known which. */
+    bool wait = byrow_asking(c->byrow) && n > 0;
+    c->read_own |= wait;
     for (size_t i = 0; i < n; i++)
-        if (entries[i].job)
+        if (entries[i].job && !wait)
             start_job(c, &entries[i]);
     if (c->leaving)
         return;
+    if (rc == HL_OK) {
+        byrow_works(c->byrow, BYROW_READS);
+        send_letters(c);
+    }
+    if (wait) {
+        c->own_after[0] = '\0';
+        return;
+    }
     if (rc != HL_OK) {
         log_warn("queue_read_failed", LOG_S("error", err->msg));
+        byrow_trouble(c->byrow, BYROW_READS);
         c->read_own = true; /* an answer may have been lost on its way */
         c->own_after[0] = '\0';
         timer_start(&c->read_retry, READ_RETRY_MS);
@@ -242,7 +330,7 @@ static void read_more(void *ctx)
     struct child *c = ctx;
     int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
 
-    if (c->reading || !takes_work(c) || !redis_up(c->reader) || !room_enough(c))
+    if (c->reading || !takes_work(c) || c->refused || !redis_up(c->reader) || !room_enough(c))
         return;
     if (!may_work(c)) { /* between two renewals, or lost: then `granted` starts us again */
         timer_start(&c->read_retry, READ_RETRY_MS);
@@ -259,6 +347,7 @@ static void read_more(void *ctx)
     }
     c->read_own = c->read_own && !own;
     c->reading = true;
+    byrow_expect(c->byrow, READ_BLOCK_MS);
     queue_read(c->wires.queue, c->reader, own ? c->own_after : NULL,
         (int)(own || room > READ_COUNT ? READ_COUNT : room), READ_BLOCK_MS, read_done, c);
 }
@@ -277,18 +366,75 @@ static bool evicts(struct child *c)
     return bad;
 }
 
+/* The policy is known from the handshake only, so it takes another one to see that it was mended. */
+static void check_policy(void *ctx)
+{
+    struct child *c = ctx;
+    redis_reset(c->reader);
+}
+
 static void reader_state(struct redis *r, bool up, void *ctx)
 {
     struct child *c = ctx;
     (void)r;
-    if (up && evicts(c)) {
-        c->exit_code = EX_CONFIG;
-        loop_stop(c->wires.loop);
+    c->refused = up && evicts(c);
+    if (c->refused)
+        timer_start(&c->policy_check, POLICY_CHECK_MS);
+    if (c->refused || !up) {
+        byrow_trouble(c->byrow, BYROW_READS);
         return;
     }
-    c->read_own |= up;
-    if (up)
+    c->read_own = true;
+    loop_defer(c->wires.loop, &c->kick, read_more, c);
+}
+
+/* --- without Redis ----------------------------------------------------------------------- */
+
+static int64_t room_by_row(void *ctx)
+{
+    struct child *c = ctx;
+    if (!takes_work(c) || !may_work(c) || !room_enough(c))
+        return 0;
+    return breaker_room(c->breaker, c->upstream, c->nfree);
+}
+
+static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx)
+{
+    struct child *c = ctx;
+    /* Being claimed through its entry: that one finds the row to be ours. The stray rule of the
+     * lease covers what we have no room for. */
+    if (job_in_flight(c, &ev->id) || !c->nfree) {
+        event_release(ev);
+        return;
+    }
+    struct job *j = job_start_claimed(&c->env, ev, epoch, attempts);
+    job_add(c, j);
+    if (c->draining) /* asked for before the signal came */
+        job_abort(j);
+}
+
+static void claim_answered(void *ctx)
+{
+    struct child *c = ctx;
+    leave_if_idle(c);
+    if (!c->leaving)
         loop_defer(c->wires.loop, &c->kick, read_more, c);
+}
+
+static void alive_told(enum hl_rc rc, const struct hl_err *err, void *ctx)
+{
+    struct child *c = ctx;
+    (void)err;
+    if (rc == HL_OK)
+        byrow_works(c->byrow, BYROW_WRITES);
+    else
+        byrow_trouble(c->byrow, BYROW_WRITES);
+}
+
+static void tell_alive(void *ctx)
+{
+    struct child *c = ctx;
+    queue_alive(c->wires.queue, c->cfg->lease_ms, alive_told, c);
 }
 
 /* --- the lease --------------------------------------------------------------------------- */
@@ -303,7 +449,7 @@ static const char *held_ids(void *ctx)
         uuid_format(job_id(job_at(n)), id);
         pgarray_text(&c->held_ids, id);
     }
-    queue_alive(c->wires.queue, c->cfg->lease_ms);
+    tell_alive(c);
     return pgarray_end(&c->held_ids);
 }
 
@@ -314,6 +460,8 @@ static void lease_granted(void *ctx)
     c->read_own = true; /* what was let go of without a word to Redis */
     prefork_ready(c->slot);
     log_info("working", LOG_S("instance", c->instance), LOG_I("concurrency", c->cfg->concurrency));
+    if (!redis_up(c->reader))
+        byrow_trouble(c->byrow, BYROW_READS);
     read_more(c);
 }
 
@@ -381,7 +529,7 @@ static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 /* Nothing in flight any more: entries read but never started go back, then our name. */
 static void leave_if_idle(struct child *c)
 {
-    if (!c->draining || c->leaving || c->jobs.len)
+    if (!c->draining || c->leaving || c->jobs.len || byrow_asking(c->byrow))
         return;
     c->leaving = true;
     if (!timer_running(&c->leave_limit))
@@ -521,7 +669,15 @@ static bool build(struct child *c, struct hl_err *err)
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
+        .unburied = keep_letter,
         .ctx = c};
+    c->byrow = byrow_new(&(struct byrow_conf){.loop = c->wires.loop,
+        .store = c->wires.store,
+        .room = room_by_row,
+        .claimed = claimed_by_row,
+        .idle = claim_answered,
+        .probe = tell_alive,
+        .ctx = c});
     redis_on_state(c->reader, reader_state, c);
     sigwatch_start(c->wires.loop, &c->term, SIGTERM, on_term, c);
     sigwatch_start(c->wires.loop, &c->hurry, PREFORK_HURRY, on_hurry, c);
@@ -529,6 +685,7 @@ static bool build(struct child *c, struct hl_err *err)
     sigwatch_start(c->wires.loop, &c->state, PREFORK_STATE, on_state, c);
     timer_init(c->wires.loop, &c->heartbeat, heartbeat, c);
     timer_init(c->wires.loop, &c->read_retry, read_more, c);
+    timer_init(c->wires.loop, &c->policy_check, check_policy, c);
     timer_init(c->wires.loop, &c->own_check, check_own, c);
     timer_start(&c->own_check, OWN_CHECK_MS);
     timer_init(c->wires.loop, &c->drain_limit, drain_timed_out, c);
@@ -541,6 +698,7 @@ static void tear_down(struct child *c)
 {
     timer_stop(&c->heartbeat);
     timer_stop(&c->read_retry);
+    timer_stop(&c->policy_check);
     timer_stop(&c->own_check);
     timer_stop(&c->drain_limit);
     timer_stop(&c->leave_limit);
@@ -559,6 +717,10 @@ static void tear_down(struct child *c)
     store_free(c->lease_store);
     redis_free(c->reader);
     scraper_free(c->scraper);
+    dbpool_free(c->wires.pool); /* answers a claim by row */
+    c->wires.pool = NULL;
+    loop_defer_cancel(c->wires.loop, &c->kick);
+    byrow_free(c->byrow);
     buf_release(&c->held_ids);
     free(c->free_marks);
     wires_close(&c->wires);
@@ -576,6 +738,7 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     c.exit_code = EXIT_FAILURE;
     c.held = (struct held *)(void *)slot->extra;
     list_init(&c.jobs);
+    list_init(&c.letters);
     for (int i = 0; i < NBUCKETS; i++)
         list_init(&c.buckets[i]);
     c.free_marks = mem_array((size_t)c.cfg->concurrency, sizeof(*c.free_marks));
@@ -595,5 +758,6 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     loop_run(c.wires.loop);
     if (!c.jobs.len)
         tear_down(&c);
+    drop_letters(&c);
     return c.exit_code;
 }

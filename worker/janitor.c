@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "domain/connect.h"
 #include "worker/dossier.h"
+#include "worker/reconciler.h"
 #include "worker/retention.h"
 #include "worker/watchlist.h"
 #include "worker/wires.h"
@@ -24,11 +25,11 @@ enum {
     PROMOTE_MS = 250,
     HEARTBEAT_MS = 500,
     REAP_MAX = 500,
-    PAGE = 500,               /* rows per step of the reconciler */
-    PUBLISH_GRACE_MS = 10000, /* a row this young is still being published by its producer */
+    PAGE = 500, /* rows or jobs of one step */
     TAKEOVER_MAX = 100,
     LAST_WORDS_MS = 3000, /* for the last steps; less than the supervisor's grace */
 };
+#define NO_JOB_LIMIT (100LL * 365 * 86400 * 1000) /* ms */
 
 struct janitor {
     const struct config *cfg;
@@ -37,6 +38,7 @@ struct janitor {
     struct wires wires;
     struct watchlist *watchlist;
     struct retention *retention;
+    struct reconciler *reconciler;
     struct schema_wait schema;
     struct sigwatch term, state;
     struct watch deaths;
@@ -48,7 +50,6 @@ struct janitor {
     char **consumers; /* of the group, as read in this sweep */
     size_t nconsumers, consumer_at;
     bool database_failed, redis_failed; /* in this sweep */
-    int64_t published_to;               /* the reconciler's place: row id */
     int moves;                          /* queue requests under way */
     bool page_done;                     /* all of them were started */
 };
@@ -91,6 +92,8 @@ static void moved(struct queue_req *req, enum hl_rc rc, const struct hl_err *err
     struct move *m = req->ctx;
     struct janitor *j = m->janitor;
     (void)err;
+    if (rc != HL_OK)
+        reconciler_walk(j->reconciler, "a job could not be put back");
     j->redis_failed |= rc != HL_OK;
     j->moves--;
     event_release(&m->ev);
@@ -137,6 +140,8 @@ static void death_declared(enum hl_rc rc, const PGresult *rows, const struct hl_
         obituaries_end(j);
         return;
     }
+    if (PQntuples(rows))
+        reconciler_walk(j->reconciler, "a worker died");
     if (PQntuples(rows) && obituaries_first(j->dead, &o))
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause));
     next_obituary(j);
@@ -172,9 +177,11 @@ static void crash_written(enum hl_rc rc, const PGresult *rows, const struct hl_e
         obituaries_end(j);
         return;
     }
-    if (PQntuples(rows))
+    if (PQntuples(rows)) {
+        reconciler_walk(j->reconciler, "a worker died");
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause),
             LOG_I("suspected", db_int(rows, 0, 9)), LOG_I("to_run_alone", db_int(rows, 0, 10)));
+    }
     for (int i = 0; i < PQntuples(rows); i++)
         condemn(j, rows, i);
     next_obituary(j);
@@ -225,11 +232,13 @@ static void read_consumers(struct janitor *j)
 
 static void declared(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
-    (void)ctx;
+    struct janitor *j = ctx;
     (void)err;
-    if (rc == HL_OK && PQntuples(rows))
-        log_warn("worker_declared_dead", LOG_S("worker", db_text(rows, 0, 0)),
-            LOG_S("cause", "lease ran out"));
+    if (rc != HL_OK || !PQntuples(rows))
+        return;
+    log_warn("worker_declared_dead", LOG_S("worker", db_text(rows, 0, 0)),
+        LOG_S("cause", "lease ran out"));
+    reconciler_walk(j->reconciler, "a worker died");
 }
 
 static void workers_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -281,9 +290,13 @@ static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
     page_end(j);
 }
 
+/* After an outage of the database a job may be over its limit only because its owner could not give
+ * it back: then it has a lease to do so. Who is known to be dead needs none. */
 static void reap(struct janitor *j)
 {
-    const struct store_limits limits = {.job_timeout_ms = j->cfg->job_timeout_ms,
+    bool settled = watchlist_settled(j->watchlist) && !j->database_failed;
+    const struct store_limits limits = {
+        .job_timeout_ms = settled ? j->cfg->job_timeout_ms : NO_JOB_LIMIT,
         .lease_ms = j->cfg->lease_ms,
         .max_starts = j->cfg->max_starts};
     store_reap(j->wires.store, &limits, REAP_MAX, reaped, j);
@@ -341,6 +354,7 @@ static void identified(enum hl_rc rc, const PGresult *rows, const struct hl_err 
     if (!database_failed(j, rc, err) && PQntuples(rows)) {
         log_info("events_adopted", LOG_I("events", PQntuples(rows)));
         j->again |= PQntuples(rows) == PAGE;
+        reconciler_walk(j->reconciler, "rows of the replaced service");
     }
     next_step(j);
 }
@@ -349,36 +363,6 @@ static void identified(enum hl_rc rc, const PGresult *rows, const struct hl_err 
 static void identify(struct janitor *j)
 {
     store_identify(j->wires.store, PAGE, identified, j);
-}
-
-/* --- step: queued rows without a job ----------------------------------------------------- */
-
-static void unpublished_read(
-    enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
-{
-    struct janitor *j = ctx;
-    if (database_failed(j, rc, err)) {
-        next_step(j);
-        return;
-    }
-    int n = PQntuples(rows);
-    j->published_to =
-        n == PAGE ? db_int(rows, n - 1, 8) : 0; /* after the last page: from the start */
-    j->again |= n == PAGE;
-    j->page_done = false;
-    for (int i = 0; i < n; i++)
-        move_row(j, rows, i, QUEUE_PUBLISH, NULL);
-    j->page_done = true;
-    page_end(j);
-}
-
-static void reconcile(struct janitor *j)
-{
-    if (!redis_up(j->wires.redis))
-        next_step(j);
-    else
-        store_unpublished(
-            j->wires.store, j->published_to, PUBLISH_GRACE_MS, PAGE, unpublished_read, j);
 }
 
 /* --- a sweep ----------------------------------------------------------------------------- */
@@ -391,7 +375,6 @@ static void (*const steps[])(struct janitor *) = {
     take_over_next,
     forget_dead,
     identify,
-    reconcile,
 };
 enum { NSTEPS = sizeof(steps) / sizeof(*steps) };
 
@@ -483,6 +466,7 @@ static void on_term(void *ctx)
         return;
     j->stopping = true;
     retention_stop(j->retention);
+    reconciler_stop(j->reconciler);
     timer_start(&j->last_words, LAST_WORDS_MS);
     if (!j->sweeping)
         last_steps(j);
@@ -513,12 +497,14 @@ static void schema_ready(void *ctx)
     timer_start(&j->sweep, 0);
     timer_start(&j->promote, 0);
     retention_start(j->retention);
+    reconciler_start(j->reconciler);
     watch_start(j->wires.loop, &j->deaths, obituaries_fd(j->dead), WATCH_READ, somebody_died, j);
 }
 
 static void tear_down(struct janitor *j)
 {
     retention_stop(j->retention);
+    reconciler_stop(j->reconciler);
     watch_stop(&j->deaths);
     sigwatch_stop(&j->term);
     sigwatch_stop(&j->state);
@@ -531,6 +517,7 @@ static void tear_down(struct janitor *j)
     watchlist_free(j->watchlist);
     wires_close(&j->wires); /* answers what is under way */
     retention_free(j->retention);
+    reconciler_free(j->reconciler);
 }
 
 int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obituaries *dead)
@@ -549,6 +536,11 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
      * short as that a worker still has time to renew. */
     j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
     j.retention = retention_new(j.wires.loop, j.cfg, j.wires.store);
+    j.reconciler = reconciler_new(&(struct reconciler_conf){.loop = j.wires.loop,
+        .store = j.wires.store,
+        .redis = j.wires.redis,
+        .queue = j.wires.queue,
+        .every_ms = sweep_every(&j)});
     sigwatch_start(j.wires.loop, &j.term, SIGTERM, on_term, &j);
     sigwatch_start(j.wires.loop, &j.state, PREFORK_STATE, on_state, &j);
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
@@ -559,7 +551,7 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     schema_wait_start(
         j.wires.loop, &j.schema, j.wires.store, "run `hooklinectl migrate`", schema_ready, &j);
     loop_run(j.wires.loop);
-    if (j.moves || j.promoting)
+    if (j.moves || j.promoting || reconciler_busy(j.reconciler))
         return EXIT_SUCCESS; /* requests under way own memory; the kernel takes it back */
     tear_down(&j);
     return EXIT_SUCCESS;

@@ -24,6 +24,7 @@ enum {
     MAX_STATUS_CHARS = 50,  /* width of rescrape_status */
     MAX_ERROR_BYTES = 4096, /* of metadata.error */
     MS_PER_MINUTE = 60000,
+    SETTLE_MS = 3000, /* Redis is told how a job with an entry ended, for so long */
 };
 
 /* What SETTLE tells Redis. */
@@ -38,6 +39,7 @@ struct job {
     bool aborting;
     bool waiting_for_answer; /* a transaction or a queue call is under way */
     int tries;               /* of the present state */
+    int64_t entered_ms;      /* the present state */
     struct timer retry, limit;
     int64_t started_us;
 
@@ -147,6 +149,22 @@ static const enum job_event event_of[] = {
     [HL_UNSURE] = EV_UNSURE,
 };
 
+/* PostgreSQL knows how the event ended; a Redis that cannot be told must not hold up the next one.
+ * What it did not hear comes right without us: an entry is read again and its row looked at, a retry
+ * is published when it is due. Only a dead letter would be missing. */
+static bool told_enough(const struct job *j)
+{
+    int64_t patience = *j->entry ? SETTLE_MS : 0;
+    return j->state == JOB_SETTLE && clock_mono_ms() - j->entered_ms >= patience;
+}
+
+static void stop_telling(struct job *j)
+{
+    j->link.again |= *j->entry != '\0';
+    if (j->settle_as == AS_DEAD && j->env->unburied)
+        j->env->unburied(&j->ev, j->reason, j->env->ctx);
+}
+
 /* Transactions and queue calls are repeated until they go through, or until we have to let go. */
 static void answered(struct job *j, enum job_event ev, const struct hl_err *err)
 {
@@ -155,7 +173,10 @@ static void answered(struct job *j, enum job_event ev, const struct hl_err *err)
     if (again && j->tries == 0)
         log_warn("job_step_repeats", LOG_S("step", job_state_name(j->state)),
             LOG_S("outcome", job_event_name(ev)), LOG_S("error", err ? err->msg : ""));
-    job_step(j, again && j->aborting ? EV_ABORT : ev);
+    bool enough = again && told_enough(j);
+    if (enough)
+        stop_telling(j);
+    job_step(j, enough || (again && j->aborting) ? EV_ABORT : ev);
 }
 
 static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -477,6 +498,7 @@ static void job_step(struct job *j, enum job_event ev)
     }
     j->state = (enum job_state)next;
     j->tries = 0;
+    j->entered_ms = clock_mono_ms();
     j->env->moved(j, j->env->ctx);
     on_enter[j->state](j);
 }
@@ -501,19 +523,36 @@ static void limit_reached(void *ctx)
     job_step(j, EV_RETRY);
 }
 
-struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry)
+static struct job *job_new(const struct job_env *env, struct change_event *ev)
 {
     struct job *j = mem_new(struct job);
     j->env = env;
     j->ev = *ev;
     j->retry_after_ms = -1;
     j->started_us = clock_mono_us();
-    j->state = JOB_CLAIM;
-    snprintf(j->entry, sizeof(j->entry), "%s", entry);
     timer_init(env->loop, &j->retry, retry_now, j);
     timer_init(env->loop, &j->limit, limit_reached, j);
     timer_start(&j->limit, env->cfg->job_timeout_ms - env->cfg->lease_ms);
+    return j;
+}
+
+struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry)
+{
+    struct job *j = job_new(env, ev);
+    j->state = JOB_CLAIM;
+    snprintf(j->entry, sizeof(j->entry), "%s", entry);
     enter_claim(j);
+    return j;
+}
+
+struct job *job_start_claimed(
+    const struct job_env *env, struct change_event *ev, int64_t epoch, int64_t attempts)
+{
+    struct job *j = job_new(env, ev);
+    j->state = JOB_SCRAPE;
+    j->epoch = epoch;
+    j->attempts = attempts;
+    timer_start(&j->retry, 0); /* the caller does not know the job yet */
     return j;
 }
 

@@ -24,12 +24,18 @@ struct job_env {
     bool (*may_work)(void *ctx); /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */
     void (*done)(struct job *j, void *ctx);  /* reached DONE; freed right after */
+    /* A dead letter that Redis could not take; both borrowed. NULL: nobody cares. */
+    void (*unburied)(const struct change_event *ev, const char *reason, void *ctx);
     void *ctx;
 };
 
 /* Takes *ev (its strings). entry: the stream entry that brought it, "" = none; copied. Starts at
  * once: T1. */
 struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry);
+/* The same for an event that is claimed already, from its row (store_claim_due): starts with the
+ * scrape, from the loop. */
+struct job *job_start_claimed(
+    const struct job_env *env, struct change_event *ev, int64_t epoch, int64_t attempts);
 /* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited
  * for. */
 void job_abort(struct job *j);
@@ -46,7 +52,8 @@ int64_t job_age_ms(const struct job *j); /* since job_start */
 struct job_link {
     struct list_node all, bucket;
     int mark;
-    bool again; /* another entry of this job has arrived meanwhile */
+    bool
+        again; /* an entry of this job is still ours: another one, or one that Redis did not hear of */
 };
 struct job_link *job_link(struct job *j);
 struct job *job_of(struct job_link *link);

@@ -16,6 +16,7 @@ struct watched {
 
 struct watchlist {
     int64_t lease_ms, max_gap_ms, now_ms;
+    int64_t gap_ms; /* when the last gap ended */
     struct list all;
 };
 
@@ -61,6 +62,8 @@ void watchlist_begin(struct watchlist *w, int64_t now_ms)
 {
     bool gap = now_ms - w->now_ms > w->max_gap_ms;
     w->now_ms = now_ms;
+    if (gap)
+        w->gap_ms = now_ms;
     LIST_EACH(&w->all, n)
     {
         struct watched *x = LIST_OF(n, struct watched, node);
@@ -96,6 +99,11 @@ void watchlist_end(struct watchlist *w)
         if (!x->in_read)
             forget(w, x);
     }
+}
+
+bool watchlist_settled(const struct watchlist *w)
+{
+    return w->gap_ms > 0 && w->now_ms - w->gap_ms >= w->lease_ms;
 }
 
 bool watchlist_has(const struct watchlist *w, const char *name)

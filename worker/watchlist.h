@@ -19,6 +19,9 @@ void watchlist_begin(struct watchlist *w, int64_t now_ms); /* a read succeeded; 
 /* One row of the read. True: its beat has stood still for a whole lease. name is copied. */
 bool watchlist_seen(struct watchlist *w, const char *name, int64_t beat);
 void watchlist_end(struct watchlist *w); /* forgets who was not in the read */
+/* Reads have succeeded for a whole lease: after an outage nobody is judged before everybody could
+ * have spoken again. */
+bool watchlist_settled(const struct watchlist *w);
 bool watchlist_has(const struct watchlist *w, const char *name); /* was in the last read */
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "io/redis.h"
 
-extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_promote, lua_takeover;
+extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_promote, lua_takeover,
+    lua_attend;
 
 #endif

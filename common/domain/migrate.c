@@ -64,6 +64,9 @@ static const struct migrate_locks locks[] = {
     {7, "SHARE UPDATE EXCLUSIVE on change_events",
      "go on while the index is built (they wait for moments while an invalid index"
      " of an interrupted run is dropped)"},
+    {8, "SHARE UPDATE EXCLUSIVE on change_events, ACCESS EXCLUSIVE on queues",
+     "go on while the index is built (they wait for moments while an invalid index"
+     " of an interrupted run is dropped)"},
     {9, "SHARE on worker_crashes", "go on"},
 };
 /* clang-format on */

@@ -26,6 +26,7 @@ struct queue {
     struct redis *redis;
     char *consumer; /* NULL = publishes only */
     char *alive;    /* key of the lease mirror */
+    char *generation, *reconciler;
     char *stream, *later, *later_jobs, *dead, *marker_prefix, *seen_prefix;
     struct op ops[QUEUE_NOPS];
 };
@@ -482,11 +483,82 @@ void queue_consumers(struct queue *q, queue_names_cb *cb, void *ctx)
         GROUP, NULL);
 }
 
-void queue_alive(struct queue *q, int64_t ttl_ms)
+struct done_call {
+    queue_done_cb *cb;
+    void *ctx;
+};
+
+static void done_answered(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct done_call call = *(struct done_call *)ctx;
+    (void)reply;
+    free(ctx);
+    if (call.cb)
+        call.cb(err ? err->rc : HL_OK, err, call.ctx);
+}
+
+static struct done_call *done_call(queue_done_cb *cb, void *ctx)
+{
+    struct done_call *call = mem_new(struct done_call);
+    *call = (struct done_call){cb, ctx};
+    return call;
+}
+
+void queue_alive(struct queue *q, int64_t ttl_ms, queue_done_cb *cb, void *ctx)
 {
     char ttl[24];
     snprintf(ttl, sizeof(ttl), "%lld", (long long)ttl_ms);
-    redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "SET", q->alive, "1", "PX", ttl, NULL);
+    redis_call(q->redis, TIMEOUT_MS, done_answered, done_call(cb, ctx), "SET", q->alive, "1", "PX",
+        ttl, NULL);
+}
+
+/* --- which generation, and who looks after it -------------------------------------------- */
+
+struct census_call {
+    queue_census_cb *cb;
+    void *ctx;
+};
+
+static void attended(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct census_call call = *(struct census_call *)ctx;
+    struct queue_census census = {.generation = ""};
+    struct hl_err strange;
+
+    free(ctx);
+    if (!err && (!is_array(reply, 3) || !is_text(reply->element[0]))) {
+        hl_fail(&strange, HL_RETRY, "redis: attend: not the answer of our script");
+        err = &strange;
+    }
+    if (!err)
+        census = (struct queue_census){.generation = reply->element[0]->str,
+            .in_office = reply->element[1]->integer == 1,
+            .group_created = reply->element[2]->integer == 1};
+    call.cb(err ? err->rc : HL_OK, &census, err, call.ctx);
+}
+
+void queue_attend(
+    struct queue *q, const char *who, int64_t office_ms, queue_census_cb *cb, void *ctx)
+{
+    struct census_call *call = mem_new(struct census_call);
+    struct args a = {0};
+    char ms[24];
+
+    *call = (struct census_call){cb, ctx};
+    snprintf(ms, sizeof(ms), "%lld", (long long)office_ms);
+    arg_str(&a, q->stream);
+    arg_str(&a, q->generation);
+    arg_str(&a, q->reconciler);
+    arg_str(&a, GROUP);
+    arg_str(&a, who);
+    arg_str(&a, ms);
+    args_eval(&a, q, &lua_attend, 3, attended, call);
+}
+
+void queue_remember(struct queue *q, const char *generation, queue_done_cb *cb, void *ctx)
+{
+    redis_call(q->redis, TIMEOUT_MS, done_answered, done_call(cb, ctx), "SET", q->generation,
+        generation, NULL);
 }
 
 /* --- statistics: four pipelined commands, the last answer ends the call ------------------ */
@@ -587,6 +659,8 @@ struct queue *queue_new(
     q->dead = mem_printf("{%s}:dead", prefix);
     q->marker_prefix = mem_printf("{%s}:job:", prefix);
     q->seen_prefix = mem_printf("{%s}:seen:", prefix);
+    q->generation = mem_printf("{%s}:generation", prefix);
+    q->reconciler = mem_printf("{%s}:reconciler", prefix);
     q->alive = mem_printf("{%s}:worker:%s", prefix, consumer ? consumer : "-");
     for (int i = 0; i < QUEUE_NOPS; i++) {
         struct op *op = &q->ops[i];
@@ -618,6 +692,8 @@ void queue_free(struct queue *q)
     free(q->marker_prefix);
     free(q->seen_prefix);
     free(q->alive);
+    free(q->generation);
+    free(q->reconciler);
     free(q);
 }
 

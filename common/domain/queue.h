@@ -87,8 +87,27 @@ void queue_takeover(
 typedef void queue_names_cb(enum hl_rc rc, const char *const *names, size_t n, void *ctx);
 void queue_consumers(struct queue *q, queue_names_cb *cb, void *ctx);
 
-/* Mirrors this worker's lease: a key with a TTL, a hint for people and tools. */
-void queue_alive(struct queue *q, int64_t ttl_ms);
+/* cb may be NULL in what follows. */
+typedef void queue_done_cb(enum hl_rc rc, const struct hl_err *err, void *ctx);
+
+/* Mirrors this worker's lease: a key with a TTL, a hint for people and tools. How it went tells
+ * whether Redis takes writes. */
+void queue_alive(struct queue *q, int64_t ttl_ms, queue_done_cb *cb, void *ctx);
+
+/* What Redis knows of itself: `generation` names its contents, "" = it has forgotten, or was never
+ * told; borrowed during the callback. */
+struct queue_census {
+    const char *generation;
+    bool in_office;     /* we are the one who rebuilds the queue */
+    bool group_created; /* the group was not there */
+};
+typedef void queue_census_cb(
+    enum hl_rc rc, const struct queue_census *census, const struct hl_err *err, void *ctx);
+/* Creates the group where it is gone, and takes or keeps the office of rebuilding the queue, which
+ * nobody else gets for office_ms. who: not shared with others. */
+void queue_attend(
+    struct queue *q, const char *who, int64_t office_ms, queue_census_cb *cb, void *ctx);
+void queue_remember(struct queue *q, const char *generation, queue_done_cb *cb, void *ctx);
 
 struct queue_stats {
     int64_t length, pending, lag, later, dead; /* lag: not delivered yet; -1 = unknown */

@@ -17,8 +17,9 @@
 #define LANE_FULL        32    /* requests that wait in one before the next is used */
 #define MAX_WAITING      32768 /* of one lane */
 #define MAX_PARAMS       12
-#define CONFLICT_RETRIES 5 /* deadlock, serialization, a row seen by neither snapshot */
-#define MAX_SINGLE       12
+#define CONFLICT_RETRIES 5            /* deadlock, serialization, a row seen by neither snapshot */
+#define MAX_SINGLE       12           /* parameters of a statement, and of the one before it */
+#define CLAIM_DUE_MS     5000         /* soon enough for the lease, and for a drain */
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
 /* ================================ batching =============================================== */
@@ -434,18 +435,30 @@ static void single_done(const struct db_result *res, void *ctx)
     free(one);
 }
 
-/* values: as many as the statement has parameters; copied. */
-static void run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
-    void *ctx, const char *const *values)
+/* before: NULL, or the first half of the transaction; its answer is not wanted. values: first those
+ * of `before`, then those of the statement; copied. */
+static void run_both(struct store *s, const struct store_stmt *before,
+    const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb, void *ctx,
+    const char *const *values)
 {
     struct single *one = mem_new(struct single);
+    struct db_call calls[2];
+    int n = 0, first = before ? before->db.nparams : 0;
     one->stmt = stmt;
     one->cb = cb;
     one->ctx = ctx;
-    for (int i = 0; i < stmt->db.nparams; i++)
+    for (int i = 0; i < first + stmt->db.nparams; i++)
         one->values[i] = mem_strdup(values[i]);
-    struct db_call call = {&stmt->db, (const char *const *)one->values};
-    dbpool_exec(s->pool, &call, 1, timeout_ms, single_done, one);
+    if (before)
+        calls[n++] = (struct db_call){&before->db, (const char *const *)one->values};
+    calls[n++] = (struct db_call){&stmt->db, (const char *const *)one->values + first};
+    dbpool_exec(s->pool, calls, n, timeout_ms, single_done, one);
+}
+
+static void run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
+    void *ctx, const char *const *values)
+{
+    run_both(s, NULL, stmt, timeout_ms, cb, ctx, values);
 }
 
 struct number {
@@ -527,11 +540,61 @@ void store_identify(struct store *s, int max, store_cb *cb, void *ctx)
     run(s, &stmt_identify, 0, cb, ctx, (const char *[]){number(max).text});
 }
 
-void store_unpublished(
-    struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx)
+/* --- the queue as the rows have it ------------------------------------------------------- */
+
+static const char *due_of(const struct store_place *place)
+{
+    return place->due[0] ? place->due : "-infinity";
+}
+
+static void place_set(struct store_place *place, const char *due, int64_t id)
+{
+    snprintf(place->due, sizeof(place->due), "%s", due);
+    place->id = id;
+}
+
+void store_claim_due(
+    struct store *s, const struct store_place *after, int max, int look, store_cb *cb, void *ctx)
+{
+    run_both(s, &stmt_lock_due, &stmt_claim_due, CLAIM_DUE_MS, cb, ctx,
+        (const char *[]){
+            due_of(after), number(after->id).text, number(max).text, number(look).text, s->owner});
+}
+
+int64_t store_looked(const PGresult *rows, struct store_place *place)
+{
+    place_set(place, db_text(rows, 0, DUE_ATTEMPTS + 2), db_int(rows, 0, DUE_ATTEMPTS + 3));
+    return db_int(rows, 0, DUE_ATTEMPTS + 1);
+}
+
+void store_unpublished(struct store *s, const struct store_place *after, int64_t grace_ms,
+    int limit, store_cb *cb, void *ctx)
 {
     run(s, &stmt_unpublished, 0, cb, ctx,
-        (const char *[]){number(after).text, number(grace_ms).text, number(limit).text});
+        (const char *[]){
+            due_of(after), number(after->id).text, number(grace_ms).text, number(limit).text});
+}
+
+bool store_went(const PGresult *rows, int limit, struct store_place *place)
+{
+    enum { DUE = 8, ID, UPTO };
+    int n = PQntuples(rows);
+    bool full = n == limit && !PQgetisnull(rows, n - 1, 0);
+    if (full)
+        place_set(place, db_text(rows, n - 1, DUE), db_int(rows, n - 1, ID));
+    else if (n)
+        place_set(place, db_text(rows, 0, UPTO), 0);
+    return full;
+}
+
+void store_generation(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_generation, 0, cb, ctx, NULL);
+}
+
+void store_announced(struct store *s, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_announced, 0, cb, ctx, NULL);
 }
 
 void store_upstreams(struct store *s, store_cb *cb, void *ctx)

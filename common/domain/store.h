@@ -29,6 +29,9 @@ struct store_req {
     void *ctx;
 };
 
+/* The end of a single statement. rows: NULL unless rc is HL_OK; borrowed during the callback. */
+typedef void store_cb(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
+
 /* T0: insert the event as queued, once. */
 struct store_accept {
     struct store_req req;
@@ -58,6 +61,24 @@ struct store_claim {
     int64_t row_id, epoch, starts, attempts, wait_ms; /* out */
 };
 void store_claim(struct store *s, struct store_claim *c);
+
+/* A place in the queue as the rows have it: in the order in which events became due. All zeros:
+ * before the first. */
+struct store_place {
+    char due[40];
+    int64_t id;
+};
+
+/* T1 without Redis: claims up to max queued events that are due and behind `after`, those due
+ * longest first, one per URL and none of a URL in progress; looks at no more than `look` rows.
+ * Nothing while the queue is paused. Columns of an event, then epoch, starts, attempts, then three
+ * for store_looked; nothing claimed: one row without an event. Repeating recognises nothing: rows of
+ * an unsure claim come back with a renewal (store_renew). */
+enum { DUE_EPOCH = 8, DUE_STARTS, DUE_ATTEMPTS };
+void store_claim_due(
+    struct store *s, const struct store_place *after, int max, int look, store_cb *cb, void *ctx);
+/* How many rows store_claim_due has looked at; *place: the last of them. */
+int64_t store_looked(const PGresult *rows, struct store_place *place);
 
 /* T3b: the scrape succeeded: completed, document written, older queued events of this URL
  * superseded, all in one statement. Guarded by in_progress, epoch and owner. HL_LOST: not ours any
@@ -92,9 +113,7 @@ void store_settle(struct store *s, struct store_settle *f);
 
 /* --- the lease of a worker process, and the janitor: one statement each ------------------ */
 
-/* rows: NULL unless rc is HL_OK; borrowed during the callback. In what follows cb may be NULL: fire
- * and forget, nobody waits and a failure is nobody's. */
-typedef void store_cb(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
+/* In what follows cb may be NULL: fire and forget, nobody waits and a failure is nobody's. */
 
 /* Writes this owner's row of webhook.workers. No columns. */
 void store_register(struct store *s, store_cb *cb, void *ctx);
@@ -143,10 +162,19 @@ struct store_crash { /* borrowed */
 void store_crash(struct store *s, const struct store_crash *c, store_cb *cb, void *ctx);
 /* The oldest suspect that a solo process may claim now: columns of an event, suspect; or no row. */
 void store_next_suspect(struct store *s, store_cb *cb, void *ctx);
-/* Queued and due events with id > after, accepted at least grace_ms ago, no suspects, in order of
- * id; columns of an event, then id. */
-void store_unpublished(
-    struct store *s, int64_t after, int64_t grace_ms, int limit, store_cb *cb, void *ctx);
+/* Queued events that have been due for grace_ms or longer, behind `after` in the order in which they
+ * became due, at most limit of them; columns of an event. What became of the walk: store_went. */
+void store_unpublished(struct store *s, const struct store_place *after, int64_t grace_ms,
+    int limit, store_cb *cb, void *ctx);
+/* Reads the place behind the last row of such a page, or, of one that is not full, behind all that
+ * is due for so long. False: it is not full. */
+bool store_went(const PGresult *rows, int limit, struct store_place *place);
+
+/* What Redis is to know: generation, and whether Redis was ever told ('t'). No row: the queue is
+ * unknown. */
+void store_generation(struct store *s, store_cb *cb, void *ctx);
+/* Redis has been told. */
+void store_announced(struct store *s, store_cb *cb, void *ctx);
 
 /* --- circuits of upstream hosts, shared by the fleet (webhook.upstreams); each change is a
  * compare-and-set, and a row comes back when it took effect -------------------------------- */

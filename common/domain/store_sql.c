@@ -18,6 +18,21 @@ const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) 
       ".snapshot_url, coalesce(" t ".metadata, '{}'::jsonb)::text, encode(" t                      \
       ".body_digest, 'hex')"
 
+/* Since when a queued row c may be claimed; the index change_events_due_idx is in this order. */
+#define DUE_SINCE "coalesce(c.next_attempt_at, c.created_at, '-infinity'::timestamptz)"
+
+/* Nothing is claimed while the queue is paused. */
+#define NOT_PAUSED                                                                                 \
+    "NOT EXISTS (SELECT FROM webhook.queues q WHERE q.name = 'change' AND q.paused_at IS NOT "     \
+    "NULL)"
+
+/* Another event of row c's URL is in progress. By its URL: see OURS. */
+#define URL_BUSY                                                                                   \
+    "EXISTS (SELECT FROM webhook.change_events o"                                                  \
+    "  WHERE o.url_key = c.url_key AND o.watch_url = c.watch_url"                                  \
+    "    AND o.rescrape_status IN ('queued', 'in_progress')"                                       \
+    "    AND o.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND o.id <> c.id)"
+
 /* Of a row c: whoever claimed it is dead or gone. */
 #define NO_LIVING_OWNER                                                                            \
     "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = c.claimed_by AND w.dead_at IS NULL)"
@@ -98,6 +113,57 @@ STMT(claim, "T1", ROWS_EACH, 3,
     "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
     "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
     "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id");
+
+/* T1 without Redis, first half: of the $4 rows that have been due longest, behind row $2 due since
+ * $1, at most $3 whose URLs nobody works on and nobody else is about to claim. Their URLs are locked,
+ * their ids and the place where the walk ended are left for the second half, whose later snapshot
+ * sees what the previous holder of each lock did. A lock that is taken is not waited for. One row. */
+STMT(lock_due, "T1", ROWS_ONE, 4,
+    "WITH page AS MATERIALIZED ("
+    "  SELECT c.id, c.event_id, c.watch_url, c.url_key, c.suspect, " DUE_SINCE " AS due"
+    "  FROM webhook.change_events c"
+    "  WHERE c.rescrape_status = 'queued' AND " DUE_SINCE " <= now()"
+    "    AND (" DUE_SINCE ", c.id) > ($1::timestamptz, $2::bigint) AND " NOT_PAUSED
+    "  ORDER BY " DUE_SINCE ", c.id LIMIT $4::integer"
+    "), free AS MATERIALIZED (" /* one event per URL, none while another of it is in progress */
+    "  SELECT DISTINCT ON (c.watch_url) c.id, c.due, hashtextextended(c.watch_url, 0) AS key"
+    "  FROM page c WHERE c.event_id IS NOT NULL AND coalesce(c.suspect, 0) < 2 AND NOT " URL_BUSY
+    "  ORDER BY c.watch_url, c.due, c.id"
+    "), mine AS MATERIALIZED ("
+    "  SELECT id FROM (SELECT id, key FROM free ORDER BY due, id OFFSET 0) f"
+    "  WHERE pg_try_advisory_xact_lock(f.key) LIMIT $3::integer"
+    "), place AS ("
+    "  SELECT count(*) OVER () AS looked, due, id FROM page ORDER BY due DESC, id DESC LIMIT 1"
+    ") "
+    "SELECT set_config('hookline.due', (SELECT coalesce(array_agg(id), '{}')::text FROM mine), "
+    "true),"
+    "  set_config('hookline.looked', coalesce((SELECT looked FROM place), 0)::text, true),"
+    "  set_config('hookline.due_to', coalesce((SELECT due FROM place)::text, ''), true),"
+    "  set_config('hookline.id_to', coalesce((SELECT id FROM place), 0)::text, true)");
+
+/* T1 without Redis, second half. A row for each event claimed, or one without: columns of an event,
+ * epoch, starts, attempts; how many rows the first half looked at, and the last of them. */
+STMT(claim_due, "T1", ROWS_ANY, 1,
+    "WITH due AS ("
+    "  SELECT c.id FROM webhook.change_events c"
+    "  WHERE c.id = ANY (nullif(current_setting('hookline.due', true), '')::bigint[])"
+    "    AND c.rescrape_status IS NOT DISTINCT FROM 'queued' AND " DUE_SINCE " <= now()"
+    "    AND coalesce(c.suspect, 0) < 2 AND " NOT_PAUSED " AND NOT " URL_BUSY
+    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $1 AND dead_at IS NULL)"
+    "  ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"
+    "), mine AS ("
+    "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
+    "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
+    "    starts = coalesce(c.starts, 0) + 1, claimed_by = $1, claimed_at = clock_timestamp(),"
+    "    next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"
+    "  FROM due WHERE c.id = due.id AND c.rescrape_status IS NOT DISTINCT FROM 'queued'"
+    "  RETURNING c.*"
+    ") "
+    "SELECT " EVENT_COLUMNS(
+        "m") ", m.claim_epoch, m.starts, coalesce(m.attempts, 0),"
+             "  current_setting('hookline.looked', true), current_setting('hookline.due_to', true),"
+             "  current_setting('hookline.id_to', true)"
+             "  FROM (SELECT) one LEFT JOIN mine m ON true");
 
 /* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
  * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try
@@ -282,15 +348,29 @@ STMT(identify, "janitor", ROWS_ANY, 1,
     "  claimed_at = CASE WHEN c.rescrape_status = 'in_progress' THEN clock_timestamp() END"
     " FROM legacy WHERE c.id = legacy.id RETURNING c.id");
 
-/* Janitor. Queued rows that may have no job in Redis; publishing them is idempotent. */
-STMT(unpublished, "janitor", ROWS_ANY, 3,
-    "SELECT " EVENT_COLUMNS(
-        "c") ", c.id FROM webhook.change_events c"
-             " WHERE c.rescrape_status = 'queued' AND c.id > $1::bigint AND c.event_id IS NOT NULL"
-             "   AND NOT " SUSPECT
-             "   AND c.created_at < now() - $2::bigint * interval '1 millisecond'"
-             "   AND (c.next_attempt_at IS NULL OR c.next_attempt_at < now())"
-             " ORDER BY c.id LIMIT $3::integer");
+/* Janitor. Queued rows that may have no job in Redis, in the order in which they became due, behind
+ * row $2 due since $1; publishing them is idempotent. Columns of an event, the row's place (due
+ * since, id), and how far the search went where this is all. None found: one row with that alone. */
+STMT(unpublished, "janitor", ROWS_ANY, 4,
+    "WITH upto AS (SELECT now() - $3::bigint * interval '1 millisecond' AS time"
+    "), page AS ("
+    "  SELECT c.*, " DUE_SINCE " AS due FROM webhook.change_events c"
+    "  WHERE c.rescrape_status = 'queued' AND c.event_id IS NOT NULL"
+    "    AND NOT " SUSPECT /* those run alone, from their rows */
+    "    AND (" DUE_SINCE ", c.id) > ($1::timestamptz, $2::bigint)"
+    "    AND " DUE_SINCE " <= now() - $3::bigint * interval '1 millisecond'"
+    "  ORDER BY " DUE_SINCE ", c.id LIMIT $4::integer"
+    ") "
+    "SELECT " EVENT_COLUMNS("p") ", p.due::text, p.id, upto.time::text"
+                                 "  FROM upto LEFT JOIN page p ON true ORDER BY p.due, p.id");
+
+/* Janitor. What Redis should know: its generation, and whether it was ever told. */
+STMT(generation, "janitor", ROWS_ANY, 0,
+    "SELECT generation::text, announced_at IS NOT NULL FROM webhook.queues WHERE name = 'change'");
+
+STMT(announced, "janitor", ROWS_NONE, 0,
+    "UPDATE webhook.queues SET announced_at = now() WHERE name = 'change'"
+    " AND announced_at IS NULL");
 
 /* Janitor. A process that our supervisor saw die: its dossier, once; its death; and when it crashed
  * ($8), who is to blame. The events it worked on ($12) are suspects, be they still its own or reaped

@@ -24,11 +24,11 @@ extern const struct store_stmt *const store_stmts[];
 
 /* clang-format off */
 #define STORE_STMTS(X)                                                                             \
-    X(accept) X(lock_urls) X(claim) X(complete) X(settle)                                          \
+    X(accept) X(lock_urls) X(claim) X(lock_due) X(claim_due) X(complete) X(settle)                 \
     X(audit_rows) X(audit_queued) X(audit_in_progress) X(audit_work)                               \
     X(register) X(renew) X(resign)                                                                 \
     X(workers) X(declare_dead) X(dead_workers) X(forget_worker) X(reap) X(identify) X(unpublished) \
-    X(crash) X(next_suspect) X(prune_crashes)                                                      \
+    X(crash) X(next_suspect) X(prune_crashes) X(generation) X(announced)                           \
     X(partitions) X(prune_requests) X(prune_operations) X(prune_events) X(prune_documents)         \
     X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \

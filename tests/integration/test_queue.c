@@ -1119,6 +1119,66 @@ Test(queue, the_lag_stays_known_through_all_operations)
     cr_expect(strstr(redis_text(server, "XINFO GROUPS " STREAM), "lag\n0"), "Redis knows it too");
 }
 
+/* --- which generation, and who looks after it -------------------------------------------- */
+
+struct attended {
+    int calls;
+    enum hl_rc rc;
+    char generation[64];
+    bool in_office, group_created;
+};
+
+static void on_attended(
+    enum hl_rc rc, const struct queue_census *census, const struct hl_err *err, void *ctx)
+{
+    struct attended *got = ctx;
+    (void)err;
+    got->calls++;
+    got->rc = rc;
+    snprintf(got->generation, sizeof(got->generation), "%s", census->generation);
+    got->in_office = census->in_office;
+    got->group_created = census->group_created;
+}
+
+static struct attended attend(const char *who, int64_t office_ms)
+{
+    struct attended got = {0};
+    queue_attend(a.queue, who, office_ms, on_attended, &got);
+    RUN_UNTIL(got.calls);
+    cr_assert_eq(got.rc, HL_OK);
+    return got;
+}
+
+static void on_remembered(enum hl_rc rc, const struct hl_err *err, void *ctx)
+{
+    (void)err;
+    *(int *)ctx = rc == HL_OK ? 1 : -1;
+}
+
+Test(queue, a_generation_is_remembered_until_redis_forgets)
+{
+    int done = 0;
+    cr_expect_str_empty(attend("me", 60000).generation);
+    queue_remember(a.queue, "first", on_remembered, &done);
+    RUN_UNTIL(done == 1);
+    cr_expect_str_eq(attend("me", 60000).generation, "first");
+    redis_text(server, "FLUSHALL");
+    struct attended got = attend("me", 60000);
+    cr_expect_str_empty(got.generation);
+    cr_expect(got.group_created);
+    cr_expect(group_is_there());
+    cr_expect_not(attend("me", 60000).group_created);
+}
+
+Test(queue, one_at_a_time_is_in_office)
+{
+    cr_expect(attend("me", 60000).in_office);
+    cr_expect_not(attend("you", 60000).in_office);
+    cr_expect(attend("me", 50).in_office, "and may shorten it");
+    RUN_UNTIL(attend("you", 60000).in_office);
+    cr_expect_not(attend("me", 60000).in_office);
+}
+
 Test(queue, everything_lives_under_one_hash_tag)
 {
     struct change_event *ev = event();
@@ -1126,14 +1186,17 @@ Test(queue, everything_lives_under_one_hash_tag)
     bury(ev, take(&a, ev), "x");
     requeue(&a, event(), "", 3600000);
     publish_seen(event());
-    queue_alive(a.queue, 60000);
-    RUN_UNTIL(redis_int(server, "EXISTS {t:x}:worker:a"));
+    queue_alive(a.queue, 60000, NULL, NULL);
+    attend("me", 60000);
+    queue_remember(a.queue, "g", NULL, NULL);
+    RUN_UNTIL(redis_int(server, "EXISTS {t:x}:worker:a {t:x}:generation") == 2);
     cr_expect_leq(redis_int(server, "PTTL {t:x}:worker:a"), 60000);
     cr_expect_gt(redis_int(server, "PTTL {t:x}:worker:a"), 0);
     char *keys = mem_strdup(redis_text(server, "KEYS *"));
     int n = 0;
     for (char *k = strtok(keys, "\n"); k; k = strtok(NULL, "\n"), n++)
         cr_expect_eq(strncmp(k, "{t:x}:", 6), 0, "%s", k);
-    cr_expect_eq(n, 8); /* stream, later, its jobs, dead, two markers, seen, worker */
+    /* stream, later, its jobs, dead, two markers, seen, worker, generation, reconciler */
+    cr_expect_eq(n, 10);
     free(keys);
 }

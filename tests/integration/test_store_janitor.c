@@ -333,13 +333,16 @@ Test(store_janitor, unpublished_are_queued_due_and_not_brand_new)
         const char *set;
         bool listed;
     } cases[] = {
-        {"created_at = now() - interval '1 minute'",                                           true },
-        {"created_at = now()",                                                                 false},
+        {"created_at = now() - interval '1 minute'",                                             true },
+        {"created_at = now()",                                                                   false},
         {"created_at = now() - interval '1 day', next_attempt_at = now() + interval '1 hour'",
-         false                                                                                      },
-        {"created_at = now() - interval '1 day', next_attempt_at = now() - interval '1 s'",    true },
-        {"created_at = now() - interval '1 day', rescrape_status = 'in_progress'",             false},
-        {"created_at = now() - interval '1 day', rescrape_status = 'completed'",               false},
+         false                                                                                        },
+        {"created_at = now() - interval '1 day', next_attempt_at = now() - interval '1 s'",      false},
+        {"created_at = now() - interval '1 day', next_attempt_at = now() - interval '1 minute'",
+         true                                                                                         },
+        {"created_at = now() - interval '1 day', suspect = 2",                                   false},
+        {"created_at = now() - interval '1 day', rescrape_status = 'in_progress'",               false},
+        {"created_at = now() - interval '1 day', rescrape_status = 'completed'",                 false},
     };
     enum { N = sizeof(cases) / sizeof(*cases) };
     struct store *s = bench_store(NULL);
@@ -355,29 +358,243 @@ Test(store_janitor, unpublished_are_queued_due_and_not_brand_new)
     sql_exec(bench_url(),
         "INSERT INTO webhook.change_events (watch_id, watch_url, rescrape_status, "
         "created_at) VALUES ('legacy', 'u', 'queued', now() - interval '1 day')");
-    BENCH_ASK(r, store_unpublished(s, 0, 30000, 100, BENCH_CB(r)));
+    BENCH_ASK(r, store_unpublished(s, &(struct store_place){0}, 30000, 100, BENCH_CB(r)));
     cr_assert_eq(bench_nrows(&r), wanted);
     for (int i = 0; i < N; i++)
         if (cases[i].listed)
-            cr_expect_str_eq(bench_cell(&r, listed++, 0), bench_id(evs[i]), "in order of id");
+            cr_expect_str_eq(
+                bench_cell(&r, listed++, 0), bench_id(evs[i]), "those due longest first");
 }
 
-Test(store_janitor, unpublished_are_paged_by_row_id)
+/* Events found from a place on; the place moves behind them. */
+static int walk(struct store *s, struct store_place *place, int64_t grace_ms, int limit)
+{
+    struct bench_rows r;
+    struct change_event ev;
+    int n = 0;
+    BENCH_ASK(r, store_unpublished(s, place, grace_ms, limit, BENCH_CB(r)));
+    for (int i = 0; i < bench_nrows(&r); i++) {
+        n += store_event(r.rows, i, &ev);
+        event_release(&ev);
+    }
+    cr_expect_eq(store_went(r.rows, limit, place), n == limit);
+    return n;
+}
+
+Test(store_janitor, unpublished_are_paged_by_the_time_they_became_due)
+{
+    struct store *s = bench_store(NULL);
+    struct store_place place = {0};
+    for (int i = 0; i < 25; i++)
+        bench_accept(s, bench_event(page), NULL);
+    cr_expect_eq(walk(s, &place, 0, 10), 10);
+    cr_expect_eq(walk(s, &place, 0, 10), 10);
+    cr_expect_eq(walk(s, &place, 0, 10), 5);
+}
+
+Test(store_janitor, a_walk_that_has_come_to_the_end_sees_only_what_is_due_since)
+{
+    struct store *s = bench_store(NULL);
+    struct store_place place = {0};
+    struct change_event *retry = bench_event("https://a/");
+    bench_accept(s, retry, NULL);
+    bench_set(retry, "next_attempt_at = now() + interval '1 hour'");
+    bench_accept(s, bench_event(page), NULL);
+    cr_expect_eq(walk(s, &place, 0, 10), 1);
+    cr_expect_eq(walk(s, &place, 0, 10), 0);
+    cr_expect_eq(walk(s, &place, 0, 10), 0, "an empty look moves the place on, too");
+    bench_accept(s, bench_event("https://b/"), NULL);
+    cr_expect_eq(walk(s, &place, 0, 10), 1);
+    bench_set(retry, "next_attempt_at = now()");
+    cr_expect_eq(walk(s, &place, 0, 10), 1, "its time has come since");
+    cr_expect_eq(walk(s, &place, 0, 10), 0);
+}
+
+Test(store_janitor, the_generation_is_told_once)
 {
     struct store *s = bench_store(NULL);
     struct bench_rows r;
-    int64_t after = 0, seen = 0;
-    for (int i = 0; i < 25; i++)
-        bench_accept(s, bench_event(page), NULL);
-    for (int n = 10; n == 10; seen += n) {
-        BENCH_ASK(r, store_unpublished(s, after, 0, 10, BENCH_CB(r)));
-        n = bench_nrows(&r);
-        for (int i = 0; i < n; i++) {
-            cr_expect_gt(db_int(r.rows, i, 8), after);
-            after = db_int(r.rows, i, 8);
-        }
+    BENCH_ASK(r, store_generation(s, BENCH_CB(r)));
+    cr_assert_eq(bench_nrows(&r), 1);
+    cr_expect_eq(strlen(bench_cell(&r, 0, 0)), 36);
+    cr_expect_str_eq(bench_cell(&r, 0, 1), "f");
+    BENCH_ASK(r, store_announced(s, BENCH_CB(r)));
+    BENCH_ASK(r, store_generation(s, BENCH_CB(r)));
+    cr_expect_str_eq(bench_cell(&r, 0, 1), "t");
+}
+
+/* --- claims without Redis ---------------------------------------------------------------- */
+
+enum { ALL = 1000 };
+
+static int claim_due(struct store *s, int max, int look, struct store_place *place, int64_t *looked)
+{
+    struct bench_rows r;
+    struct change_event ev;
+    int n = 0;
+    int64_t seen;
+    BENCH_ASK(r, store_claim_due(s, place, max, look, BENCH_CB(r)));
+    for (int i = 0; i < bench_nrows(&r); i++) {
+        n += store_event(r.rows, i, &ev);
+        event_release(&ev);
     }
-    cr_expect_eq(seen, 25);
+    seen = store_looked(r.rows, place);
+    if (looked)
+        *looked = seen;
+    return n;
+}
+
+static int claim_first(struct store *s, int max)
+{
+    struct store_place start = {0};
+    return claim_due(s, max, ALL, &start, NULL);
+}
+
+Test(store_janitor, only_what_is_due_and_free_is_claimed_by_row)
+{
+    static const struct {
+        const char *set;
+        bool claimed;
+    } cases[] = {
+        {"suspect = 0",                                          true },
+        {"suspect = 1",                                          true },
+        {"suspect = 2",                                          false},
+        {"next_attempt_at = now() + interval '1 hour'",          false},
+        {"next_attempt_at = now() - interval '1 second'",        true },
+        {"rescrape_status = 'in_progress', claimed_by = 'gone'", false}, /* the janitor's */
+        {"rescrape_status = 'completed'",                        false},
+        {"rescrape_status = 'superseded'",                       false},
+        {"event_id = NULL",                                      false},
+    };
+    enum { N = sizeof(cases) / sizeof(*cases) };
+    struct store *s = bench_store("w1");
+    for (int i = 0; i < N; i++) {
+        struct change_event *ev = bench_event(page);
+        bench_accept(s, ev, NULL);
+        bench_set(ev, cases[i].set);
+        cr_expect_eq(claim_first(s, 10), cases[i].claimed, "%s", cases[i].set);
+        if (cases[i].claimed) {
+            cr_expect(bench_is(ev, "rescrape_status = 'in_progress' AND claimed_by = 'w1'"));
+            cr_expect(bench_is(ev, "claim_epoch = 1 AND starts = 1 AND next_attempt_at IS NULL"));
+            cr_expect(bench_is(ev, "scrape_seq > accept_seq AND claimed_at IS NOT NULL"));
+        }
+        sql_exec(bench_url(), "DELETE FROM webhook.change_events");
+    }
+}
+
+Test(store_janitor, claims_by_row_carry_what_a_job_needs)
+{
+    struct store *s = bench_store("w1");
+    struct change_event *ev = bench_event(page), got;
+    struct bench_rows r;
+    bench_accept(s, ev, NULL);
+    bench_set(ev, "claim_epoch = 6, attempts = 2, starts = 1");
+    BENCH_ASK(r, store_claim_due(s, &(struct store_place){0}, 5, ALL, BENCH_CB(r)));
+    cr_assert(store_event(r.rows, 0, &got));
+    cr_expect(uuid_equal(&got.id, &ev->id));
+    cr_expect_str_eq(got.watch_url, page);
+    event_release(&got);
+    cr_expect_eq(db_int(r.rows, 0, DUE_EPOCH), 7);
+    cr_expect_eq(db_int(r.rows, 0, DUE_STARTS), 2);
+    cr_expect_eq(db_int(r.rows, 0, DUE_ATTEMPTS), 2);
+    cr_expect_eq(bench_complete(s, ev, 7, bench_document(page, "t", "x"), NULL), HL_OK);
+}
+
+Test(store_janitor, a_paused_queue_and_a_dead_worker_claim_nothing_by_row)
+{
+    struct store *s = bench_store("w1");
+    bench_accept(s, bench_event(page), NULL);
+    sql_exec(bench_url(), "UPDATE webhook.queues SET paused_at = now()");
+    cr_expect_eq(claim_first(s, 10), 0);
+    sql_exec(bench_url(), "UPDATE webhook.queues SET paused_at = NULL");
+    sql_exec(bench_url(), "UPDATE webhook.workers SET dead_at = now()");
+    cr_expect_eq(claim_first(s, 10), 0);
+    sql_exec(bench_url(), "UPDATE webhook.workers SET dead_at = NULL");
+    cr_expect_eq(claim_first(s, 10), 1);
+}
+
+Test(store_janitor, one_event_of_a_page_at_a_time_is_claimed_by_row)
+{
+    struct store *s = bench_store("w1"), *t = bench_store("w2");
+    struct change_event *first = bench_event(page);
+    bench_accept(s, first, NULL);
+    for (int i = 0; i < 5; i++)
+        bench_accept(s, bench_event(page), NULL);
+    bench_accept(s, bench_event("https://other/"), NULL);
+    cr_expect_eq(claim_first(s, 10), 2, "the oldest of each page");
+    cr_expect(bench_is(first, "rescrape_status = 'in_progress'"));
+    cr_expect_eq(claim_first(t, 10), 0, "somebody is at it");
+    cr_assert_eq(
+        bench_settle(s, first, 1, (struct bench_settle){.status = "failed: x"}, NULL), HL_OK);
+    cr_expect_eq(claim_first(t, 10), 1);
+}
+
+Test(store_janitor, a_claim_by_row_takes_those_due_longest_and_goes_on_behind_them)
+{
+    struct store *s = bench_store("w1");
+    struct change_event *evs[6];
+    struct store_place place = {0};
+    int64_t looked;
+    for (int i = 0; i < 6; i++) {
+        char url[40], set[80];
+        snprintf(url, sizeof(url), "https://example.com/%d", i);
+        evs[i] = bench_event(url);
+        bench_accept(s, evs[i], NULL);
+        snprintf(set, sizeof(set), "created_at = now() - interval '%d minutes'", i + 1);
+        bench_set(evs[i], set);
+    }
+    bench_set(evs[5], "suspect = 2");
+    cr_expect_eq(claim_due(s, 10, 2, &place, &looked), 1, "of the two oldest one is held back");
+    cr_expect_eq(looked, 2);
+    cr_expect(bench_is(evs[4], "rescrape_status = 'in_progress'"));
+    cr_expect_eq(claim_due(s, 1, 3, &place, &looked), 1);
+    cr_expect_eq(looked, 3);
+    cr_expect(bench_is(evs[3], "rescrape_status = 'in_progress'"));
+    cr_expect_eq(claim_due(s, 10, 3, &place, &looked), 1, "behind the three it looked at");
+    cr_expect_eq(looked, 1);
+    cr_expect(bench_is(evs[0], "rescrape_status = 'in_progress'"));
+    cr_expect_eq(claim_due(s, 10, 3, &place, &looked), 0);
+    cr_expect_eq(looked, 0);
+    cr_expect_eq(claim_first(s, 10), 2);
+}
+
+Test(store_janitor, claims_by_row_and_by_entry_never_share_a_page_or_an_event)
+{
+    enum { ROUNDS = 20, EVENTS = 60, PAGES = 20 };
+    struct store *s[] = {bench_store("w1"), bench_store("w2"), bench_store("w3")};
+    for (int round = 0; round < ROUNDS; round++) {
+        struct change_event *evs[EVENTS];
+        struct store_claim claims[EVENTS] = {0};
+        struct bench_got got[EVENTS] = {0};
+        struct bench_rows rows[2] = {0};
+        int answered = 0;
+        for (int i = 0; i < EVENTS; i++) {
+            char url[40];
+            snprintf(url, sizeof(url), "https://example.com/%d", i % PAGES);
+            evs[i] = bench_event(url);
+            bench_accept(s[2], evs[i], NULL);
+        }
+        for (int i = 0; i < EVENTS; i++) {
+            claims[i] = (struct store_claim){.ev = evs[i], .req = BENCH_REQ(&got[i])};
+            store_claim(s[2], &claims[i]);
+        }
+        for (int k = 0; k < 2; k++)
+            store_claim_due(s[k], &(struct store_place){0}, 100, ALL, bench_answered, &rows[k]);
+        while (answered < EVENTS + 2) {
+            answered = rows[0].calls + rows[1].calls;
+            for (int i = 0; i < EVENTS; i++)
+                answered += got[i].calls;
+            bench_turn(harness_now_ms() + 20000, "all are answered", __FILE__, __LINE__);
+        }
+        cr_assert_eq(bench_count("(SELECT FROM webhook.change_events"
+                                 " WHERE rescrape_status = 'in_progress' GROUP BY watch_url"
+                                 " HAVING count(*) > 1) twice"),
+            0);
+        cr_assert_eq(bench_count("webhook.change_events WHERE claim_epoch > 1"), 0);
+        cr_assert_eq(
+            bench_count("webhook.change_events WHERE rescrape_status = 'in_progress'"), PAGES);
+        sql_exec(bench_url(), "DELETE FROM webhook.change_events");
+    }
 }
 
 /* --- readers for people ------------------------------------------------------------------ */

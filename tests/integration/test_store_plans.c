@@ -185,6 +185,10 @@ static const struct ask asks[] = {
     {"accept", accept_params, {1, 64, 256}, 100, 60, NULL},
     {"lock_urls", BATCH(ALL("watch_url"), "free"), {1, 64, 256}, 20, 1, NULL},
     {"claim", BATCH(ALL("event_id") ", " ALL("0") ", 'worker-1'", "free"), {1, 64, 256}, 100, 60, NULL},
+    {"lock_due", "SELECT '-infinity', 0, 100, :n", {10, 500, 2000}, 100, 12, NULL},
+    {"claim_due", "SELECT 'worker-1' FROM (SELECT array_agg(id)::text AS ids FROM"
+     " (SELECT id FROM free LIMIT :n) b) f WHERE set_config('hookline.due', ids, false) <> ''",
+     {1, 64, 100}, 200, 60, NULL},
     {"complete", complete_params, {1, 64, 256}, 100, 60, NULL},
     {"settle", settle_params, {1, 64, 256}, 100, 60, NULL},
     {"register", "SELECT 'worker-new', 'host', 1", {1}, 50, 0, NULL},
@@ -197,10 +201,12 @@ static const struct ask asks[] = {
     {"forget_worker", "SELECT 'worker-20'", {1}, 100, 0, NULL},
     {"reap", "SELECT 900000, 3, :n, 30000", {10, 500}, 1500, 60, NULL},
     {"identify", "SELECT :n", {10, 500}, 1000, 60, NULL},
-    {"unpublished", "SELECT 0, 60000, :n", {10, 500}, 1000, 10, NULL},
+    {"unpublished", "SELECT '-infinity', 0, 60000, :n", {10, 500}, 1000, 10, NULL},
     {"crash", crash_params, {1, 64, 256}, 12000, 60, NULL},
     {"next_suspect", NULL, {1}, 1000, 0, NULL},
     {"prune_crashes", "SELECT 2, :n", {10, 1000}, 500, 60, NULL},
+    {"generation", NULL, {1}, 10, 0, NULL},
+    {"announced", NULL, {1}, 20, 0, NULL},
     {"partitions", "SELECT 30", {1}, 3000, 0, NULL},
     {"prune_requests", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_operations", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
@@ -274,8 +280,9 @@ static const char *text_of(const json_t *node, const char *key)
 static bool is_small(const char *index)
 {
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
-        "change_events_open_url_idx", "change_events_unidentified_idx", "change_events_suspect_idx",
-        "queues_pkey", "workers_pkey", "schema_migrations_pkey", "upstreams_pkey"};
+        "change_events_due_idx", "change_events_open_url_idx", "change_events_unidentified_idx",
+        "change_events_suspect_idx", "queues_pkey", "workers_pkey", "schema_migrations_pkey",
+        "upstreams_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;

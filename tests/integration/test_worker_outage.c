@@ -147,6 +147,19 @@ Test(worker_outage, postgres_restarts_under_a_load_of_events)
     WAIT_FOR(rig_queue_empty(&r), SOON);
 }
 
+Test(worker_outage, no_job_is_over_its_limit_before_reads_have_succeeded_for_a_lease)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_LEASE_SECONDS=8"));
+    int64_t started = harness_now_ms();
+    rig_post(&r, "/hold/old");
+    WAIT_FOR(rig_scrapes(&r, "/hold/old") == 1, SOON);
+    sql_exec(r.db, "UPDATE webhook.change_events SET claimed_at = now() - interval '1 hour'");
+    WAIT_FOR(test_proc_logged(fleet, "\"zombie_reaped\""), SOON);
+    cr_expect_geq(harness_now_ms() - started, 6000, "a lease, less what starting took");
+}
+
 /* --- Redis ------------------------------------------------------------------------------- */
 
 Test(worker_outage, redis_killed_while_events_are_accepted)

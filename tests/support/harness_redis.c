@@ -42,11 +42,11 @@ static void start_server(struct test_redis *r)
 {
     char port[16];
     snprintf(port, sizeof(port), "%d", r->port);
-    const char *argv[16 + MAX_ARGS] = {"redis-server", "--port", port, "--bind", "127.0.0.1",
+    const char *argv[18 + MAX_ARGS] = {"redis-server", "--port", port, "--bind", "127.0.0.1",
         "--dir", r->dir, "--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction",
-        "--daemonize", "no"};
+        "--enable-debug-command", "local", "--daemonize", "no"};
     for (int i = 0; r->options[i]; i++)
-        argv[15 + i] = r->options[i];
+        argv[17 + i] = r->options[i];
     r->proc = harness_spawn(
         &(struct spawn){.argv = argv, .name = "redis", .listen_fd = -1, .death_signal = SIGKILL});
 }

@@ -141,3 +141,20 @@ Test(watchlist, an_empty_read_forgets_everyone)
     watchlist_end(w);
     cr_expect_not(watchlist_has(w, "a"));
 }
+
+Test(watchlist, nobody_is_judged_before_a_lease_of_unbroken_reads)
+{
+    cr_expect_not(watchlist_settled(w), "nothing was read");
+    for (int outage = 0; outage < 3; outage++) {
+        read_one(GAP + 1, "a", outage);
+        cr_expect_not(watchlist_settled(w), "reads have just begun");
+        for (int64_t age = EVERY; age < LEASE; age += EVERY) {
+            read_one(EVERY, "a", outage);
+            cr_expect_not(watchlist_settled(w), "after %lld ms", (long long)age);
+        }
+        read_one(EVERY, "a", outage);
+        cr_expect(watchlist_settled(w));
+        read_one(GAP, "a", outage);
+        cr_expect(watchlist_settled(w), "this is no outage");
+    }
+}
