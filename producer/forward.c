@@ -2,6 +2,7 @@
  * only when every record in it has a row or, refused by PostgreSQL for good, is a dead letter. */
 #include "producer/forward.h"
 
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "producer/stores.h"
@@ -88,6 +89,7 @@ static void end_round(struct forward *f)
         timer_start(&f->round, RETRY_MS);
         return;
     }
+    CRASH_POINT("forward.after");
     spool_commit(f->stores->spool);
     log_info(
         "spool_forwarded", LOG_I("events", n), LOG_I("left_bytes", spool_depth(f->stores->spool)));

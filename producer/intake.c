@@ -5,6 +5,7 @@
 #include "producer/intake.h"
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -68,6 +69,7 @@ static void reply_accepted(struct intake *in)
     json_put_string(&b, in->ev.watch_url);
     buf_putc(&b, '}');
     timer_stop(&in->deadline);
+    CRASH_POINT("reply.before");
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
     in->req = NULL;
     buf_release(&b);
@@ -109,6 +111,7 @@ static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_er
     in->pending--;
     in->committed = rc == HL_OK;
     if (in->committed) {
+        CRASH_POINT("t0.after");
         in->row_id = in->accept.row_id;
         stored(in);
     } else {
@@ -137,6 +140,7 @@ static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_e
     (void)err;
     in->pending--;
     in->published = rc == HL_OK;
+    CRASH_POINT("enqueue.after");
     if (safe(in))
         reply_accepted(in);
     if (!in->accept_tried)
@@ -177,6 +181,7 @@ static void start_accept(struct intake *in)
     in->accept.req.done = accept_done;
     in->accept.req.ctx = in;
     timer_start(&in->deadline, ACCEPT_MS);
+    CRASH_POINT("t0.before");
     store_accept(in->stores->store, &in->accept);
 }
 
@@ -201,6 +206,7 @@ static void start_publish(struct intake *in)
     in->publish.done = publish_done;
     in->publish.ctx = in;
     timer_start(&in->deadline, PUBLISH_MS);
+    CRASH_POINT("enqueue.before");
     queue_do(in->stores->queue, QUEUE_PUBLISH, &in->publish);
 }
 

@@ -3,6 +3,7 @@
 #include "worker/janitor.h"
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "domain/connect.h"
@@ -109,6 +110,7 @@ static void move_row(
     }
     m->req = (struct queue_req){.ev = &m->ev, .reason = reason, .done = moved, .ctx = m};
     j->moves++;
+    CRASH_POINT("janitor.move");
     queue_do(j->wires.queue, op, &m->req);
 }
 
@@ -127,6 +129,7 @@ static void obituary_written(
     }
     if (PQntuples(rows) && obituaries_first(j->dead, &o))
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause));
+    CRASH_POINT("janitor.dead");
     obituaries_done(j->dead);
     bury_next(j);
 }
@@ -246,6 +249,7 @@ static void taken_over(enum hl_rc rc, int64_t n, bool left, void *ctx)
         log_info("entries_taken_over", LOG_S("worker", j->consumers[j->consumer_at]),
             LOG_I("entries", n));
     j->redis_failed |= rc != HL_OK;
+    CRASH_POINT("janitor.taken");
     if (!left)
         j->consumer_at++;
     take_over_next(j);

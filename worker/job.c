@@ -4,6 +4,7 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -111,6 +112,7 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         [CLAIM_DONE] = EV_LOST,
     };
     struct job *j = req->ctx;
+    CRASH_POINT("claim.after");
     if (rc == HL_OK) {
         j->epoch = j->claim.epoch;
         j->attempts = j->claim.attempts;
@@ -146,6 +148,7 @@ static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_
         set_text(&j->detail, err->msg);
         j->retryable = false;
     }
+    CRASH_POINT("t3.after");
     answered(j, rc == HL_LOST && j->complete.gone ? EV_MISSING : event_of[rc], err);
 }
 
@@ -159,11 +162,13 @@ static void settle_done(struct store_req *req, enum hl_rc rc, const struct hl_er
     }
     if (rc == HL_LOST && !j->settle.gone)
         j->settle_as = AS_DONE; /* somebody else answers for the row: only our entry goes */
+    CRASH_POINT("t3.after");
     answered(j, rc == HL_LOST && j->settle.gone ? EV_MISSING : event_of[rc], err);
 }
 
 static void queue_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
+    CRASH_POINT("ack.after");
     answered(req->ctx, event_of[rc], err);
 }
 
@@ -171,6 +176,7 @@ static void scraped(struct scrape_result *res, void *ctx)
 {
     struct job *j = ctx;
     j->scrape = NULL;
+    CRASH_POINT("scrape.after");
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
     if (rc == HL_OK)
@@ -193,6 +199,7 @@ static void enter_claim(struct job *j)
     j->claim = (struct store_claim){
         .ev = &j->ev, .req = {.done = claim_done, .ctx = j}
     };
+    CRASH_POINT("claim.before");
     store_claim(j->env->store, &j->claim);
 }
 
@@ -214,6 +221,7 @@ static void enter_scrape(struct job *j)
         return;
     }
     log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
+    CRASH_POINT("scrape.before");
     j->scrape = scrape_start(j->env->scraper, j->ev.watch_url, scraped, j);
 }
 
@@ -242,6 +250,7 @@ static void enter_complete(struct job *j)
     };
     if (j->env->cfg->index == INDEX_POSTGRES)
         j->complete.doc = document_view(&j->doc);
+    CRASH_POINT("t3.before");
     store_complete(j->env->store, &j->complete);
 }
 
@@ -275,6 +284,7 @@ static void start_settle(struct job *j, const char *status, bool charge)
         .metadata = j->metadata,
         .req = {.done = settle_done, .ctx = j}
     };
+    CRASH_POINT("t3.before");
     store_settle(j->env->store, &j->settle);
 }
 
@@ -332,6 +342,7 @@ static void enter_settle(struct job *j)
     j->queue = (struct queue_req){
         .ev = &j->ev, .delay_ms = j->delay_ms, .reason = j->reason, .done = queue_done, .ctx = j};
     memcpy(j->queue.entry, j->entry, sizeof(j->entry));
+    CRASH_POINT("ack.before");
     queue_do(j->env->queue, ops[j->settle_as], &j->queue);
 }
 

@@ -2,6 +2,7 @@
  * one prepared buffer at one offset. */
 #include "io/spool.h"
 
+#include "base/crashpoint.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/uuid.h"
@@ -241,6 +242,7 @@ static void write_and_sync(struct offload_job *job)
 {
     struct spool *s = LIST_OF(job, struct spool, job);
     s->error = write_all(s->own->fd, s->out.data, s->out.len, s->own->end);
+    CRASH_POINT("spool.sync");
     if (!s->error && fdatasync(s->own->fd) < 0)
         s->error = errno;
     /* Nothing half-written: what was not synced must not be read as a record later. */
@@ -266,6 +268,7 @@ static void written(struct offload_job *job)
     list_init(&items);
     list_splice(&items, &s->items);
     s->busy = false;
+    CRASH_POINT("spool.synced");
     if (!s->error)
         s->own->end += (int64_t)s->out.len;
     buf_clear(&s->out);
@@ -308,6 +311,7 @@ static void flush(struct list *items, void *ctx)
     s->busy = true;
     s->job.work = write_and_sync;
     s->job.done = written;
+    CRASH_POINT("spool.append");
     offload_run(s->offload, &s->job);
 }
 
