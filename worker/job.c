@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/document.h"
@@ -231,8 +232,28 @@ static void enter_index(struct job *j)
     job_step(j, j->aborting ? EV_ABORT : EV_OK);
 }
 
+#if MUTANT_ACK_FIRST
+static void early_ack_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    (void)rc;
+    (void)err;
+    free(req);
+}
+
+static void ack_early(struct job *j)
+{
+    struct queue_req *req = mem_new(struct queue_req);
+    *req = (struct queue_req){.ev = &j->ev, .done = early_ack_done};
+    memcpy(req->entry, j->entry, sizeof(j->entry));
+    queue_do(j->env->queue, QUEUE_ACK, req);
+}
+#else
+#define ack_early(j) ((void)0)
+#endif
+
 static void enter_complete(struct job *j)
 {
+    ack_early(j);
     struct buf meta = {0};
     buf_puts(&meta, "{");
     json_put_key(&meta, "document_id");
