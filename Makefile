@@ -215,10 +215,11 @@ build-chaos: $(CHAOS_DRIVER) $(BUILD)/tests/firecrawl
 chaos: ## faults in random order, then the books are checked (CHAOS_SEED=, CHAOS_SECONDS=120)
 	@$(MAKE) --no-print-directory $(PARALLEL) build-chaos
 	@HOOKLINE_BUILD=$(BUILD) $(CHAOS_DRIVER)
+	@HOOKLINE_BUILD=$(BUILD) $(CHAOS_DRIVER) --schedule recovery
 
 chaos-mutants: ## each guarantee switched off once: the checker must notice every time
 	@$(MAKE) --no-print-directory $(PARALLEL) build-chaos
-	@$(in_chaos) mutants
+	@+$(in_chaos) mutants
 	@HOOKLINE_BUILD=$(BUILD) tests/chaos/mutants.sh $(MUTANTS)
 
 # --- speed ------------------------------------------------------------------------------------------------

@@ -16,9 +16,11 @@ static const char *const one_worker[] = {"WEBHOOK_WORKERS=1", "WEBHOOK_PRODUCERS
     "WEBHOOK_WATCHDOG_SECONDS=0", "WEBHOOK_DB_PRE_PING_AFTER=60", "WEBHOOK_DB_STATEMENT_TIMEOUT=1",
     "WEBHOOK_SCRAPE_TIMEOUT=10", NULL};
 
-static void begin(struct stack *s)
+static const char *const as_usual[] = {"WEBHOOK_CONCURRENCY=16", NULL};
+
+static void begin(struct stack *s, const char *const *settings)
 {
-    stack_start(s, 1, one_worker);
+    stack_start(s, 1, settings);
     for (int i = 0; i < HOSTS; i++)
         stack_producer(s, i)->restart_at = stack_fleet(s, i)->restart_at = INT64_MAX;
     stack_start_unit(s, stack_producer(s, 0));
@@ -76,7 +78,7 @@ static void expect_quiet(struct stack *s, struct verdict *v)
 static void claim_guard(struct stack *s, struct verdict *v)
 {
     static const char path[] = "/slow/1500/guarded";
-    begin(s);
+    begin(s, one_worker);
     post(s, path);
     WAIT_FOR(scrapes(s, path) == 1, SOON_MS);
     pid_t sleeper = the_worker(s, 0);
@@ -90,7 +92,7 @@ static void claim_guard(struct stack *s, struct verdict *v)
 /* Two addresses of one page: the first fetch is slow and ends last. */
 static void scrape_seq(struct stack *s, struct verdict *v)
 {
-    begin(s);
+    begin(s, one_worker);
     const char *slow = post(s, "/ok/page#slow/2000");
     WAIT_FOR(scrapes(s, "/ok/page#slow/2000") == 1, SOON_MS);
     const char *fast = post(s, "/ok/page#slow/0");
@@ -103,7 +105,7 @@ static void scrape_seq(struct stack *s, struct verdict *v)
 /* The result cannot be committed yet: Redis must not know of it. */
 static void ack_before_t3(struct stack *s, struct verdict *v)
 {
-    begin(s);
+    begin(s, one_worker);
     const char *event = post(s, "/hold/acked");
     WAIT_FOR(scrapes(s, "/hold/acked") == 1, SOON_MS);
     PGconn *lock = PQconnectdb(s->db);
@@ -126,7 +128,7 @@ static void ack_before_t3(struct stack *s, struct verdict *v)
  * the claim commits after all. */
 static void strays(struct stack *s, struct verdict *v)
 {
-    begin(s);
+    begin(s, one_worker);
     struct unit *fleet = stack_fleet(s, 0);
     const char *first = post(s, "/ok/warm");
     WAIT_FOR(has_status(s, first, "completed") && stack_quiet(s), SOON_MS);
@@ -151,10 +153,64 @@ static void strays(struct stack *s, struct verdict *v)
         verdict_add(v, "the schedule did not come about: the lost claim never committed");
 }
 
+/* --- recovery ---------------------------------------------------------------------------- */
+
+/* The pid of the living worker that holds most; 0 = none holds anything. */
+static pid_t busiest(struct stack *s)
+{
+    return (pid_t)sql_int(s->db,
+        "SELECT coalesce((SELECT w.pid FROM webhook.workers w JOIN webhook.change_events c"
+        " ON c.claimed_by = w.id AND c.rescrape_status = 'in_progress' WHERE w.dead_at IS NULL"
+        " GROUP BY w.pid ORDER BY count(*) DESC LIMIT 1), 0)");
+}
+
+static void give_work(struct stack *s, int round)
+{
+    for (int i = 0; i < 8; i++)
+        post(s, harness_text("/slow/600/r%d-%d", round, i));
+    WAIT_FOR(busiest(s) > 0, SOON_MS);
+}
+
+static void kill_busiest(struct stack *s)
+{
+    pid_t pid = busiest(s);
+    if (pid > 0 && kill(pid, SIGKILL) == 0)
+        history_death(pid, "process");
+}
+
+static void kill_host(struct stack *s, int host)
+{
+    pid_t pids[WORKERS];
+    int n = unit_children(stack_fleet(s, host), "worker", pids, WORKERS);
+    for (int i = 0; i < n; i++)
+        history_death(pids[i], "host");
+    unit_kill(stack_fleet(s, host));
+}
+
+/* Workers die one at a time, then whole hosts, in a fleet that is otherwise well. */
+static void recovery(struct stack *s, struct verdict *v)
+{
+    enum { PROCESSES = 12, HOSTS_KILLED = 4 };
+    begin(s, as_usual);
+    stack_start_unit(s, stack_fleet(s, 1));
+    for (int round = 0; round < PROCESSES + HOSTS_KILLED; round++) {
+        give_work(s, round);
+        if (round < PROCESSES)
+            kill_busiest(s);
+        else
+            kill_host(s, round % HOSTS);
+        stack_start_unit(s, stack_fleet(s, 0));
+        stack_start_unit(s, stack_fleet(s, 1));
+        WAIT_FOR(stack_quiet(s), SOON_MS);
+    }
+    expect_quiet(s, v);
+}
+
 const struct schedule schedules[] = {
     {"claim_guard",   "what a worker sends that has lost its claim changes nothing",   claim_guard  },
     {"scrape_seq",    "an older fetch never replaces a newer document",                scrape_seq   },
     {"ack_before_t3", "Redis is told after the result has committed",                  ack_before_t3},
     {"strays",        "a claim that was given up and yet came through is handed back", strays       },
+    {"recovery",      "the jobs of a dead worker run again within moments",            recovery     },
     {NULL,            NULL,                                                            NULL         },
 };

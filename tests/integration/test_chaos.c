@@ -122,6 +122,11 @@ Test(chaos, a_claim_given_up_for_lost_is_handed_back_when_it_comes_through)
     expect_schedule("strays");
 }
 
+Test(chaos, the_jobs_of_a_dead_worker_run_again_within_moments)
+{
+    expect_schedule("recovery");
+}
+
 Test(chaos, every_promise_is_kept_through_a_minute_of_faults)
 {
     expect_kept(NULL, DRIVER_ENV("CHAOS_SEED=20261123", "CHAOS_SECONDS=60"), RUN_MS);
