@@ -10,11 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SOON_MS = 15000, QUIET_MS = 20000, NEVER_MS = 500 };
+enum { SOON_MS = 30000, QUIET_MS = 20000, NEVER_MS = 500 };
 
 static const char *const one_worker[] = {"WEBHOOK_WORKERS=1", "WEBHOOK_PRODUCERS=1",
     "WEBHOOK_WATCHDOG_SECONDS=0", "WEBHOOK_DB_PRE_PING_AFTER=60", "WEBHOOK_DB_STATEMENT_TIMEOUT=1",
-    "WEBHOOK_SCRAPE_TIMEOUT=10", NULL};
+    "WEBHOOK_SCRAPE_TIMEOUT=10", "WEBHOOK_DB_CONNECT_TIMEOUT=1", NULL};
 
 static const char *const as_usual[] = {"WEBHOOK_CONCURRENCY=16", NULL};
 

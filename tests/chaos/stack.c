@@ -113,6 +113,8 @@ static void settings(struct stack *s, struct unit *u, const char **env)
         "WEBHOOK_RETRY_BASE=1",
         "WEBHOOK_RETRY_MAX=2",
         "WEBHOOK_BREAKER_PAUSE=1",
+        /* Afterwards none: what is left then are the pages that always fail. */
+        s->arm ? "WEBHOOK_BREAKER_FAILURES=10" : "WEBHOOK_BREAKER_FAILURES=0",
         "WEBHOOK_SCRAPE_TIMEOUT=2",
         "WEBHOOK_DRAIN_TIMEOUT=8",
         "WEBHOOK_DB_POOL_SIZE=3",
