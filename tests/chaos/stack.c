@@ -275,6 +275,15 @@ static void start_firecrawl(struct stack *s)
     s->firecrawl_port = atoi(at + strlen(said));
 }
 
+static const char *mounted;
+
+/* Before the folder is removed, and whoever still writes there. */
+static void unmount(void)
+{
+    if (mounted)
+        umount2(mounted, MNT_DETACH);
+}
+
 /* A small file system of its own, which no other process sees and which goes with the last of ours.
  * Without the right to mount, the spool is a plain folder and is never full. */
 static void make_spool(struct stack *s)
@@ -285,6 +294,8 @@ static void make_spool(struct stack *s)
     s->small_spool = unshare(CLONE_NEWNS) == 0 &&
                      mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
                      mount("hookline-chaos", path, "tmpfs", 0, size) == 0;
+    mounted = s->small_spool ? path : NULL;
+    atexit(unmount);
 }
 
 void stack_start(struct stack *s, uint64_t seed, const char *const *more)
