@@ -69,6 +69,8 @@ static void audit(struct stack *s, struct verdict *v)
     int code = stack_ctl(s, (const char *const[]){"audit", NULL}, &out);
     if (code != 0)
         verdict_add(v, "hooklinectl audit ends with %d:\n%s", code, out);
+    else
+        printf("hooklinectl audit: %.*s\n", (int)strcspn(out, "\n"), out);
 }
 
 static long crashes(struct stack *s)
