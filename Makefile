@@ -16,7 +16,7 @@ WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 OPT      ?= -O2 -g
 FORTIFY  ?= -D_FORTIFY_SOURCE=2
 HARDEN   ?= -fstack-protector-strong -fPIE
-CPPFLAGS += -D_GNU_SOURCE -DHOOKLINE_VERSION='"$(VERSION)"' -Icommon -I. -I$(BUILD)/gen
+CPPFLAGS += -D_GNU_SOURCE -DHOOKLINE_VERSION='"$(VERSION)"' -Icommon -I. -I$(BUILD)/gen $(CHAOS)
 CFLAGS   += -std=gnu17 $(OPT) $(WARN) $(FORTIFY) $(HARDEN) $(SAN) -ffunction-sections -fdata-sections
 LDFLAGS  += $(SAN) -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--gc-sections -Wl,--as-needed
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
@@ -156,7 +156,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/support/prog_%.o $(TEST_LIBS)
 # T=name runs only the test programs with that in their name, or else the tests with that in theirs.
 .PHONY: build-unit build-tests check test asan coverage
 build-unit: $(UNIT_BIN)
-build-tests: $(PROGRAMS) $(STANDINS) $(UNIT_BIN) $(INTEG_BIN)
+build-tests: $(PROGRAMS) $(STANDINS) $(UNIT_BIN) $(INTEG_BIN) build-chaos
 
 check: ## build and run the unit tests only (seconds; T=name picks some)
 	@$(MAKE) --no-print-directory $(PARALLEL) build-unit
@@ -182,6 +182,45 @@ coverage: ## line coverage of the whole suite, into build/coverage/index.html
 	@BUILD=$(COVERAGE) tests/run.sh all $(T)
 	@gcovr --root . --filter 'common/' --filter 'producer/' --filter 'worker/' \
 	    --html-details $(COVERAGE)/index.html --print-summary $(COVERAGE)/obj
+
+# --- chaos ------------------------------------------------------------------------------------------------
+# The programs once more, with crash points (base/crashpoint.h) and, of the worker, one build for each
+# guarantee switched off, which shows that the checker notices. Nothing of it is ever installed.
+MUTANTS      := claim_guard scrape_seq ack_before_t3 strays
+CHAOS_BUILD  := $(BUILD)/chaos
+CHAOS_SRC    := $(wildcard tests/chaos/*.c)
+CHAOS_DRIVER := $(BUILD)/tests/chaos/chaos
+$(CHAOS_DRIVER): $(call obj,$(CHAOS_SRC)) $(LIB_SUPPORT) $(LIB)
+	@mkdir -p $(@D)
+	$(link) $(CRITERION)
+
+# These run in a make of their own, with BUILD=build/chaos and CHAOS=-DHOOKLINE_CHAOS.
+MUTATED := common/domain/store_sql worker/job
+define mutant # name
+$(BUILD)-$(1)/%.o: %.c $(BUILD)/stamp/flags
+	@mkdir -p $$(@D)
+	$$(compile) -DHOOKLINE_BREAK_$(shell echo $(1) | tr a-z A-Z)
+$(BUILD)-$(1)/hookline-worker: $(MUTATED:%=$(BUILD)-$(1)/%.o) $(BUILD)/obj/worker/main.o \
+    $(LIB_WORKER) $(LIB)
+	$$(link)
+endef
+$(if $(CHAOS),$(foreach m,$(MUTANTS),$(eval $(call mutant,$(m)))))
+.PHONY: mutants build-chaos chaos chaos-mutants
+mutants: $(MUTANTS:%=$(BUILD)-%/hookline-worker)
+
+in_chaos = $(MAKE) --no-print-directory $(PARALLEL) BUILD=$(CHAOS_BUILD) CHAOS=-DHOOKLINE_CHAOS
+build-chaos: $(CHAOS_DRIVER) $(BUILD)/tests/firecrawl
+	@+$(in_chaos) all
+
+chaos: ## faults in random order, then the books are checked (CHAOS_SEED=, CHAOS_SECONDS=120)
+	@$(MAKE) --no-print-directory $(PARALLEL) build-chaos
+	@HOOKLINE_BUILD=$(BUILD) $(CHAOS_DRIVER)
+	@HOOKLINE_BUILD=$(BUILD) $(CHAOS_DRIVER) --schedule recovery
+
+chaos-mutants: ## each guarantee switched off once: the checker must notice every time
+	@$(MAKE) --no-print-directory $(PARALLEL) build-chaos
+	@+$(in_chaos) mutants
+	@HOOKLINE_BUILD=$(BUILD) tests/chaos/mutants.sh $(MUTANTS)
 
 # --- speed ------------------------------------------------------------------------------------------------
 # A='--rounds 3 --seconds 1' passes options; A=--help lists them.

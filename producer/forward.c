@@ -3,6 +3,7 @@
  * cannot be written now goes to the end of the spool, so that it holds up nobody. */
 #include "producer/forward.h"
 
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "producer/registry.h"
@@ -149,6 +150,7 @@ static void end_round(struct forward *f)
     } else if (f->failed) {
         spool_rewind(spool);
     } else {
+        CRASH_POINT("forward.after");
         spool_commit(spool);
         registry_look(f->registry);
         if (home)

@@ -5,6 +5,7 @@
 #include "producer/intake.h"
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -77,6 +78,7 @@ static void reply_accepted(struct intake *in)
     timer_stop(&in->deadline);
     if (in->accept.existed || in->publish.was == QUEUE_DUPLICATE)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
+    CRASH_POINT("reply.before");
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
     in->req = NULL;
     buf_release(&b);
@@ -176,6 +178,7 @@ static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_er
     in->pending--;
     in->committed = rc == HL_OK;
     if (in->committed) {
+        CRASH_POINT("t0.after");
         in->row_id = in->accept.row_id;
         if (in->accept.conflict && !in->req)
             bury_conflict(in);
@@ -206,6 +209,7 @@ static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_e
     (void)err;
     in->pending--;
     in->published = rc == HL_OK;
+    CRASH_POINT("enqueue.after");
     if (safe(in) && !(conflicts(in) && in->pending)) /* the row that is under way decides */
         reply(in);
     if (!in->accept_tried && !conflicts(in))
@@ -246,6 +250,7 @@ static void start_accept(struct intake *in)
     in->accept.req.done = accept_done;
     in->accept.req.ctx = in;
     timer_start(&in->deadline, ACCEPT_MS);
+    CRASH_POINT("t0.before");
     store_accept(in->stores->store, &in->accept);
 }
 
@@ -272,6 +277,7 @@ static void start_publish(struct intake *in)
     in->publish.done = publish_done;
     in->publish.ctx = in;
     timer_start(&in->deadline, PUBLISH_MS);
+    CRASH_POINT("enqueue.before");
     queue_do(in->stores->queue, QUEUE_PUBLISH, &in->publish);
 }
 

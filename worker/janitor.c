@@ -3,6 +3,7 @@
 #include "worker/janitor.h"
 
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "domain/connect.h"
@@ -113,6 +114,7 @@ static void move_row(
     }
     m->req = (struct queue_req){.ev = &m->ev, .reason = reason, .done = moved, .ctx = m};
     j->moves++;
+    CRASH_POINT("janitor.move");
     queue_do(j->wires.queue, op, &m->req);
 }
 
@@ -128,6 +130,7 @@ static void obituaries_end(struct janitor *j)
 
 static void next_obituary(struct janitor *j)
 {
+    CRASH_POINT("janitor.dead");
     obituaries_done(j->dead);
     bury_next(j);
 }
@@ -313,6 +316,7 @@ static void taken_over(enum hl_rc rc, int64_t n, bool left, void *ctx)
         log_info("entries_taken_over", LOG_S("worker", j->consumers[j->consumer_at]),
             LOG_I("entries", n));
     j->redis_failed |= rc != HL_OK;
+    CRASH_POINT("janitor.taken");
     if (!left)
         j->consumer_at++;
     take_over_next(j);

@@ -4,9 +4,11 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/document.h"
@@ -190,6 +192,7 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         [CLAIM_DONE] = EV_LOST,
     };
     struct job *j = req->ctx;
+    CRASH_POINT("claim.after");
     if (rc == HL_OK) {
         j->epoch = j->claim.epoch;
         j->attempts = j->claim.attempts;
@@ -225,6 +228,7 @@ static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_
         set_text(&j->detail, err->msg);
         j->retryable = false;
     }
+    CRASH_POINT("t3.after");
     answered(j, rc == HL_LOST && j->complete.gone ? EV_MISSING : event_of[rc], err);
 }
 
@@ -238,11 +242,13 @@ static void settle_done(struct store_req *req, enum hl_rc rc, const struct hl_er
     }
     if (rc == HL_LOST && !j->settle.gone)
         j->settle_as = AS_DONE; /* somebody else answers for the row: only our entry goes */
+    CRASH_POINT("t3.after");
     answered(j, rc == HL_LOST && j->settle.gone ? EV_MISSING : event_of[rc], err);
 }
 
 static void queue_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
+    CRASH_POINT("ack.after");
     answered(req->ctx, event_of[rc], err);
 }
 
@@ -250,6 +256,7 @@ static void scraped(struct scrape_result *res, void *ctx)
 {
     struct job *j = ctx;
     j->scrape = NULL;
+    CRASH_POINT("scrape.after");
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
     bool spared =
@@ -279,6 +286,7 @@ static void claim(struct job *j)
     j->claim = (struct store_claim){
         .ev = &j->ev, .alone = j->env->alone, .req = {.done = claim_done, .ctx = j}
     };
+    CRASH_POINT("claim.before");
     store_claim(j->env->store, &j->claim);
 }
 
@@ -304,6 +312,7 @@ static void enter_insert(struct job *j)
 static void fetch(struct job *j)
 {
     log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
+    CRASH_POINT("scrape.before");
     j->scrape = scrape_start(j->env->scraper, j->ev.watch_url, scraped, j);
 }
 
@@ -322,8 +331,28 @@ static void enter_index(struct job *j)
     job_step(j, j->aborting ? EV_ABORT : EV_OK);
 }
 
+#if MUTANT_ACK_FIRST
+static void early_ack_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    (void)rc;
+    (void)err;
+    free(req);
+}
+
+static void ack_early(struct job *j)
+{
+    struct queue_req *req = mem_new(struct queue_req);
+    *req = (struct queue_req){.ev = &j->ev, .done = early_ack_done};
+    memcpy(req->entry, j->entry, sizeof(j->entry));
+    queue_do(j->env->queue, QUEUE_ACK, req);
+}
+#else
+#define ack_early(j) ((void)0)
+#endif
+
 static void enter_complete(struct job *j)
 {
+    ack_early(j);
     struct buf meta = {0};
     buf_puts(&meta, "{");
     json_put_key(&meta, "document_id");
@@ -342,6 +371,7 @@ static void enter_complete(struct job *j)
     };
     if (j->env->cfg->index == INDEX_POSTGRES)
         j->complete.doc = document_view(&j->doc);
+    CRASH_POINT("t3.before");
     store_complete(j->env->store, &j->complete);
 }
 
@@ -375,6 +405,7 @@ static void start_settle(struct job *j, const char *status, bool charge)
         .metadata = j->metadata,
         .req = {.done = settle_done, .ctx = j}
     };
+    CRASH_POINT("t3.before");
     store_settle(j->env->store, &j->settle);
 }
 
@@ -433,6 +464,7 @@ static void enter_settle(struct job *j)
     j->queue = (struct queue_req){
         .ev = &j->ev, .delay_ms = j->delay_ms, .reason = j->reason, .done = queue_done, .ctx = j};
     memcpy(j->queue.entry, j->entry, sizeof(j->entry));
+    CRASH_POINT("ack.before");
     queue_do(j->env->queue, ops[j->settle_as], &j->queue);
 }
 

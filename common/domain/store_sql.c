@@ -3,6 +3,8 @@
  */
 #include "domain/store_sql.h"
 
+#include "base/mutant.h"
+
 /* clang-format off */
 #define STMT(name, transaction, expected, params, text)                                            \
     const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
@@ -173,8 +175,8 @@ STMT(claim_due, "T1", ROWS_ANY, 1,
  * know little of the few rows in progress; with an equals sign the planner takes all that are ours
  * for one, and reads every one of them for each of the batch. */
 #define OURS                                                                                       \
-    "c.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND c.claim_epoch = f.epoch"             \
-    "  AND c.claimed_by IS NOT DISTINCT FROM $1"
+    "c.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND (c.claim_epoch = f.epoch"            \
+    "  AND c.claimed_by IS NOT DISTINCT FROM $1" MUTANT_ANY_OWNER ")"
 
 /* First step of both T3: the rows still ours, locked. */
 #define LOCK_CLAIMS                                                                                \
@@ -219,7 +221,7 @@ STMT(complete, "T3b", ROWS_EACH, 12,
     "    scrape_seq = EXCLUDED.scrape_seq, scraped_at = now(),"
     "    changed_at = CASE WHEN d.content_hash = EXCLUDED.content_hash THEN d.changed_at"
     "      ELSE now() END"
-    "  WHERE d.scrape_seq < EXCLUDED.scrape_seq" /* an older fetch never replaces a newer text */
+    "  WHERE d.scrape_seq < EXCLUDED.scrape_seq" MUTANT_ANY_FETCH /* an older fetch never replaces a newer text */
     "), older AS (" /* accepted before this scrape began: it has seen their change too */
     "  SELECT q.id, w.event_id AS by FROM won w JOIN webhook.change_events q"
     "    ON q.url_key = w.url_key AND q.watch_url = w.watch_url"
@@ -274,7 +276,7 @@ STMT(renew, "lease", ROWS_ANY, 3,
     "), stray AS ("
     "  SELECT c.id FROM webhook.change_events c"
     "  WHERE c.claimed_by = $1 AND c.rescrape_status = 'in_progress'"
-    "    AND c.event_id <> ALL ($2::uuid[])"
+    "    AND c.event_id <> ALL ($2::uuid[])" MUTANT_NO_STRAYS
     "    AND c.claimed_at < clock_timestamp() - $3::bigint * interval '1 millisecond'"
     "  ORDER BY c.id FOR UPDATE OF c"
     "), freed AS ("

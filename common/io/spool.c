@@ -2,6 +2,7 @@
  * one prepared buffer, into a segment that it makes where one is due. */
 #include "io/spool.h"
 
+#include "base/crashpoint.h"
 #include "base/mem.h"
 #include "io/spool_file.h"
 
@@ -165,6 +166,7 @@ static int write_group(struct segment *g, const struct buf *out)
 {
     int error = spool_file_write(g->fd, out->data, out->len, g->end);
     g->given_up = error && error != ENOSPC && error != EDQUOT;
+    CRASH_POINT("spool.sync");
     if (!error && fdatasync(g->fd) < 0) {
         error = errno;
         g->given_up = true;
@@ -232,6 +234,7 @@ static void written(struct offload_job *job)
     list_init(&items);
     list_splice(&items, &s->items);
     s->busy = false;
+    CRASH_POINT("spool.synced");
     s->faults.given_up += s->target && s->target->given_up;
     if (s->fresh)
         succeed(s);
@@ -289,6 +292,7 @@ static void flush(struct list *items, void *ctx)
     s->fresh_path = spool_new_path(s->dir);
     s->job.work = write_and_sync;
     s->job.done = written;
+    CRASH_POINT("spool.append");
     offload_run(s->offload, &s->job);
 }
 

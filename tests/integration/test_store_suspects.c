@@ -231,7 +231,7 @@ Test(store_suspects, a_suspect_goes_to_no_queue)
     for (int i = 0; i < 2; i++)
         cr_expect_str_eq(
             bench_cell(&r, i, 9), strcmp(bench_cell(&r, i, 0), bench_id(ev)) == 0 ? "t" : "f");
-    BENCH_ASK(r, store_unpublished(j, 0, 0, 10, BENCH_CB(r)));
+    BENCH_ASK(r, store_unpublished(j, &(struct store_place){0}, 0, 10, BENCH_CB(r)));
     cr_assert_eq(bench_nrows(&r), 1);
     cr_expect_str_eq(bench_cell(&r, 0, 0), bench_id(other));
 }

@@ -38,6 +38,7 @@ struct test_proc {
     bool reaped;
 };
 
+void (*harness_on_failure)(const char *text);
 static struct test_proc *procs;
 static char *own_dir;
 static char **kept;
@@ -131,6 +132,8 @@ _Noreturn void harness_fail(const char *fmt, ...)
         buf_printf(&text, "\n--- end of %s (pid %d):\n%s", p->log_path, (int)p->pid, log + tail);
         free(log);
     }
+    if (harness_on_failure)
+        harness_on_failure(buf_str(&text));
     cr_assert(0, "%s", harness_keep(buf_detach(&text)));
     abort(); /* not reached: a failed assertion leaves the test */
 }

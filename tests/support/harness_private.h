@@ -6,6 +6,8 @@
 
 /* Fails the running test, with the last lines of every program's log. */
 _Noreturn void harness_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* Set by programs that are no Criterion test: told of the failure in its place; does not return. */
+extern void (*harness_on_failure)(const char *text);
 /* Takes an allocated string and keeps it until exit. */
 const char *harness_keep(char *s);
 /* A whole file as a string, cut at max bytes; "" when it cannot be read. Caller frees. */

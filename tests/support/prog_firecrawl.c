@@ -12,15 +12,21 @@
  *   /success-false            a failure reported with 200
  *   /target/STATUS            the target's error page, as Firecrawl hands it over: a success
  *   /empty, /nojson           an answer without text, an answer that is not JSON
+ *   any#slow/MS               as /slow/MS: one page under several addresses, each with its own pace
  *
+ * --log FILE: a line "start N MICROSECONDS URL" for each scrape asked for, and "end N MICROSECONDS
+ * STATUS" when it is answered; by the wall clock, N counts.
  * GET /count?url=.. and GET /counts tell how often URLs were asked for, GET /total how often at all.
  * GET /mode?STATUS/SECONDS makes every scrape fail with that status and, unless it is negative, that
  * Retry-After; /mode?0/0 ends it. */
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "io/httpd.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +41,8 @@ static struct {
     struct httpd *httpd;
     int listen_fd;
     const char *key, *release;
+    int log_fd; /* -1 = none */
+    intptr_t logged;
     json_t *counts; /* URL -> scrapes */
     json_int_t total;
     int mode, mode_after; /* every scrape fails so; 0 = as its URL says */
@@ -259,6 +267,11 @@ static const struct behaviour {
 
 static void behave(struct httpd_req *req, const char *url)
 {
+    const char *slow = strstr(url, "#slow/");
+    if (slow) {
+        do_slow(req, url, slow + strlen("#slow/"));
+        return;
+    }
     const char *host = strstr(url, "://"), *path = host ? strchr(host + 3, '/') : NULL;
     for (size_t i = 0; path && i < sizeof(behaviours) / sizeof(behaviours[0]); i++) {
         size_t len = strlen(behaviours[i].prefix);
@@ -405,6 +418,23 @@ static bool authorized(struct httpd_req *req)
     return given && strncmp(given, "Bearer ", scheme) == 0 && strcmp(given + scheme, self.key) == 0;
 }
 
+static void log_start(struct httpd_req *req, const char *url)
+{
+    if (self.log_fd < 0)
+        return;
+    httpd_set_user(req, (void *)++self.logged); /* NOLINT(performance-no-int-to-ptr) */
+    dprintf(
+        self.log_fd, "start\t%ld\t%lld\t%s\n", (long)self.logged, (long long)clock_wall_us(), url);
+}
+
+static void log_end(struct httpd_req *req, int status, void *ctx)
+{
+    intptr_t n = (intptr_t)httpd_user(req);
+    (void)ctx;
+    if (n && self.log_fd >= 0)
+        dprintf(self.log_fd, "end\t%ld\t%lld\t%d\n", (long)n, (long long)clock_wall_us(), status);
+}
+
 static void on_scrape(struct httpd_req *req, void *ctx)
 {
     size_t len;
@@ -429,6 +459,7 @@ static void on_scrape(struct httpd_req *req, void *ctx)
     } else {
         const char *url = json_get_string(body, "url");
         json_object_set_new(self.counts, url, json_integer(count_of(url) + 1));
+        log_start(req, url);
         self.total++;
         if (self.mode)
             reply_mode(req);
@@ -486,6 +517,7 @@ static const struct httpd_conf conf = {
     .body_timeout_ms = 10000,
     .idle_timeout_ms = 5000, /* as the real one: clients must bear it */
     .write_timeout_ms = 30000,
+    .on_reply = log_end,
 };
 
 static void stop(void *ctx)
@@ -499,18 +531,27 @@ static int parse_options(int argc, char **argv)
         {"port",             required_argument, NULL, 'p'},
         {"key",              required_argument, NULL, 'k'},
         {"release",                  required_argument, NULL, 'r'},
-        {0},
+        {"log",required_argument, NULL, 'l'},
+        {0              },
     };
     int port = 0;
+    const char *log_path = NULL;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 'p': port = atoi(optarg); break;
         case 'k': self.key = optarg; break;
         case 'r': self.release = optarg; break;
+        case 'l': log_path = optarg; break;
         default:
-            fprintf(stderr, "usage: firecrawl [--port N] [--key KEY] [--release FILE]\n");
+            fprintf(
+                stderr, "usage: firecrawl [--port N] [--key KEY] [--release FILE] [--log FILE]\n");
             exit(2);
         }
+    }
+    self.log_fd = log_path ? open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
+    if (log_path && self.log_fd < 0) {
+        fprintf(stderr, "stand-in Firecrawl: %s: %s\n", log_path, strerror(errno));
+        exit(1);
     }
     return port;
 }

@@ -1,0 +1,135 @@
+/* chaos: a whole Hookline under load and under faults, and the books that are checked afterwards.
+ *
+ *   chaos.c     the program: options, the timeline, the report
+ *   stack.c     servers and programs: starts them, keeps them running, heals them
+ *   load.c      clients that post events and write down every answer
+ *   faults.c    the table of faults
+ *   history.c   triggers that record what happens to rows; the checks
+ *   schedules.c short runs with a fixed order of events, one for each guarantee
+ *
+ * Two "hosts": each has a producer supervisor and a worker supervisor. Everything a run decides by
+ * chance comes from its seed. */
+#ifndef HL_TESTS_CHAOS_H
+#define HL_TESTS_CHAOS_H
+
+#include "base/buf.h"
+#include "base/mem.h"
+#include "tests/support/harness_private.h"
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* --- chance ------------------------------------------------------------------------------ */
+struct dice {
+    uint64_t state;
+};
+struct dice dice_of(uint64_t seed, uint64_t stream);
+int dice_upto(struct dice *d, int n);                /* 0 .. n-1 */
+int dice_between(struct dice *d, int low, int high); /* both included */
+void dice_shuffle(struct dice *d, int *list, int n);
+
+int64_t wall_us(void);
+
+/* --- the stack --------------------------------------------------------------------------- */
+enum { HOSTS = 2, UNITS = 2 * HOSTS, WORKERS = 2, LEASE_MS = 2000, CLIENTS = 4 };
+
+/* A supervised program, started again when it is found dead, as a service manager would. */
+struct unit {
+    const char *program;
+    bool producer;
+    int port; /* of a producer */
+    struct test_proc *proc;
+    int64_t restart_at; /* 0 = not waiting */
+    int64_t term_until; /* asked to leave; killed when it has not by then */
+};
+
+struct stack {
+    struct dice dice;
+    struct test_pg *pg;
+    struct test_redis *redis;
+    struct test_proc *firecrawl;
+    const char *db, *dir, *release, *scrapes; /* scrapes: the stand-in's log */
+    int firecrawl_port;
+    struct unit units[UNITS]; /* producers, then worker fleets */
+    bool pg_up, redis_up, small_spool;
+    bool arm;                       /* programs that start get crash points */
+    int worker_deck, producer_deck; /* places in the lists of crash points */
+    const char *worker;             /* path of hookline-worker */
+    const char *const *more;        /* settings of this run, before all others */
+};
+
+void stack_start(struct stack *s, uint64_t seed, const char *const *more);
+void stack_start_unit(struct stack *s, struct unit *u); /* waits until it works */
+void stack_tend(struct stack *s); /* to be called often: starts what is dead */
+void stack_calm(struct stack *s); /* all units again, without crash points; waits until they work */
+struct unit *stack_producer(struct stack *s, int host);
+struct unit *stack_fleet(struct stack *s, int host);
+/* Living children of a supervisor in that role ("worker", "janitor", "producer"). */
+int unit_children(struct unit *u, const char *role, pid_t *pids, int max);
+void unit_kill(struct unit *u); /* supervisor and all its processes; comes again later */
+bool stack_healthy(struct stack *s, struct unit *u);
+long stack_unfinished(struct stack *s); /* events */
+bool stack_quiet(struct stack *s);      /* no event unfinished, nothing in Redis, nothing spooled */
+int stack_ctl(struct stack *s, const char *const *args, const char **out);
+
+/* --- load -------------------------------------------------------------------------------- */
+#define CHAOS_TOKEN "a-token-for-senders-that-cannot-sign-webhooks"
+struct answer {
+    int status; /* 0 = none */
+    char event[40];
+};
+/* One event about http://page.test<path>; key names it (watch id and Idempotency-Key). */
+struct answer load_post(int port, const char *key, const char *path, const char *snapshot);
+/* Forked clients, until load_stop; each writes a file that load_read finds. */
+struct load {
+    pid_t pids[CLIENTS];
+    const char *files[CLIENTS];
+};
+void load_start(struct load *l, struct stack *s, uint64_t seed);
+void load_stop(struct load *l);
+/* Does intake know an event again by its sender's key? */
+bool load_knows_keys(int port);
+
+/* --- faults ------------------------------------------------------------------------------ */
+struct fault_count {
+    const char *name;
+    int done;
+};
+struct faults;
+struct faults *faults_new(struct stack *s, uint64_t seed);
+void faults_step(struct faults *f, int64_t now_ms); /* starts what is due, heals what is over */
+void faults_heal(struct faults *f);                 /* all of them, now */
+int faults_count(struct faults *f, struct fault_count *out, int max);
+void faults_free(struct faults *f);
+
+/* --- history ----------------------------------------------------------------------------- */
+void history_install(struct stack *s);
+/* For the recovery times: a worker process was killed; how: "process" or "host". */
+void history_death(pid_t pid, const char *how);
+/* No clean measurement is possible around this moment (a store is away). */
+void history_outage(void);
+
+struct recovery {
+    long jobs;
+    double median_ms, worst_ms;           /* until they ran again */
+    double median_free_ms, worst_free_ms; /* until they were nobody's */
+};
+struct verdict {
+    long posted, accepted, duplicates, conflicts, refused, unanswered, rows;
+    long lost, doubled;
+    int violations; /* kinds of them */
+    struct recovery process, host;
+    struct buf text; /* one line for each kind: name, count, examples */
+};
+/* Reads the clients' files (NULL: there were none) and the stand-in's log, and checks everything. */
+void history_check(struct stack *s, const struct load *l, bool keys, struct verdict *v);
+
+/* --- schedules --------------------------------------------------------------------------- */
+struct schedule {
+    const char *name, *shows;
+    void (*run)(struct stack *s, struct verdict *v);
+};
+extern const struct schedule schedules[]; /* ends with name NULL */
+/* A finding of the driver itself. */
+void verdict_add(struct verdict *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif
