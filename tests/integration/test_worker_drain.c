@@ -157,3 +157,45 @@ Test(worker_drain, while_redis_is_away_ends_all_the_same)
     WAIT_FOR(rig_only_living(&r, 1), SOON);
     cr_expect_eq(rig_scrapes(&r, "/hold/alone"), 1);
 }
+
+/* A draining worker reads nothing, so no read tells it that Redis is back. */
+Test(worker_drain, a_dead_letter_that_waited_for_redis_is_sent_before_leaving)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    rig_post(&r, "/hold/long");
+    WAIT_FOR(rig_scrapes(&r, "/hold/long") == 1, SOON);
+    test_redis_kill(r.redis);
+    WAIT_FOR(test_proc_logged(fleet, "\"claiming_by_row\""), SOON);
+    struct rig_id bad = rig_post(&r, "/fail/400");
+    WAIT_FOR(strncmp(rig_row(&r, bad, "rescrape_status"), "failed: ", 8) == 0, SOON);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
+    test_redis_restart(r.redis);
+    rig_release(&r);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    cr_expect(*rig_dead_letter(&r, bad.text));
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:dead"), 1);
+    cr_expect_not(test_proc_logged(fleet, "dead_letter_not_written"));
+}
+
+/* It has fenced itself, and is about to leave: only Redis, which hangs, holds it up. */
+Test(worker_drain, a_lease_that_comes_back_while_leaving_changes_nothing)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_LEASE_SECONDS=6"));
+    test_pg_pause(r.pg);
+    WAIT_FOR(test_proc_logged(fleet, "\"lease_fenced\""), SOON);
+    test_redis_pause(r.redis);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
+    test_pg_resume(r.pg);
+    WAIT_FOR(test_proc_logged(fleet, "\"left_hurriedly\"") ||
+                 test_proc_logged(fleet, "\"worker_crashed\""),
+        SOON);
+    test_redis_resume(r.redis);
+    test_proc_wait(fleet, SOON);
+    cr_expect_not(test_proc_logged(fleet, "\"worker_crashed\""), "%s", test_proc_log(fleet));
+}
