@@ -306,6 +306,7 @@ static void drain(struct supervisor *s, int signo)
     log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
     if (!again) {
         s->draining = true;
+        change_quiet(s); /* who is asked to leave later takes nothing new either */
         s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
         s->leaving = s->conf->roles;
         if (s->conf->on_drain)
@@ -354,17 +355,18 @@ static void watch(struct supervisor *s, struct child *c, int64_t now)
 
 /* --- life -------------------------------------------------------------------------------- */
 
-static void kill_all(struct supervisor *s)
+/* Those behind them (a janitor) still have something to do: after these deaths. */
+static void kill_leaving(struct supervisor *s)
 {
     LIST_EACH(&s->children, n)
     {
-        if (!child_at(n)->pid)
-            continue;
-        log_error("drain_timed_out", LOG_I("child", child_at(n)->pid));
-        s->killed_some = true;
-        kill(child_at(n)->pid, SIGKILL);
+        struct child *c = child_at(n);
+        if (c->pid && c->role == s->leaving)
+            log_error("drain_timed_out", LOG_I("child", c->pid));
     }
-    s->drain_until = INT64_MAX;
+    s->killed_some = true;
+    tell_leaving(s, SIGKILL);
+    s->drain_until = clock_mono_ms() + DRAIN_GRACE_MS;
 }
 
 static bool anyone_left(const struct supervisor *s)
@@ -390,7 +392,7 @@ static void wait_signal(struct supervisor *s)
 
 static void look_after(struct supervisor *s, struct child *c, int64_t now)
 {
-    if (!c->pid && now >= c->start_at && !s->killed_some && (!s->draining || c->role > s->leaving))
+    if (!c->pid && now >= c->start_at && (!s->draining || c->role > s->leaving))
         start(s, c);
     watch(s, c, now);
 }
@@ -408,7 +410,7 @@ static void supervise(struct supervisor *s)
         if (s->draining && !anyone_left(s))
             return;
         if (s->draining && now >= s->drain_until)
-            kill_all(s);
+            kill_leaving(s);
         LIST_EACH(&s->children, n)
         {
             look_after(s, child_at(n), now);
