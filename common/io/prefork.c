@@ -198,6 +198,14 @@ static bool is_fault(int signo)
     return false;
 }
 
+/* The process could write to all of it, and may have run wild: what others go by is put right. */
+static void mend_slot(const struct child *c)
+{
+    c->slot->instance[sizeof(c->slot->instance) - 1] = '\0';
+    c->slot->extra_size = c->slot_size - sizeof(*c->slot);
+    c->slot->crashes = c->crashes;
+}
+
 static void report(const struct prefork_exit *e)
 {
     LOG_LINE(e->expected && e->code == 0 ? LOG_INFO : LOG_WARN, "child_ended",
@@ -228,7 +236,8 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
     e.crash = is_fault(e.signo) || e.oom || (e.hung && e.signo);
     c->pid = c->slot->pid = 0;
     if (!e.expected)
-        c->slot->crashes = ++c->crashes;
+        c->crashes++;
+    mend_slot(c);
     report(&e);
     if (s->conf->on_exit)
         s->conf->on_exit(&e, s->conf->ctx);
