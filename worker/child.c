@@ -401,9 +401,10 @@ static int64_t room_by_row(void *ctx)
 static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx)
 {
     struct child *c = ctx;
-    /* Being claimed through its entry: that one finds the row to be ours. The stray rule of the
-     * lease covers what we have no room for. */
-    if (job_in_flight(c, &ev->id) || !c->nfree) {
+    struct job *same = job_in_flight(c, &ev->id);
+    /* Being claimed through its entry: that one finds the row to be ours. One that has only to tell
+     * Redis is of the past. The stray rule of the lease covers what we have no room for. */
+    if ((same && job_state(same) != JOB_SETTLE) || !c->nfree) {
         event_release(ev);
         return;
     }
