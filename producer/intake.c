@@ -169,7 +169,7 @@ static void bury_conflict(struct intake *in)
         return;
     in->pending++;
     event_encode(&in->ev, &in->job);
-    queue_quarantine(in->stores->queue, "", in->job.data, in->job.len, CONFLICT, buried, in);
+    queue_quarantine(in->stores->queue, NULL, "", in->job.data, in->job.len, CONFLICT, buried, in);
 }
 
 static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)

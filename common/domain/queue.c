@@ -377,8 +377,8 @@ static void quarantined(const redisReply *reply, const struct hl_err *err, void 
         call.cb(err ? err->rc : HL_OK, err ? 0 : 1, false, call.ctx);
 }
 
-void queue_quarantine(struct queue *q, const char *entry, const void *bytes, size_t len,
-    const char *reason, queue_moved_cb *cb, void *ctx)
+void queue_quarantine(struct queue *q, const char *id, const char *entry, const void *bytes,
+    size_t len, const char *reason, queue_moved_cb *cb, void *ctx)
 {
     struct move_call *call = mem_new(struct move_call);
     struct args a = {0};
@@ -392,7 +392,7 @@ void queue_quarantine(struct queue *q, const char *entry, const void *bytes, siz
     arg_str(&a, GROUP);
     arg_str(&a, DEAD_KEPT);
     arg_str(&a, entry);
-    arg_str(&a, "-");
+    arg_str(&a, id ? id : "-");
     arg_str(&a, reason);
     arg_add(&a, bytes, len);
     *call = (struct move_call){.cb = cb, .ctx = ctx};

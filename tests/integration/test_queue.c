@@ -973,7 +973,7 @@ Test(queue, a_quarantined_entry_keeps_its_bytes)
     RUN_UNTIL(read_some(&a, false, 10) == 1);
     cr_assert_eq(batch.first_len, sizeof(bytes));
     queue_quarantine(
-        a.queue, batch.entries[0], batch.first_bytes, batch.first_len, "no job: x", NULL, NULL);
+        a.queue, NULL, batch.entries[0], batch.first_bytes, batch.first_len, "no job: x", NULL, NULL);
     RUN_UNTIL(stats().dead == 1);
     EXPECT_STATS(.dead = 1);
     expect_dead("-", "no job: x", bytes, sizeof(bytes));
