@@ -29,7 +29,7 @@ struct intake {
     struct store_accept accept;
     struct spool_append append;
     struct queue_req publish;
-    struct buf job; /* the spool's record */
+    struct buf job; /* as the spool keeps it; empty until it is needed */
     struct timer deadline;
     int pending; /* steps under way */
     int64_t row_id;
@@ -149,6 +149,12 @@ static void stored(struct intake *in)
         reply(in);
 }
 
+static void encode(struct intake *in)
+{
+    if (!in->job.len)
+        event_encode(&in->ev, &in->job);
+}
+
 static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 {
     struct intake *in = ctx;
@@ -156,7 +162,7 @@ static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     (void)left;
     in->pending--;
     if (rc != HL_OK)
-        log_error("conflict_not_buried", LOG_S("outcome", hl_rc_name(rc)));
+        start_spool(in); /* the forwarder buries it when that can be done */
     finish(in);
 }
 
@@ -168,7 +174,7 @@ static void bury_conflict(struct intake *in)
     if (in->spool_tried)
         return;
     in->pending++;
-    event_encode(&in->ev, &in->job);
+    encode(in);
     queue_quarantine(in->stores->queue, NULL, "", in->job.data, in->job.len, CONFLICT, buried, in);
 }
 
@@ -200,6 +206,8 @@ static void spool_done(struct spool_append *append, enum hl_rc rc, const struct 
         stored(in);
     else if (!in->committed)
         reply_unavailable(in, err);
+    else if (in->accept.conflict)
+        log_error("conflict_not_buried", LOG_S("error", err->msg));
     finish(in);
 }
 
@@ -258,7 +266,7 @@ static void start_spool(struct intake *in)
 {
     in->pending++;
     in->spool_tried = true;
-    event_encode(&in->ev, &in->job);
+    encode(in);
     in->append.data = in->job.data;
     in->append.len = in->job.len;
     in->append.done = spool_done;
