@@ -233,6 +233,8 @@ static void timed_out(void *ctx)
     if (safe(in)) {
         reply(in);
     } else if (in->spool_tried) {
+        if (spool_append_undo(in->stores->spool, &in->append))
+            in->pending--; /* a disk that hangs gathers no events that were refused */
         hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "the spool did not answer in time");
         reply_unavailable(in, &err);
     } else if (in->accept_tried) {

@@ -302,6 +302,11 @@ void spool_append(struct spool *s, struct spool_append *a)
     batch_add(s->batch, &a->item);
 }
 
+bool spool_append_undo(struct spool *s, struct spool_append *a)
+{
+    return batch_remove(s->batch, &a->item);
+}
+
 /* --- read -------------------------------------------------------------------------------- */
 
 static struct segment *unread_of(const struct list *segments)

@@ -362,6 +362,28 @@ Test(spool, what_queues_during_a_sync_shares_the_next_one)
     close_rig(&r);
 }
 
+Test(spool, what_waits_behind_a_disk_that_hangs_can_be_taken_back)
+{
+    struct rig r;
+    struct append under_way, taken_back, kept;
+    open_rig(&r, new_dir(), MIB);
+    sync_held = true;
+    start_append(&r, &under_way, "a", 1);
+    while (!syncs)
+        loop_turn(r.loop);
+    start_append(&r, &taken_back, "b", 1);
+    start_append(&r, &kept, "c", 1);
+    cr_expect_not(spool_append_undo(r.spool, &under_way.a));
+    cr_assert(spool_append_undo(r.spool, &taken_back.a));
+    cr_expect_not(spool_append_undo(r.spool, &taken_back.a));
+    r.waiting--;
+    sync_held = false;
+    run(&r);
+    cr_expect_eq(taken_back.rc, HL_LOST, "it is not answered");
+    expect_read(&r, 16, "a c");
+    close_rig(&r);
+}
+
 Test(spool, large_records_are_read_window_by_window)
 {
     enum { N = 6 };
