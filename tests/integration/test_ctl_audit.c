@@ -293,6 +293,21 @@ Test(ctl_audit, what_a_finished_event_left_behind_is_wrong_once_it_had_its_time)
     json_decref(root);
 }
 
+Test(ctl_audit, a_spool_that_a_living_producer_works_off_is_given_its_time)
+{
+    struct stage s = stage_new();
+    const char *out;
+    row(&s, 1, "completed", "NULL");
+    in_spool(&s, "host-1-abc.seg", 1);
+    in_spool(&s, "host-1-abc.seg", 2);
+    spool_row(&s, "host-1-abc.seg", "now() + interval '1 minute'");
+    cr_expect_eq(audit(&s, ARGS("--json", "--wait=300ms"), &out), TIMED_OUT, "%s", out);
+    json_t *root = parsed(out);
+    cr_expect_eq(member(root, "events", "leaving"), 1, "%s", out);
+    cr_expect_eq(member(root, "events", "spool_only"), 1, "%s", out);
+    json_decref(root);
+}
+
 Test(ctl_audit, people_get_a_table_a_limit_and_a_count)
 {
     struct stage s = stage_new();

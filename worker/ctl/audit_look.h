@@ -34,6 +34,7 @@ struct audit_look {
     int64_t spool_records, spool_no_jobs, spool_no_frames;
     struct audit_segment *segments;
     size_t nsegments;
+    bool forwarding;             /* a living producer has events in a segment that was read */
     int64_t started_at, said_at; /* of progress */
 
     /* of the question under way */

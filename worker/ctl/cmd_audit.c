@@ -122,6 +122,12 @@ static bool events_elsewhere(const struct audit_look *l)
     return false;
 }
 
+static void take_mode(struct audit_run *a)
+{
+    a->report.mode.elsewhere = events_elsewhere(&a->look);
+    a->report.mode.forwarding = a->look.forwarding;
+}
+
 /* Of everything that looks wrong, what is known for good: its id and its receipt. */
 static void take_suspects(struct audit_run *a, struct audit_set *suspects)
 {
@@ -141,7 +147,7 @@ static bool look_again(struct audit_run *a, struct audit_set *suspects)
         return false;
     for (size_t i = 0; i < suspects->n; i++)
         *audit_find(&a->set, &suspects->facts[i].id) = suspects->facts[i];
-    a->report.mode.elsewhere = events_elsewhere(&a->look);
+    take_mode(a);
     return true;
 }
 
@@ -149,7 +155,7 @@ static bool look(struct audit_run *a)
 {
     if (!read_receipts(a) || !audit_look_all(&a->look, &a->set))
         return false;
-    a->report.mode.elsewhere = events_elsewhere(&a->look);
+    take_mode(a);
     for (int i = 0; i < RECHECKS; i++) {
         struct audit_set suspects = {0};
         take_suspects(a, &suspects);
