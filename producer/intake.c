@@ -59,13 +59,15 @@ static void reply_accepted(struct intake *in)
 {
     char id[UUID_STRLEN + 1];
     struct buf b = {0};
+    bool again = in->accept.existed || in->publish.was == QUEUE_DUPLICATE;
 
     if (!in->req)
         return;
     receipts_note(in->stores->receipts, &in->ev,
-        in->committed ? "row"
-        : in->spooled ? "spool"
-                      : "redis");
+        again           ? "again"
+        : in->committed ? "row"
+        : in->spooled   ? "spool"
+                        : "redis");
     uuid_format(&in->ev.id, id);
     buf_printf(&b, "{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":", id);
     if (in->row_id)
@@ -76,7 +78,7 @@ static void reply_accepted(struct intake *in)
     json_put_string(&b, in->ev.watch_url);
     buf_putc(&b, '}');
     timer_stop(&in->deadline);
-    if (in->accept.existed || in->publish.was == QUEUE_DUPLICATE)
+    if (again)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     CRASH_POINT("reply.before");
     httpd_reply(in->req, 202, "application/json", b.data, b.len);

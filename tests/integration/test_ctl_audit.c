@@ -377,12 +377,13 @@ Test(ctl_audit, receipts_older_than_rows_are_kept_are_passed_over)
     fclose(f);
     receipt(&s, "host-1-abc.receipts", "%s 2020-01-31T12:00:00.000001Z row\n", id_of(1));
     receipt(&s, "host-1-abc.receipts", "%s 2999-01-31T12:00:00.000001Z row\n", id_of(2));
+    receipt(&s, "host-1-abc.receipts", "%s 2999-01-31T12:00:00.000001Z again\n", id_of(1));
     row(&s, 2, "completed", "NULL");
     cr_expect_eq(audit(&s, ARGS("--receipts", s.receipts), &out), WRONG, "%s", out);
     cr_expect(strstr(out, id_of(1)), "%s", out);
     cr_expect_eq(
         audit(&s, ARGS("--receipts", s.receipts, "--config", conf), &out), CLEAN, "%s", out);
-    cr_expect(strstr(out, "Note: 1 receipts are older than"), "%s", out);
+    cr_expect(strstr(out, "Note: 2 receipts may be older than"), "%s", out);
 }
 
 Test(ctl_audit, ten_thousand_receipts_and_jobs_are_accounted_for_in_batches)
@@ -433,7 +434,7 @@ Test(ctl_audit, what_is_not_found_may_be_in_the_spool_of_a_living_producer_elsew
     cr_expect(strstr(out, "far-1-x.seg of host far"), "%s", out);
     cr_expect(strstr(out, "  missing  nowhere\n"), "%s", out);
     cr_expect_eq(audit(&s, ARGS("--wait=100ms"), &out), TIMED_OUT, "%s", out);
-    cr_expect(strstr(out, "Not quiet in time: 100 bytes in spools\n"), "%s", out);
+    cr_expect(strstr(out, "Not quiet in time: 100 bytes or more in spools\n"), "%s", out);
 }
 
 Test(ctl_audit, bytes_that_are_no_job_are_counted)

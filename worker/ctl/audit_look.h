@@ -56,7 +56,8 @@ void audit_look_release(struct audit_look *look);
 /* What keeps the fleet from being quiet. */
 struct audit_work {
     int64_t due, in_progress; /* not counted beyond 1000 */
-    int64_t stream, later, spooled_bytes;
+    int64_t stream, later;
+    int64_t spooled_bytes; /* at least */
 };
 /* Read in the order in which events move, so that none slips by: spools, Redis, rows. */
 bool audit_look_work(struct audit_look *look, struct audit_work *work);
