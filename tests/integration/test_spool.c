@@ -538,6 +538,18 @@ Test(spool, a_damaged_byte_anywhere_in_a_frame_costs_that_frame_alone)
     buf_release(&b);
 }
 
+Test(spool, a_damaged_magic_costs_no_record)
+{
+    size_t ends[4];
+    struct buf b = three_records(ends);
+    for (size_t at = 0; at < SPOOL_START - 1; at++) { /* behind it is the version: not for us */
+        b.data[at] ^= 0x40;
+        adopt_damaged(&b, b.len, 0, 0, "one second the third", "");
+        b.data[at] ^= 0x40;
+    }
+    buf_release(&b);
+}
+
 Test(spool, behind_megabytes_of_damage_the_next_frame_is_found)
 {
     enum { HOLE = 9 * MIB + 4321 };
@@ -582,13 +594,15 @@ Test(spool, what_is_no_segment_is_left_alone)
 {
     struct rig r;
     const char *dir = new_dir();
-    static const char *const files[] = {"/other.seg", "/empty.seg", "/notes.txt", "/x.seg.cut"};
-    static const char *const texts[] = {"something else", "", "HKSPOOL1", "HKSPOOL1"};
+    static const char *const files[] = {
+        "/other.seg", "/newer.seg", "/empty.seg", "/notes.txt", "/x.seg.cut"};
+    static const char *const texts[] = {
+        "something else", "HKSPOOL2 ...", "", "HKSPOOL1", "HKSPOOL1"};
     open_rig(&r, dir, MIB);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         write_file(harness_text("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
     cr_assert_eq(spool_adopt(r.spool), 0);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         expect_file(harness_text("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
     close_rig(&r);
 }
