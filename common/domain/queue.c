@@ -139,11 +139,9 @@ static void get_seen(struct queue_req *r, const redisReply *was)
 
 static void put_requeue(struct args *a, const struct queue_req *r)
 {
-    char delay[24];
-    snprintf(delay, sizeof(delay), "%lld", (long long)r->delay_ms);
     arg_id(a, r->ev);
     arg_str(a, r->entry);
-    arg_str(a, delay);
+    arg_int(a, r->delay_ms);
     arg_payload(a, r->ev);
 }
 

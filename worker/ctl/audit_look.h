@@ -27,10 +27,10 @@ struct audit_look {
     size_t nspools;
     int64_t lease_ms;
 
-    struct audit_set *set; /* being filled */
-    struct hl_err err;     /* the first trouble; HL_OK = none */
-    int64_t no_jobs;       /* entries of the stream that no program would take for a job */
-    int64_t no_job_letters;
+    struct audit_set *set;  /* being filled */
+    struct hl_err err;      /* the first trouble; HL_OK = none */
+    int64_t no_jobs;        /* entries of the stream that no program would take for a job */
+    int64_t no_job_letters; /* dead letters that name no event */
     int64_t spool_records, spool_no_jobs, spool_no_frames;
     struct audit_segment *segments;
     size_t nsegments;

@@ -119,11 +119,12 @@ static void print_segments(const struct audit_report *r)
 static void print_notes(const struct audit_report *r)
 {
     print_note((int64_t)r->receipts->damaged, "lines of the journals are no receipts");
-    print_note(
-        (int64_t)r->receipts->expired, "receipts may be older than WEBHOOK_EVENT_RETENTION_DAYS "
-                                       "allows rows to be, and were passed over");
+    print_note((int64_t)r->receipts->expired,
+        "receipts may be older than WEBHOOK_EVENT_RETENTION_DAYS "
+        "allows rows to be, and were passed over");
     print_note(r->look->no_jobs, "entries of the stream are no jobs; a worker quarantines them");
-    print_note(r->look->no_job_letters, "dead letters hold bytes that are no job");
+    print_note(r->look->no_job_letters,
+        "dead letters name no event: their bytes are no job, or their id is another's");
     print_note(r->look->spool_no_jobs,
         "records of spools are no jobs of this version; see the producers' logs");
     print_note(
