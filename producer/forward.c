@@ -87,8 +87,14 @@ static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     end_round(r->f);
 }
 
+/* By it an audit finds what has no row. In a conflict another event has the id, and its row. */
+static const char *id_in_letter(const struct record *r)
+{
+    return *r->id && !r->accept.conflict ? r->id : NULL;
+}
+
 /* Once, when all else of the window is safe: a window that is run again must not bury them again.
- * As they are in the spool, and by no id: another event may have it. */
+ * As they are in the spool. */
 static void bury_refused(struct forward *f)
 {
     f->burying = true;
@@ -98,7 +104,8 @@ static void bury_refused(struct forward *f)
         if (!r->refusal)
             continue;
         f->pending++;
-        queue_quarantine(f->stores->queue, "", r->bytes.data, r->bytes.len, r->refusal, buried, r);
+        queue_quarantine(f->stores->queue, id_in_letter(r), "", r->bytes.data, r->bytes.len,
+            r->refusal, buried, r);
     }
     end_round(f);
 }

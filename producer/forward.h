@@ -8,8 +8,8 @@ struct forward;
 struct stores;
 
 struct forward *forward_new(struct stores *s);
-/* NULL ok. What is under way is dropped: it stays in the spool. Requests handed to the store must
- * have been answered: free the pool first. */
+/* NULL ok. What is under way is dropped: it stays in the spool. Its requests may be with the stores
+ * until these are closed: close them first. */
 void forward_free(struct forward *f);
 
 #endif

@@ -49,6 +49,14 @@ static void payload_release(struct payload *p)
     free(p->key);
 }
 
+/* PostgreSQL takes nothing but UTF-8 without NUL. Caller frees. */
+static char *as_text(const char *bytes, size_t len)
+{
+    struct buf text = {0};
+    text_append_utf8(&text, bytes, len);
+    return buf_detach(&text);
+}
+
 /* --- the body ---------------------------------------------------------------------------- */
 
 /* Of no meaning to the contract: what is no text is ignored, like any unknown member. */
@@ -163,12 +171,9 @@ static char *query_text(const struct hook_input *in, const char *name)
 {
     size_t len;
     char *raw = url_query_get(in->query, name, &len);
-    if (!raw)
-        return NULL;
-    struct buf clean = {0};
-    text_append_utf8(&clean, raw, len);
+    char *text = raw ? as_text(raw, len) : NULL;
     free(raw);
-    return buf_detach(&clean);
+    return text;
 }
 
 static bool read_query(const struct hook_input *in, struct payload *p)
@@ -327,8 +332,11 @@ static char *metadata(
     buf_putc(&b, '{');
     put_cut(&b, "watch_title", p->title, EVENT_MAX_TITLE);
     put_cut(&b, "webhook_received_at", received, sizeof(received));
-    if (in->signature)
-        put_cut(&b, "signature", in->signature, 256);
+    if (in->signature) {
+        char *text = as_text(in->signature, strlen(in->signature));
+        put_cut(&b, "signature", text, 256);
+        free(text);
+    }
     json_put_key(&b, "diff_size");
     buf_printf(&b, "%zu", p->snapshot ? text_chars(p->snapshot) : 0);
     put_cut(&b, "raw_payload_version", "1.0", 3);

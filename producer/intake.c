@@ -29,7 +29,7 @@ struct intake {
     struct store_accept accept;
     struct spool_append append;
     struct queue_req publish;
-    struct buf job; /* the spool's record */
+    struct buf job; /* as the spool keeps it; empty until it is needed */
     struct timer deadline;
     int pending; /* steps under way */
     int64_t row_id;
@@ -59,13 +59,15 @@ static void reply_accepted(struct intake *in)
 {
     char id[UUID_STRLEN + 1];
     struct buf b = {0};
+    bool again = in->accept.existed || in->publish.was == QUEUE_DUPLICATE;
 
     if (!in->req)
         return;
     receipts_note(in->stores->receipts, &in->ev,
-        in->committed ? "row"
-        : in->spooled ? "spool"
-                      : "redis");
+        again           ? "again"
+        : in->committed ? "row"
+        : in->spooled   ? "spool"
+                        : "redis");
     uuid_format(&in->ev.id, id);
     buf_printf(&b, "{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":", id);
     if (in->row_id)
@@ -76,7 +78,7 @@ static void reply_accepted(struct intake *in)
     json_put_string(&b, in->ev.watch_url);
     buf_putc(&b, '}');
     timer_stop(&in->deadline);
-    if (in->accept.existed || in->publish.was == QUEUE_DUPLICATE)
+    if (again)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     CRASH_POINT("reply.before");
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
@@ -149,6 +151,12 @@ static void stored(struct intake *in)
         reply(in);
 }
 
+static void encode(struct intake *in)
+{
+    if (!in->job.len)
+        event_encode(&in->ev, &in->job);
+}
+
 static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 {
     struct intake *in = ctx;
@@ -156,7 +164,7 @@ static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     (void)left;
     in->pending--;
     if (rc != HL_OK)
-        log_error("conflict_not_buried", LOG_S("outcome", hl_rc_name(rc)));
+        start_spool(in); /* the forwarder buries it when that can be done */
     finish(in);
 }
 
@@ -168,8 +176,8 @@ static void bury_conflict(struct intake *in)
     if (in->spool_tried)
         return;
     in->pending++;
-    event_encode(&in->ev, &in->job);
-    queue_quarantine(in->stores->queue, "", in->job.data, in->job.len, CONFLICT, buried, in);
+    encode(in);
+    queue_quarantine(in->stores->queue, NULL, "", in->job.data, in->job.len, CONFLICT, buried, in);
 }
 
 static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -200,6 +208,8 @@ static void spool_done(struct spool_append *append, enum hl_rc rc, const struct 
         stored(in);
     else if (!in->committed)
         reply_unavailable(in, err);
+    else if (in->accept.conflict)
+        log_error("conflict_not_buried", LOG_S("error", err->msg));
     finish(in);
 }
 
@@ -225,6 +235,8 @@ static void timed_out(void *ctx)
     if (safe(in)) {
         reply(in);
     } else if (in->spool_tried) {
+        if (spool_append_undo(in->stores->spool, &in->append))
+            in->pending--; /* a disk that hangs gathers no events that were refused */
         hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "the spool did not answer in time");
         reply_unavailable(in, &err);
     } else if (in->accept_tried) {
@@ -258,7 +270,7 @@ static void start_spool(struct intake *in)
 {
     in->pending++;
     in->spool_tried = true;
-    event_encode(&in->ev, &in->job);
+    encode(in);
     in->append.data = in->job.data;
     in->append.len = in->job.len;
     in->append.done = spool_done;

@@ -132,9 +132,8 @@ static void close_all(struct server *s)
     sigwatch_stop(&s->hurry);
     sigwatch_stop(&s->state);
     httpd_free(s->httpd);
-    stores_stop(&s->stores);
-    forward_free(s->forward);
     stores_close(&s->stores);
+    forward_free(s->forward); /* it owns requests that the stores still had */
     loop_free(s->loop);
 }
 

@@ -81,17 +81,13 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     return s->spool != NULL;
 }
 
-void stores_stop(struct stores *s)
+void stores_close(struct stores *s)
 {
     schema_wait_stop(&s->schema);
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
     store_free(s->store);
     queue_free(s->queue);
-}
-
-void stores_close(struct stores *s)
-{
     offload_free(s->names);
     offload_free(s->disk);
     spool_close(s->spool);

@@ -34,9 +34,8 @@ struct stores {
 /* On a loop of the process's own; cfg is borrowed. Opens the spool (err names folder and remedy),
  * connects to the rest as needed. False: half-open, stores_close is due. */
 bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, struct hl_err *err);
-/* In two steps, because who has requests waiting (forward) must be freed between: what is under
- * way is answered by the first; the second takes the rest. */
-void stores_stop(struct stores *s);
+/* What is under way is answered by dying connections, or forgotten: who has requests waiting
+ * (forward) is freed behind it. */
 void stores_close(struct stores *s);
 
 /* True when T0 may be tried: PostgreSQL answers and has the schema. */

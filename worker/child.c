@@ -262,7 +262,7 @@ static void start_job(struct child *c, const struct queue_entry *e)
     case HL_UNSURE:
     case HL_FATAL:
         log_error("job_quarantined", LOG_S("entry", e->entry), LOG_S("error", err.msg));
-        queue_quarantine(c->wires.queue, e->entry, e->job, e->len, err.msg, NULL, NULL);
+        queue_quarantine(c->wires.queue, NULL, e->entry, e->job, e->len, err.msg, NULL, NULL);
         return;
     }
     struct job *same = job_in_flight(c, &ev.id);

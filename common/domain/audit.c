@@ -101,7 +101,7 @@ enum audit_verdict audit_judge(const struct audit_fact *f, const struct audit_mo
         return V(DOUBLED);
     if (v == OF_ROW)
         return ends[f->row];
-    if (v == V(LEAVING) && mode->settled)
+    if (v == V(LEAVING) && mode->settled && !((f->flags & AUDIT_SPOOL) && mode->forwarding))
         return V(TWO_PLACES);
     if (v == V(MISSING) && mode->elsewhere)
         return V(ELSEWHERE);

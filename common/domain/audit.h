@@ -87,8 +87,9 @@ struct audit_verdict_info {
 const struct audit_verdict_info *audit_verdict_info(enum audit_verdict v);
 
 struct audit_mode {
-    bool settled;   /* nothing is queued or in progress: what leaves has had its time to leave */
-    bool elsewhere; /* a living producer has events on a disk that cannot be read from here */
+    bool settled;    /* nothing is queued or in progress: what leaves has had its time to leave */
+    bool elsewhere;  /* a living producer has events on a disk that cannot be read from here */
+    bool forwarding; /* ... or on one that is: a spool forgets a segment as a whole, at its end */
 };
 enum audit_verdict audit_judge(const struct audit_fact *f, const struct audit_mode *mode);
 /* Appends where the event was seen, for people: "row queued, stream (waiting), spool". */

@@ -139,11 +139,9 @@ static void get_seen(struct queue_req *r, const redisReply *was)
 
 static void put_requeue(struct args *a, const struct queue_req *r)
 {
-    char delay[24];
-    snprintf(delay, sizeof(delay), "%lld", (long long)r->delay_ms);
     arg_id(a, r->ev);
     arg_str(a, r->entry);
-    arg_str(a, delay);
+    arg_int(a, r->delay_ms);
     arg_payload(a, r->ev);
 }
 
@@ -377,8 +375,8 @@ static void quarantined(const redisReply *reply, const struct hl_err *err, void 
         call.cb(err ? err->rc : HL_OK, err ? 0 : 1, false, call.ctx);
 }
 
-void queue_quarantine(struct queue *q, const char *entry, const void *bytes, size_t len,
-    const char *reason, queue_moved_cb *cb, void *ctx)
+void queue_quarantine(struct queue *q, const char *id, const char *entry, const void *bytes,
+    size_t len, const char *reason, queue_moved_cb *cb, void *ctx)
 {
     struct move_call *call = mem_new(struct move_call);
     struct args a = {0};
@@ -392,7 +390,7 @@ void queue_quarantine(struct queue *q, const char *entry, const void *bytes, siz
     arg_str(&a, GROUP);
     arg_str(&a, DEAD_KEPT);
     arg_str(&a, entry);
-    arg_str(&a, "-");
+    arg_str(&a, id ? id : "-");
     arg_str(&a, reason);
     arg_add(&a, bytes, len);
     *call = (struct move_call){.cb = cb, .ctx = ctx};

@@ -75,10 +75,11 @@ void queue_read(struct queue *q, struct redis *reader, const char *after, int co
 /* cb: how many were moved; left is true when more wait (call again). */
 typedef void queue_moved_cb(enum hl_rc rc, int64_t moved, bool left, void *ctx);
 
-/* Quarantines what is no job: its bytes become a dead letter. entry "" = not in the stream. cb may
- * be NULL; it gets moved 1, left false. */
-void queue_quarantine(struct queue *q, const char *entry, const void *bytes, size_t len,
-    const char *reason, queue_moved_cb *cb, void *ctx);
+/* Bytes become a dead letter as they are. id: of the event that has no other place; NULL = they are
+ * no job, or the id is another event's. entry "" = not in the stream; markers stay. cb may be NULL; it
+ * gets moved 1, left false. */
+void queue_quarantine(struct queue *q, const char *id, const char *entry, const void *bytes,
+    size_t len, const char *reason, queue_moved_cb *cb, void *ctx);
 void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx);
 void queue_takeover(
     struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx);

@@ -67,6 +67,13 @@ static void put_id(struct buf *b, const struct change_event *ev)
     pgarray_text(b, id);
 }
 
+static void put_digest(struct buf *b, const struct change_event *ev)
+{
+    char digest[DIGEST_HEXLEN + 1];
+    digest_hex(ev->body_digest, DIGEST_LEN, digest);
+    pgarray_text(b, digest);
+}
+
 static bool is_true(const PGresult *rows, int row, int col)
 {
     return db_text(rows, row, col)[0] == 't';
@@ -77,8 +84,6 @@ static bool is_true(const PGresult *rows, int row, int col)
 static void put_accept(struct store_req *r, struct buf *b)
 {
     const struct change_event *ev = LIST_OF(r, struct store_accept, req)->ev;
-    char digest[DIGEST_HEXLEN + 1];
-    digest_hex(ev->body_digest, DIGEST_LEN, digest);
     put_id(&b[0], ev);
     pgarray_text(&b[1], ev->watch_id);
     pgarray_text(&b[2], ev->watch_url);
@@ -86,7 +91,7 @@ static void put_accept(struct store_req *r, struct buf *b)
     pgarray_text(&b[4], ev->diff_summary);
     pgarray_text(&b[5], ev->snapshot_url);
     pgarray_text(&b[6], ev->metadata);
-    pgarray_text(&b[7], digest);
+    put_digest(&b[7], ev);
 }
 
 static enum hl_rc get_accept(struct store_req *r, const PGresult *rows, int row)
@@ -108,6 +113,7 @@ static void put_claim(struct store_req *r, struct buf *b)
     pgarray_text(&b[0], c->ev->watch_url);
     put_id(&b[1], c->ev);
     pgarray_int(&b[2], c->alone);
+    put_digest(&b[3], c->ev);
 }
 
 static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
@@ -200,7 +206,7 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 static const struct op_spec specs[NOPS] = {
     [OP_ACCEPT]   = {.nparams = 8, .see_again = true, .stmt = &stmt_accept.db,
                      .put = put_accept, .get = get_accept},
-    [OP_CLAIM]    = {.nparams = 3, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
+    [OP_CLAIM]    = {.nparams = 4, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
     [OP_COMPLETE] = {.nparams = 11, .owner_first = true, .stmt = &stmt_complete.db,
                      .put = put_complete, .get = get_complete},

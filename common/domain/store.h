@@ -50,7 +50,8 @@ enum store_claim_state {
     CLAIM_MISSING, /* there is no row: T0 was lost; insert (store_accept) and claim again */
     CLAIM_EARLY,   /* queued, but not due for wait_ms */
     CLAIM_BUSY,    /* another event of the same URL is in progress */
-    CLAIM_HELD,    /* a living owner has it, or it is a suspect, which a solo process runs */
+    CLAIM_HELD,    /* a living owner has it; or it is a suspect, which a solo process runs; or the
+                    * row is of another body */
     CLAIM_DONE,    /* terminal already */
 };
 struct store_claim {

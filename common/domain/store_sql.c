@@ -78,18 +78,22 @@ STMT(lock_urls, "T1", ROWS_ONE, 1,
     "  SELECT DISTINCT hashtextextended(url, 0) AS key FROM unnest($1::text[]) AS j (url)"
     "  ORDER BY key) k");
 
-/* T1, second half. One row per event asked for. Suspects ($2 = 0) are left to a solo process. */
-STMT(claim, "T1", ROWS_EACH, 3,
+/* T1, second half. One row per event asked for. Suspects ($2 = 0) are left to a solo process. A job of
+ * another body ($3) than the row's is a conflict that Redis could not know of: not for this row. */
+STMT(claim, "T1", ROWS_EACH, 4,
     "WITH job AS ("
-    "  SELECT * FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS j (event_id, alone, n)"
+    "  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY"
+    "  AS j (event_id, alone, digest, n)"
     "), seen AS ("
     "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
+    "    WHEN c.rescrape_status IN ('queued', 'in_progress')"
+    "      AND c.body_digest <> decode(j.digest, 'hex') THEN 'held'"
     "    WHEN c.rescrape_status IN ('queued', 'in_progress') AND " SUSPECT
-    "      AND j.alone = 0 AND c.claimed_by IS DISTINCT FROM $3 THEN 'held'"
+    "      AND j.alone = 0 AND c.claimed_by IS DISTINCT FROM $4 THEN 'held'"
     "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
     "    WHEN c.rescrape_status = 'queued' THEN 'free'"
     "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
-    "    WHEN c.claimed_by = $3 THEN 'free'"    /* our own unsure claim */
+    "    WHEN c.claimed_by = $4 THEN 'free'"    /* our own unsure claim */
     "    WHEN c.claimed_by IS NULL THEN 'held'" /* by the replaced service, until it is reaped */
     "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
     "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
@@ -97,7 +101,7 @@ STMT(claim, "T1", ROWS_EACH, 3,
     "), pick AS (" /* one event per URL, none while another of it is in progress */
     "  SELECT DISTINCT ON (s.watch_url) s.id FROM seen s"
     "  WHERE s.state = 'free'"
-    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $3 AND dead_at IS NULL)"
+    "    AND EXISTS (SELECT FROM webhook.workers WHERE id = $4 AND dead_at IS NULL)"
     "    AND NOT EXISTS (SELECT FROM webhook.change_events o"
     "      WHERE o.url_key = s.url_key AND o.watch_url = s.watch_url"
     "        AND o.rescrape_status IN ('queued', 'in_progress')" /* by its URL: see OURS */
@@ -107,8 +111,8 @@ STMT(claim, "T1", ROWS_EACH, 3,
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0)"
-    "      + CASE WHEN c.claimed_by = $3 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $3, claimed_at = clock_timestamp(), claimed_beat = " BEAT_OF("$3") ","
+    "      + CASE WHEN c.claimed_by = $4 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
+    "    claimed_by = $4, claimed_at = clock_timestamp(), claimed_beat = " BEAT_OF("$4") ","
     "    next_attempt_at = NULL,"
     "    scrape_seq = nextval('webhook.scrape_clock')"
     "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"

@@ -302,6 +302,11 @@ void spool_append(struct spool *s, struct spool_append *a)
     batch_add(s->batch, &a->item);
 }
 
+bool spool_append_undo(struct spool *s, struct spool_append *a)
+{
+    return batch_remove(s->batch, &a->item);
+}
+
 /* --- read -------------------------------------------------------------------------------- */
 
 static struct segment *unread_of(const struct list *segments)
@@ -513,11 +518,10 @@ static bool same_file(const struct segment *g)
 static bool look_into(struct segment *g)
 {
     struct stat st;
-    char head[SPOOL_START];
-
-    if (fstat(g->fd, &st) < 0 || pread(g->fd, head, sizeof(head), 0) != sizeof(head))
-        return false;
-    if (memcmp(head, SPOOL_MAGIC, sizeof(head)) != 0)
+    struct buf in = {0};
+    bool ours = fstat(g->fd, &st) == 0 && spool_file_is_segment(g->fd, &in);
+    buf_release(&in);
+    if (!ours)
         return false;
     g->head = SPOOL_START;
     g->end = st.st_size;

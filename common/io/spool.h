@@ -39,6 +39,8 @@ struct spool_append {
     void *ctx;
 };
 void spool_append(struct spool *s, struct spool_append *a); /* done runs from the loop, once */
+/* Takes back what no write has taken yet (done will not run); false when it is under way. */
+bool spool_append_undo(struct spool *s, struct spool_append *a);
 
 /* Next records not yet committed, in order, at most max; pointers valid until spool_commit or
  * spool_rewind. Returns how many; 0 = nothing left. Calling again before either returns 0. */

@@ -128,6 +128,16 @@ bool spool_file_read(int fd, int64_t from, size_t len, struct buf *out)
     return true;
 }
 
+bool spool_file_is_segment(int fd, struct buf *in)
+{
+    static const size_t name = sizeof(SPOOL_MAGIC) - 2; /* of the magic; a digit follows */
+    if (!spool_file_read(fd, 0, SPOOL_START, in) || in->len < SPOOL_START)
+        return false;
+    if (memcmp(in->data, SPOOL_MAGIC, name) == 0)
+        return memcmp(in->data, SPOOL_MAGIC, SPOOL_START) == 0;
+    return spool_file_read(fd, SPOOL_START, MAX_FRAME, in) && spool_frame_at(in->data, in->len);
+}
+
 /* --- damage ------------------------------------------------------------------------------ */
 
 enum {

@@ -31,6 +31,9 @@ int spool_file_write(int fd, const void *data, size_t len, int64_t at);
 /* Replaces what is in `out` by up to len bytes from `from` on: fewer where the file ends, or where
  * the disk refuses (then false, and what came before that). */
 bool spool_file_read(int fd, int64_t from, size_t len, struct buf *out);
+/* It holds frames of this form: its magic says so or, where that is damaged, its first frame. False
+ * too when the disk does not tell. in: memory to work in. */
+bool spool_file_is_segment(int fd, struct buf *in);
 /* Looks for the next whole frame, at *from or behind, before `end`, a bounded number of bytes at a
  * time. in: memory to work in. */
 enum spool_search {

@@ -75,7 +75,7 @@ static enum walk walk_segment(struct scan *s)
         return WALK_ON; /* being made */
     if (!spool_file_read(s->fd, 0, SPOOL_START, &s->in))
         return WALK_UNREADABLE;
-    if (s->in.len == SPOOL_START && memcmp(s->in.data, SPOOL_MAGIC, SPOOL_START) != 0)
+    if (s->in.len == SPOOL_START && !spool_file_is_segment(s->fd, &s->in))
         return show(s, NULL, (size_t)s->end) ? WALK_ON : WALK_ENOUGH;
     for (int64_t at = SPOOL_START; at < s->end && walk == WALK_ON;) {
         walk = walk_window(s, &at);

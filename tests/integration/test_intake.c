@@ -786,8 +786,10 @@ Test(intake, a_row_that_postgres_refuses_is_a_dead_letter_and_holds_up_nobody)
     sql_exec(
         w.database, "ALTER TABLE webhook.change_events ADD CONSTRAINT t CHECK (watch_id <> 'no')");
     struct test_reply r = post_event(&w, "no"); /* a row that PostgreSQL refuses for good */
-    accepted_without_row(&r);
+    const char *id = accepted_without_row(&r);
     WAIT_FOR(redis_int(w.redis, "XLEN {hookline}:dead") == 1, 20000);
+    const char *letter = redis_text(w.redis, "XRANGE {hookline}:dead - +");
+    cr_assert(strstr(letter, id), "an audit finds it by its id: %s", letter);
     WAIT_FOR(spool_empty(&w), 20000);
     r = post_event(&w, "yes");
     accepted_with_row(&w, &r);

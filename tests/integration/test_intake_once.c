@@ -467,6 +467,22 @@ Test(intake_once, with_ack_queue_redis_decides_and_what_it_forgot_is_a_dead_lett
     stop(&w);
 }
 
+Test(intake_once, a_conflict_found_behind_a_202_waits_in_the_spool_while_redis_takes_no_dead_letter)
+{
+    struct world w = start((const char *const[]){"WEBHOOK_ACK=queue", NULL});
+    struct test_reply first = post(&w, with_token(KEY), BODY);
+    EXPECT_NEW(first);
+    WAIT_FOR(rows(&w) == 1, 20000);
+    redis_text(w.redis, "FLUSHALL");
+    redis_text(w.redis, "SET {hookline}:dead in-the-way");
+    struct test_reply other = post(&w, with_token(KEY), OTHER);
+    EXPECT_NEW(other);
+    WAIT_FOR(test_proc_logged(w.doors[0].producer, "dead_letters_wait"), 20000);
+    redis_text(w.redis, "DEL {hookline}:dead");
+    WAIT_FOR(redis_int(w.redis, "XLEN {hookline}:dead") == 1, 20000);
+    stop(&w);
+}
+
 /* --- a producer that dies ---------------------------------------------------------------- */
 
 /* While Redis hangs the row is there for 300 ms before the answer is. "" when it died in that

@@ -972,8 +972,8 @@ Test(queue, a_quarantined_entry_keeps_its_bytes)
     redis_command(a.redis, 0, NULL, NULL, 5, argv, lens);
     RUN_UNTIL(read_some(&a, false, 10) == 1);
     cr_assert_eq(batch.first_len, sizeof(bytes));
-    queue_quarantine(
-        a.queue, batch.entries[0], batch.first_bytes, batch.first_len, "no job: x", NULL, NULL);
+    queue_quarantine(a.queue, NULL, batch.entries[0], batch.first_bytes, batch.first_len,
+        "no job: x", NULL, NULL);
     RUN_UNTIL(stats().dead == 1);
     EXPECT_STATS(.dead = 1);
     expect_dead("-", "no job: x", bytes, sizeof(bytes));

@@ -242,6 +242,21 @@ Test(receipts, every_202_has_a_line_when_the_answer_is_out_even_if_the_process_d
     stop(&w);
 }
 
+Test(receipts, the_line_of_a_repeated_delivery_says_so)
+{
+    bool has_row = false;
+    struct world w = start(new_dir(), "WEBHOOK_ACK=both");
+    const char *id = "";
+    while (!has_row)
+        id = post(&w, &has_row);
+    posted--;
+    cr_expect_str_eq(post(&w, &has_row), id);
+    const char *text = journal(w.receipts), *last = strstr(strstr(text, id) + 1, id);
+    cr_assert(last, "%s", text);
+    cr_expect(strstr(last, " again\n"), "%s", text);
+    stop(&w);
+}
+
 Test(receipts, a_journal_that_cannot_be_written_costs_no_event_and_is_told_once)
 {
     bool has_row;

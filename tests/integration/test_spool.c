@@ -362,6 +362,28 @@ Test(spool, what_queues_during_a_sync_shares_the_next_one)
     close_rig(&r);
 }
 
+Test(spool, what_waits_behind_a_disk_that_hangs_can_be_taken_back)
+{
+    struct rig r;
+    struct append under_way, taken_back, kept;
+    open_rig(&r, new_dir(), MIB);
+    sync_held = true;
+    start_append(&r, &under_way, "a", 1);
+    while (!syncs)
+        loop_turn(r.loop);
+    start_append(&r, &taken_back, "b", 1);
+    start_append(&r, &kept, "c", 1);
+    cr_expect_not(spool_append_undo(r.spool, &under_way.a));
+    cr_assert(spool_append_undo(r.spool, &taken_back.a));
+    cr_expect_not(spool_append_undo(r.spool, &taken_back.a));
+    r.waiting--;
+    sync_held = false;
+    run(&r);
+    cr_expect_eq(taken_back.rc, HL_LOST, "it is not answered");
+    expect_read(&r, 16, "a c");
+    close_rig(&r);
+}
+
 Test(spool, large_records_are_read_window_by_window)
 {
     enum { N = 6 };
@@ -516,6 +538,18 @@ Test(spool, a_damaged_byte_anywhere_in_a_frame_costs_that_frame_alone)
     buf_release(&b);
 }
 
+Test(spool, a_damaged_magic_costs_no_record)
+{
+    size_t ends[4];
+    struct buf b = three_records(ends);
+    for (size_t at = 0; at < SPOOL_START - 1; at++) { /* behind it is the version: not for us */
+        b.data[at] ^= 0x40;
+        adopt_damaged(&b, b.len, 0, 0, "one second the third", "");
+        b.data[at] ^= 0x40;
+    }
+    buf_release(&b);
+}
+
 Test(spool, behind_megabytes_of_damage_the_next_frame_is_found)
 {
     enum { HOLE = 9 * MIB + 4321 };
@@ -560,13 +594,15 @@ Test(spool, what_is_no_segment_is_left_alone)
 {
     struct rig r;
     const char *dir = new_dir();
-    static const char *const files[] = {"/other.seg", "/empty.seg", "/notes.txt", "/x.seg.cut"};
-    static const char *const texts[] = {"something else", "", "HKSPOOL1", "HKSPOOL1"};
+    static const char *const files[] = {
+        "/other.seg", "/newer.seg", "/empty.seg", "/notes.txt", "/x.seg.cut"};
+    static const char *const texts[] = {
+        "something else", "HKSPOOL2 ...", "", "HKSPOOL1", "HKSPOOL1"};
     open_rig(&r, dir, MIB);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         write_file(harness_text("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
     cr_assert_eq(spool_adopt(r.spool), 0);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         expect_file(harness_text("%s%s", dir, files[i]), texts[i], strlen(texts[i]));
     close_rig(&r);
 }

@@ -255,6 +255,16 @@ static void append_record(const struct world *w, const char *name, const struct 
     fclose(f);
 }
 
+static void append_junk(const struct world *w, const char *name)
+{
+    struct buf junk = {0};
+    uint32_t head[2] = {htole32(4), htole32(digest_crc32c(0, "junk", 4))};
+    buf_append(&junk, head, sizeof(head));
+    buf_puts(&junk, "junk");
+    append_record(w, name, &junk);
+    buf_release(&junk);
+}
+
 Test(spool_faults, what_is_refused_while_redis_is_dead_waits_behind_the_others)
 {
     struct world w = start(true);
@@ -264,12 +274,7 @@ Test(spool_faults, what_is_refused_while_redis_is_dead_waits_behind_the_others)
     test_redis_kill(w.redis);
     spool_events(&w, "no", 3);
     spool_events(&w, "yes", 100); /* more than one round */
-    struct buf junk = {0};
-    uint32_t head[2] = {htole32(4), htole32(digest_crc32c(0, "junk", 4))};
-    buf_append(&junk, head, sizeof(head));
-    buf_puts(&junk, "junk");
-    append_record(&w, "dead-1-abc.seg", &junk);
-    buf_release(&junk);
+    append_junk(&w, "dead-1-abc.seg");
     test_pg_restart(w.pg);
     WAIT_FOR(rows(&w, "yes") == 100, 30000);
     WAIT_FOR(test_proc_logged(w.producer, "dead_letters_wait"), 20000);
@@ -285,6 +290,22 @@ Test(spool_faults, what_is_refused_while_redis_is_dead_waits_behind_the_others)
     WAIT_FOR(frames(&w, NULL) == 0 && listed(&w) == 0, 20000);
     cr_assert_eq(redis_int(w.redis, "XLEN {hookline}:dead"), 4, "each once");
     cr_assert_eq(sql_int(w.database, "SELECT count(*) FROM webhook.change_events"), 100);
+    stop(&w);
+}
+
+Test(spool_faults, a_producer_that_leaves_while_a_dead_letter_is_under_way_keeps_it)
+{
+    struct world w = start(false);
+    redis_text(w.redis, "CLIENT PAUSE 60000 WRITE");
+    append_junk(&w, "dead-1-abc.seg");
+    WAIT_FOR(test_proc_logged(w.producer, "spool_record_unreadable"), 20000);
+    test_proc_signal(w.producer, SIGTERM);
+    cr_assert_eq(test_proc_wait(w.producer, 30000), 0, "%s", test_proc_log(w.producer));
+    cr_assert(strstr(test_proc_log(w.producer), "\"code\":0"), "%s", test_proc_log(w.producer));
+    cr_assert_eq(frames(&w, NULL), 12);
+    redis_text(w.redis, "CLIENT UNPAUSE");
+    start_producer(&w);
+    WAIT_FOR(redis_int(w.redis, "XLEN {hookline}:dead") == 1, 20000);
     stop(&w);
 }
 

@@ -400,6 +400,24 @@ Test(store, a_row_of_a_living_worker_is_held)
     cr_expect(bench_is(ev, "claimed_by = 'w1' AND claim_epoch = 1"));
 }
 
+/* Of a conflict that Redis could not know of: to claim the row by it would fetch another page. */
+Test(store, a_job_of_another_body_does_not_get_the_row)
+{
+    struct store *s = bench_store("w1");
+    struct change_event *ev = bench_event(page), *other = bench_event("https://example.com/other");
+    other->id = ev->id;
+    other->body_digest[31] ^= 1;
+    bench_accept(s, ev, NULL);
+    cr_expect_eq(bench_claim(s, other).state, CLAIM_HELD);
+    cr_expect(bench_is(ev, "rescrape_status = 'queued' AND claim_epoch = 0 AND starts = 0"));
+    cr_expect_eq(bench_claim(s, ev).state, CLAIM_OK);
+    cr_expect_eq(bench_claim(s, other).state, CLAIM_HELD, "nor while it is ours");
+    struct change_event *old = bench_event("https://example.com/old");
+    bench_accept(s, old, NULL);
+    bench_set(old, "body_digest = NULL"); /* of the replaced service */
+    cr_expect_eq(bench_claim(s, old).state, CLAIM_OK);
+}
+
 Test(store, a_row_of_a_dead_or_forgotten_worker_is_free)
 {
     struct store *s = bench_store("w1"), *t = bench_store("w2");

@@ -104,7 +104,7 @@ static const char *const data[] = {
     "  now() - (20000 - i) * interval '5 minutes' FROM generate_series(1, 20000) i",
     "ANALYZE",
     /* For the parameters below. */
-    "CREATE VIEW free AS SELECT id, event_id, watch_url FROM webhook.change_events"
+    "CREATE VIEW free AS SELECT id, event_id, watch_url, body_digest FROM webhook.change_events"
     " WHERE id BETWEEN 980000 AND 981000 AND rescrape_status = 'queued' AND next_attempt_at IS NULL"
     " ORDER BY id",
     "CREATE VIEW held AS SELECT event_id, watch_url FROM webhook.change_events"
@@ -184,7 +184,8 @@ static const char settle_params[] = BATCH("'worker-1', " ALL("event_id") ", " AL
 static const struct ask asks[] = {
     {"accept", accept_params, {1, 64, 256}, 100, 60, NULL},
     {"lock_urls", BATCH(ALL("watch_url"), "free"), {1, 64, 256}, 20, 1, NULL},
-    {"claim", BATCH(ALL("event_id") ", " ALL("0") ", 'worker-1'", "free"), {1, 64, 256}, 100, 60, NULL},
+    {"claim", BATCH(ALL("event_id") ", " ALL("0") ", " ALL("encode(body_digest, 'hex')") ", 'worker-1'",
+     "free"), {1, 64, 256}, 100, 60, NULL},
     {"lock_due", "SELECT '-infinity', 0, 100, :n", {10, 500, 2000}, 100, 12, NULL},
     {"claim_due", "SELECT 'worker-1' FROM (SELECT array_agg(id)::text AS ids FROM"
      " (SELECT id FROM free LIMIT :n) b) f WHERE set_config('hookline.due', ids, false) <> ''",

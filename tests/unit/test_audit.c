@@ -106,6 +106,20 @@ Test(audit, an_unfinished_row_and_a_spool_are_two_places_once_it_is_quiet)
     }
 }
 
+Test(audit, a_copy_in_a_spool_that_is_being_worked_off_leaves_with_its_segment)
+{
+    static const struct audit_mode forwarding = {.settled = true, .forwarding = true};
+    EACH_FACT(f)
+    {
+        enum audit_verdict v = audit_judge(&f, &settled);
+        bool spooled = f.flags & AUDIT_SPOOL;
+        if (v == AUDIT_TWO_PLACES_ && spooled)
+            EXPECT(f, forwarding, LEAVING, "spooled");
+        else
+            cr_expect_eq(audit_judge(&f, &forwarding), v, "%s", shown(&f));
+    }
+}
+
 Test(audit, an_unfinished_row_is_under_way_whether_redis_knows_or_not)
 {
     EACH_FACT(f)

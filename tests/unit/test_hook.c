@@ -22,8 +22,9 @@
 
 struct given {
     const char *body, *query, *content_type;
-    bool token; /* came with a token, not signed */
-    size_t len; /* 0 = strlen(body) */
+    const char *signature; /* NULL = SIGNATURE */
+    bool token;            /* came with a token, not signed */
+    size_t len;            /* 0 = strlen(body) */
 };
 
 /* Reads a heap copy of the exact size: reading past its NUL is caught by the sanitizer. */
@@ -39,7 +40,9 @@ static enum hl_rc read_given(const struct given *g, struct change_event *ev, str
         .len = len,
         .query = g->query ? g->query : "",
         .content_type = g->content_type ? g->content_type : "",
-        .signature = g->token ? NULL : SIGNATURE,
+        .signature = g->token       ? NULL
+                     : g->signature ? g->signature
+                                    : SIGNATURE,
         .now = NOW};
     struct identity who;
     enum hl_rc rc = hook_read(&in, ev, &who, err);
@@ -128,6 +131,15 @@ Test(hook, metadata_is_exactly_what_the_contract_lists)
         "{\"watch_title\":null,\"webhook_received_at\":\"" NOW_EST "\",\"signature\":\"" SIGNATURE
         "\",\"diff_size\":0,\"raw_payload_version\":\"1.0\","
         "\"detected_at\":\"11:04:05 PM | 07/01/2026\"}");
+}
+
+/* A header may hold any bytes; of several signatures in it only one has to be right. */
+Test(hook, bytes_of_a_signature_that_are_no_text_do_not_get_into_the_metadata)
+{
+    expect_metadata(&(struct given){.body = PLAIN "}", .signature = "v1,\xff\xc3 v1,right"},
+        "{\"watch_title\":null,\"webhook_received_at\":\"" NOW_EST
+        "\",\"signature\":\"v1,\xef\xbf\xbd\xef\xbf\xbd v1,right\",\"diff_size\":0,"
+        "\"raw_payload_version\":\"1.0\",\"detected_at\":\"11:04:05 PM | 07/01/2026\"}");
 }
 
 Test(hook, metadata_of_a_token_holds_no_signature)

@@ -381,8 +381,12 @@ static void got_segments(enum hl_rc rc, const PGresult *rows, const struct hl_er
         const char *name = db_text(rows, i, SPOOL_SEGMENT), *host = db_text(rows, i, SPOOL_HOST);
         const char *folder = db_text(rows, i, SPOOL_FOLDER);
         bool silent = db_int(rows, i, SPOOL_SEEN) > SILENT_S;
-        if (is_read(l, name, host, folder, silent) || db_int(rows, i, SPOOL_BYTES) == 0)
+        if (db_int(rows, i, SPOOL_BYTES) == 0)
             continue;
+        if (is_read(l, name, host, folder, silent)) {
+            l->forwarding |= !silent;
+            continue;
+        }
         l->segments[l->nsegments++] = (struct audit_segment){.name = mem_strdup(name),
             .host = mem_strdup(host),
             .folder = mem_strdup(folder),
@@ -396,6 +400,7 @@ static void got_segments(enum hl_rc rc, const PGresult *rows, const struct hl_er
 static bool look_segments(struct audit_look *l)
 {
     forget_segments(l);
+    l->forwarding = false;
     ask(l);
     store_list_spools(l->session->store, got_segments, l);
     return await(l);
@@ -441,11 +446,13 @@ struct work_call {
     struct audit_work *work;
 };
 
+/* The first in a folder says enough: this is asked several times a second, beside the producers that
+ * bring a spool home. */
 static bool count_record(const struct spool_sight *s, void *ctx)
 {
     struct work_call *c = ctx;
     c->work->spooled_bytes += s->record ? (int64_t)s->len : 0;
-    return true;
+    return !s->record;
 }
 
 static void count_segments(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)

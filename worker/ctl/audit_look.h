@@ -27,13 +27,14 @@ struct audit_look {
     size_t nspools;
     int64_t lease_ms;
 
-    struct audit_set *set; /* being filled */
-    struct hl_err err;     /* the first trouble; HL_OK = none */
-    int64_t no_jobs;       /* entries of the stream that no program would take for a job */
-    int64_t no_job_letters;
+    struct audit_set *set;  /* being filled */
+    struct hl_err err;      /* the first trouble; HL_OK = none */
+    int64_t no_jobs;        /* entries of the stream that no program would take for a job */
+    int64_t no_job_letters; /* dead letters that name no event */
     int64_t spool_records, spool_no_jobs, spool_no_frames;
     struct audit_segment *segments;
     size_t nsegments;
+    bool forwarding;             /* a living producer has events in a segment that was read */
     int64_t started_at, said_at; /* of progress */
 
     /* of the question under way */
@@ -55,7 +56,8 @@ void audit_look_release(struct audit_look *look);
 /* What keeps the fleet from being quiet. */
 struct audit_work {
     int64_t due, in_progress; /* not counted beyond 1000 */
-    int64_t stream, later, spooled_bytes;
+    int64_t stream, later;
+    int64_t spooled_bytes; /* at least */
 };
 /* Read in the order in which events move, so that none slips by: spools, Redis, rows. */
 bool audit_look_work(struct audit_look *look, struct audit_work *work);

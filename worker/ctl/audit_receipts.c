@@ -32,7 +32,8 @@ static bool done_before(struct done *d, int fd)
     return false;
 }
 
-/* "<event id> <time> <way>"; the time is looked at only where it matters. */
+/* "<event id> <time> <way>"; what follows the id is looked at only where rows expire. A repeated
+ * delivery's row may be much older than that receipt: its first one is what counts then. */
 static bool read_line(char *line, int64_t since_us, struct uuid *id, bool *expired)
 {
     int64_t at;
@@ -42,8 +43,8 @@ static bool read_line(char *line, int64_t since_us, struct uuid *id, bool *expir
         return false;
     *time++ = *way++ = '\0';
     *expired = false;
-    if (since_us && timestamp_parse_iso(time, &at))
-        *expired = at < since_us;
+    if (since_us)
+        *expired = strcmp(way, "again") == 0 || (timestamp_parse_iso(time, &at) && at < since_us);
     return uuid_parse(line, id) && *time && *way;
 }
 

@@ -51,7 +51,7 @@ void audit_report_work(const struct audit_work *w, struct buf *out)
     add_work(out, w->in_progress, "in progress");
     add_work(out, w->stream, "in the stream");
     add_work(out, w->later, "later");
-    add_work(out, w->spooled_bytes, "bytes in spools");
+    add_work(out, w->spooled_bytes, "bytes or more in spools");
 }
 
 /* --- text -------------------------------------------------------------------------------- */
@@ -120,9 +120,11 @@ static void print_notes(const struct audit_report *r)
 {
     print_note((int64_t)r->receipts->damaged, "lines of the journals are no receipts");
     print_note((int64_t)r->receipts->expired,
-        "receipts are older than WEBHOOK_EVENT_RETENTION_DAYS and were passed over");
+        "receipts may be older than WEBHOOK_EVENT_RETENTION_DAYS "
+        "allows rows to be, and were passed over");
     print_note(r->look->no_jobs, "entries of the stream are no jobs; a worker quarantines them");
-    print_note(r->look->no_job_letters, "dead letters hold bytes that are no job");
+    print_note(r->look->no_job_letters,
+        "dead letters name no event: their bytes are no job, or their id is another's");
     print_note(r->look->spool_no_jobs,
         "records of spools are no jobs of this version; see the producers' logs");
     print_note(

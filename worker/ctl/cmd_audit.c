@@ -57,7 +57,7 @@ struct audit_run {
     struct audit_report report;
     struct folders journals, spools; /* borrowed from argv and the settings */
     int64_t wait_ms;                 /* -1 = no waiting */
-    int64_t since_us;                /* older receipts may have lost their rows; 0 = none */
+    int64_t retention_days;          /* older events may have lost their rows; 0 = none */
     bool json;
 };
 
@@ -104,11 +104,20 @@ static void wait_until_quiet(struct audit_run *a)
 
 /* --- looking, and looking again ---------------------------------------------------------- */
 
+/* An hour later than retention goes now: it may go on while we look, and by another clock. */
+static int64_t kept_since_us(int64_t retention_days)
+{
+    if (!retention_days)
+        return 0;
+    return clock_wall_us() - (retention_days * 24 - 1) * INT64_C(3600000000);
+}
+
 static bool read_receipts(struct audit_run *a)
 {
+    int64_t since_us = kept_since_us(a->retention_days);
     for (int i = 0; i < a->journals.n; i++)
         if (audit_receipts_read(
-                &a->receipts, a->journals.dirs[i], a->since_us, &a->set, &a->look.err) != HL_OK)
+                &a->receipts, a->journals.dirs[i], since_us, &a->set, &a->look.err) != HL_OK)
             return false;
     return true;
 }
@@ -120,6 +129,12 @@ static bool events_elsewhere(const struct audit_look *l)
         if (!l->segments[i].silent)
             return true;
     return false;
+}
+
+static void take_mode(struct audit_run *a)
+{
+    a->report.mode.elsewhere = events_elsewhere(&a->look);
+    a->report.mode.forwarding = a->look.forwarding;
 }
 
 /* Of everything that looks wrong, what is known for good: its id and its receipt. */
@@ -141,7 +156,7 @@ static bool look_again(struct audit_run *a, struct audit_set *suspects)
         return false;
     for (size_t i = 0; i < suspects->n; i++)
         *audit_find(&a->set, &suspects->facts[i].id) = suspects->facts[i];
-    a->report.mode.elsewhere = events_elsewhere(&a->look);
+    take_mode(a);
     return true;
 }
 
@@ -149,7 +164,7 @@ static bool look(struct audit_run *a)
 {
     if (!read_receipts(a) || !audit_look_all(&a->look, &a->set))
         return false;
-    a->report.mode.elsewhere = events_elsewhere(&a->look);
+    take_mode(a);
     for (int i = 0; i < RECHECKS; i++) {
         struct audit_set suspects = {0};
         take_suspects(a, &suspects);
@@ -211,8 +226,7 @@ static void default_folders(struct audit_run *a, const struct config *cfg)
         a->journals.dirs[a->journals.n++] = cfg->receipts_dir;
     if (!a->spools.n && !(stat(cfg->spool_dir, &st) < 0 && errno == ENOENT))
         a->spools.dirs[a->spools.n++] = cfg->spool_dir;
-    if (cfg->event_retention_days)
-        a->since_us = clock_wall_us() - cfg->event_retention_days * INT64_C(86400000000);
+    a->retention_days = cfg->event_retention_days;
 }
 
 static bool add_folder(struct ctl_args *args, struct folders *f)
