@@ -705,6 +705,7 @@ static bool build(struct child *c, struct hl_err *err)
 /* Only on the way out with nothing in flight; otherwise the kernel takes everything back. */
 static void tear_down(struct child *c)
 {
+    c->leaving = true; /* whatever is answered from here on leads nowhere */
     timer_stop(&c->heartbeat);
     timer_stop(&c->read_retry);
     timer_stop(&c->policy_check);

@@ -507,6 +507,7 @@ static void schema_ready(void *ctx)
 
 static void tear_down(struct janitor *j)
 {
+    j->database_failed = true; /* whatever is answered from here on starts no further step */
     retention_stop(j->retention);
     reconciler_stop(j->reconciler);
     watch_stop(&j->deaths);
