@@ -8,6 +8,7 @@
 #include "worker/byrow.h"
 #include "worker/job.h"
 #include "worker/lease.h"
+#include "worker/letters.h"
 #include "worker/obituary.h"
 #include "worker/vitals.h"
 #include "worker/wires.h"
@@ -22,7 +23,6 @@ enum {
     READ_COUNT = 100, /* entries per read */
     READ_BLOCK_MS = 2000,
     READ_RETRY_MS = 500,
-    MAX_LETTERS = 1000,      /* dead letters kept for a Redis that is away */
     POLICY_CHECK_MS = 30000, /* a Redis that evicts is asked again whether it still does */
     OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
@@ -56,8 +56,8 @@ struct child {
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_evicting, refused; /* Redis evicts: nothing is read from it */
     struct byrow *byrow;
-    struct list letters; /* dead letters that Redis has not taken yet */
-    bool working;        /* lease granted, not fenced */
+    struct letters *letters; /* dead letters that Redis has not taken yet */
+    bool working;            /* lease granted, not fenced */
     bool draining, leaving;
     bool worn; /* a successor is asked for */
     int64_t jobs_done;
@@ -179,71 +179,11 @@ static void hand_back(struct child *c, struct change_event *ev)
     queue_do(c->wires.queue, QUEUE_REQUEUE, &h->req);
 }
 
-/* --- dead letters that wait for Redis ---------------------------------------------------- */
-
-struct letter {
-    struct list_node node;
-    struct queue_req req;
-    struct change_event ev;
-    char *reason;
-};
-
-static void letter_free(struct letter *l)
-{
-    event_release(&l->ev);
-    free(l->reason);
-    free(l);
-}
-
-static void letter_sent(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
-{
-    struct letter *l = LIST_OF(req, struct letter, req);
-    struct child *c = req->ctx;
-    (void)err;
-    if (rc == HL_RETRY || rc == HL_UNSURE)
-        list_push(&c->letters, &l->node);
-    else
-        letter_free(l);
-}
-
-static void send_letters(struct child *c)
-{
-    for (struct list_node *n; (n = list_pop(&c->letters));) {
-        struct letter *l = LIST_OF(n, struct letter, node);
-        l->req =
-            (struct queue_req){.ev = &l->ev, .reason = l->reason, .done = letter_sent, .ctx = c};
-        queue_do(c->wires.queue, QUEUE_BURY, &l->req);
-    }
-}
-
-static void report_letter(const struct change_event *ev, const char *reason)
-{
-    char id[UUID_STRLEN + 1];
-    uuid_format(&ev->id, id);
-    log_error("dead_letter_not_written", LOG_S("event_id", id), LOG_S("reason", reason));
-}
-
-/* The row says that the event has failed; the letter is for people. */
+/* The row says that the event has failed. */
 static void keep_letter(const struct change_event *ev, const char *reason, void *ctx)
 {
     struct child *c = ctx;
-    if (c->letters.len >= MAX_LETTERS) {
-        report_letter(ev, reason);
-        return;
-    }
-    struct letter *l = mem_new(struct letter);
-    event_copy(&l->ev, ev);
-    l->reason = mem_strdup(reason);
-    list_push(&c->letters, &l->node);
-}
-
-static void drop_letters(struct child *c)
-{
-    for (struct list_node *n; (n = list_pop(&c->letters));) {
-        struct letter *l = LIST_OF(n, struct letter, node);
-        report_letter(&l->ev, l->reason);
-        letter_free(l);
-    }
+    letters_keep(c->letters, ev, reason);
 }
 
 /* --- what a read brings ------------------------------------------------------------------ */
@@ -301,7 +241,7 @@ static void read_done(
         return;
     if (rc == HL_OK) {
         byrow_works(c->byrow, BYROW_READS);
-        send_letters(c);
+        letters_send(c->letters);
     }
     if (wait) {
         c->own_after[0] = '\0';
@@ -544,7 +484,7 @@ static void leave_if_idle(struct child *c)
     timer_stop(&c->policy_check);
     redis_free(c->reader);
     c->reader = NULL;
-    send_letters(c);
+    letters_send(c->letters);
     queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
 }
 
@@ -668,6 +608,7 @@ static bool build(struct child *c, struct hl_err *err)
     c->lease_store = store_new(c->wires.loop, c->lease_pool, c->instance, 0);
     c->breaker = breaker_new(c->wires.loop, cfg, c->wires.store);
     c->upstream = scrape_upstream(cfg, NULL);
+    c->letters = letters_new(c->wires.queue);
     scraper_guard(c->scraper, job_may_ask);
     c->env = (struct job_env){.loop = c->wires.loop,
         .cfg = cfg,
@@ -748,7 +689,6 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     c.exit_code = EXIT_FAILURE;
     c.held = (struct held *)(void *)slot->extra;
     list_init(&c.jobs);
-    list_init(&c.letters);
     for (int i = 0; i < NBUCKETS; i++)
         list_init(&c.buckets[i]);
     c.free_marks = mem_array((size_t)c.cfg->concurrency, sizeof(*c.free_marks));
@@ -768,6 +708,6 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     loop_run(c.wires.loop);
     if (!c.jobs.len)
         tear_down(&c);
-    drop_letters(&c);
+    letters_free(c.letters);
     return c.exit_code;
 }
