@@ -235,6 +235,22 @@ static void expect_nobody_crashed(struct test_proc *fleet)
     cr_expect_not(test_proc_logged(fleet, "\"worker_crashed\""));
 }
 
+Test(worker_drain, a_dead_letter_that_redis_never_took_has_a_line_in_the_log)
+{
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet =
+        rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_ATTEMPTS=1", "WEBHOOK_DRAIN_TIMEOUT=0"));
+    struct rig_id id = rig_post(&r, "/hold/bad");
+    WAIT_FOR(rig_scrapes(&r, "/hold/bad") == 1, SOON);
+    test_redis_kill(r.redis);
+    rig_firecrawl_kill(&r);
+    WAIT_FOR(strncmp(rig_row(&r, id, "rescrape_status"), "failed: ", 8) == 0, SOON);
+    test_proc_signal(fleet, SIGTERM); /* while it still tries to tell Redis */
+    test_proc_wait(fleet, SOON);
+    cr_expect(test_proc_logged(fleet, "\"dead_letter_not_written\""), "%s", test_proc_log(fleet));
+}
+
 /* It has fenced itself, and is about to leave: only Redis, which hangs, holds
  * it up. */
 Test(worker_drain, a_lease_that_comes_back_while_leaving_changes_nothing)
