@@ -44,8 +44,8 @@ struct child {
     struct job_env env;
 
     struct inflight flight;
-    char own_after
-        [QUEUE_ENTRY_MAX];  /* our own entries are being looked through: those behind this */
+    /* Our own entries are being looked through: those behind this one. */
+    char own_after[QUEUE_ENTRY_MAX];
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_evicting, refused; /* Redis evicts: nothing is read from it */
     struct byrow *byrow;
@@ -97,7 +97,7 @@ static bool takes_work(const struct child *c)
     return !c->draining && !prefork_quiet(c->slot);
 }
 
-/* --- reading ----------------------------------------------------------------------------- */
+/* --- what goes back to Redis -------------------------------------------------------------- */
 
 struct handed_back {
     struct queue_req req;
@@ -129,7 +129,7 @@ static void keep_letter(const struct change_event *ev, const char *reason, void 
     letters_keep(c->letters, ev, reason);
 }
 
-/* --- what a read brings ------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------- */
 
 static void start_job(struct child *c, const struct queue_entry *e)
 {
@@ -268,6 +268,7 @@ static void reader_state(struct redis *r, bool up, void *ctx)
         return;
     }
     c->read_own = true;
+    letters_send(c->letters);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
 }
 
