@@ -3,12 +3,12 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/pgarray.h"
 #include "domain/connect.h"
 #include "worker/byrow.h"
+#include "worker/inflight.h"
 #include "worker/job.h"
 #include "worker/lease.h"
-#include "worker/obituary.h"
+#include "worker/letters.h"
 #include "worker/vitals.h"
 #include "worker/wires.h"
 
@@ -22,18 +22,15 @@ enum {
     READ_COUNT = 100, /* entries per read */
     READ_BLOCK_MS = 2000,
     READ_RETRY_MS = 500,
-    MAX_LETTERS = 1000,      /* dead letters kept for a Redis that is away */
     POLICY_CHECK_MS = 30000, /* a Redis that evicts is asked again whether it still does */
     OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
-    NBUCKETS = 1024,
 };
 
 struct child {
     const struct config *cfg;
     struct prefork_slot *slot;
-    struct held *held;
     char instance[sizeof(((struct prefork_slot *)0)->instance)];
     struct wires wires;
     struct dbpool *lease_pool;
@@ -46,18 +43,14 @@ struct child {
     char *upstream; /* the only one, Firecrawl; NULL: each page has its own */
     struct job_env env;
 
-    struct list jobs;              /* every job in flight */
-    struct list buckets[NBUCKETS]; /* the same, by event id */
-    int *free_marks;               /* lines of `held` that are free */
-    int nfree;
-    struct buf held_ids;
-    char own_after
-        [QUEUE_ENTRY_MAX];  /* our own entries are being looked through: those behind this */
+    struct inflight flight;
+    /* Our own entries are being looked through: those behind this one. */
+    char own_after[QUEUE_ENTRY_MAX];
     bool reading, read_own; /* a read is under way; the next one asks for our own entries first */
     bool said_evicting, refused; /* Redis evicts: nothing is read from it */
     struct byrow *byrow;
-    struct list letters; /* dead letters that Redis has not taken yet */
-    bool working;        /* lease granted, not fenced */
+    struct letters *letters; /* dead letters that Redis has not taken yet */
+    bool working;            /* lease granted, not fenced */
     bool draining, leaving;
     bool worn; /* a successor is asked for */
     int64_t jobs_done;
@@ -72,52 +65,10 @@ static void read_more(void *ctx);
 
 /* --- the jobs in flight ------------------------------------------------------------------ */
 
-static struct job *job_at(struct list_node *n)
-{
-    return job_of(LIST_OF(n, struct job_link, all));
-}
-
-/* The last bytes of an event id are random (or of a digest). */
-static struct list *bucket_of(struct child *c, const struct uuid *id)
-{
-    return &c->buckets[(id->b[14] << 8 | id->b[15]) % NBUCKETS];
-}
-
-static struct job *job_in_flight(struct child *c, const struct uuid *id)
-{
-    LIST_EACH(bucket_of(c, id), n)
-    {
-        struct job *j = job_of(LIST_OF(n, struct job_link, bucket));
-        if (uuid_equal(job_id(j), id))
-            return j;
-    }
-    return NULL;
-}
-
-/* The job's line in shared memory is where the supervisor finds it should we die. */
 static void job_moved(struct job *j, void *ctx)
 {
     struct child *c = ctx;
-    c->held[job_link(j)->mark].state = (uint8_t)(job_state(j) + 1);
-}
-
-static void job_add(struct child *c, struct job *j)
-{
-    struct job_link *link = job_link(j);
-    link->mark = c->free_marks[--c->nfree];
-    list_push(&c->jobs, &link->all);
-    list_push(bucket_of(c, job_id(j)), &link->bucket);
-    c->held[link->mark].id = *job_id(j);
-    job_moved(j, c);
-}
-
-static void job_remove(struct child *c, struct job *j)
-{
-    struct job_link *link = job_link(j);
-    list_remove(&c->jobs, &link->all);
-    list_remove(bucket_of(c, job_id(j)), &link->bucket);
-    c->held[link->mark].state = 0;
-    c->free_marks[c->nfree++] = link->mark;
+    inflight_moved(&c->flight, j);
 }
 
 static void leave_if_idle(struct child *c);
@@ -127,18 +78,10 @@ static void job_done(struct job *j, void *ctx)
     struct child *c = ctx;
     c->read_own |= job_link(j)->again;
     c->jobs_done++;
-    job_remove(c, j);
+    inflight_remove(&c->flight, j);
     leave_if_idle(c);
     byrow_room(c->byrow);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
-}
-
-static void abort_all(struct child *c)
-{
-    LIST_EACH(&c->jobs, n)
-    {
-        job_abort(job_at(n));
-    }
 }
 
 static bool may_work(void *ctx)
@@ -154,7 +97,7 @@ static bool takes_work(const struct child *c)
     return !c->draining && !prefork_quiet(c->slot);
 }
 
-/* --- reading ----------------------------------------------------------------------------- */
+/* --- what goes back to Redis -------------------------------------------------------------- */
 
 struct handed_back {
     struct queue_req req;
@@ -179,74 +122,14 @@ static void hand_back(struct child *c, struct change_event *ev)
     queue_do(c->wires.queue, QUEUE_REQUEUE, &h->req);
 }
 
-/* --- dead letters that wait for Redis ---------------------------------------------------- */
-
-struct letter {
-    struct list_node node;
-    struct queue_req req;
-    struct change_event ev;
-    char *reason;
-};
-
-static void letter_free(struct letter *l)
-{
-    event_release(&l->ev);
-    free(l->reason);
-    free(l);
-}
-
-static void letter_sent(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
-{
-    struct letter *l = LIST_OF(req, struct letter, req);
-    struct child *c = req->ctx;
-    (void)err;
-    if (rc == HL_RETRY || rc == HL_UNSURE)
-        list_push(&c->letters, &l->node);
-    else
-        letter_free(l);
-}
-
-static void send_letters(struct child *c)
-{
-    for (struct list_node *n; (n = list_pop(&c->letters));) {
-        struct letter *l = LIST_OF(n, struct letter, node);
-        l->req =
-            (struct queue_req){.ev = &l->ev, .reason = l->reason, .done = letter_sent, .ctx = c};
-        queue_do(c->wires.queue, QUEUE_BURY, &l->req);
-    }
-}
-
-static void report_letter(const struct change_event *ev, const char *reason)
-{
-    char id[UUID_STRLEN + 1];
-    uuid_format(&ev->id, id);
-    log_error("dead_letter_not_written", LOG_S("event_id", id), LOG_S("reason", reason));
-}
-
-/* The row says that the event has failed; the letter is for people. */
+/* The row says that the event has failed. */
 static void keep_letter(const struct change_event *ev, const char *reason, void *ctx)
 {
     struct child *c = ctx;
-    if (c->letters.len >= MAX_LETTERS) {
-        report_letter(ev, reason);
-        return;
-    }
-    struct letter *l = mem_new(struct letter);
-    event_copy(&l->ev, ev);
-    l->reason = mem_strdup(reason);
-    list_push(&c->letters, &l->node);
+    letters_keep(c->letters, ev, reason);
 }
 
-static void drop_letters(struct child *c)
-{
-    for (struct list_node *n; (n = list_pop(&c->letters));) {
-        struct letter *l = LIST_OF(n, struct letter, node);
-        report_letter(&l->ev, l->reason);
-        letter_free(l);
-    }
-}
-
-/* --- what a read brings ------------------------------------------------------------------ */
+/* --- reading ----------------------------------------------------------------------------- */
 
 static void start_job(struct child *c, const struct queue_entry *e)
 {
@@ -265,7 +148,7 @@ static void start_job(struct child *c, const struct queue_entry *e)
         queue_quarantine(c->wires.queue, NULL, e->entry, e->job, e->len, err.msg, NULL, NULL);
         return;
     }
-    struct job *same = job_in_flight(c, &ev.id);
+    struct job *same = inflight_find(&c->flight, &ev.id);
     if (same) { /* read again after a reconnect; a second entry is looked at when the first job ends */
         job_link(same)->again |= strcmp(job_entry(same), e->entry) != 0;
         event_release(&ev);
@@ -275,12 +158,12 @@ static void start_job(struct child *c, const struct queue_entry *e)
         hand_back(c, &ev);
         return;
     }
-    if (!c->nfree) { /* the rest comes later */
+    if (!c->flight.room) { /* the rest comes later */
         c->read_own = true;
         event_release(&ev);
         return;
     }
-    job_add(c, job_start(&c->env, &ev, e->entry));
+    inflight_add(&c->flight, job_start(&c->env, &ev, e->entry));
 }
 
 static void read_done(
@@ -301,7 +184,7 @@ static void read_done(
         return;
     if (rc == HL_OK) {
         byrow_works(c->byrow, BYROW_READS);
-        send_letters(c);
+        letters_send(c->letters);
     }
     if (wait) {
         c->own_after[0] = '\0';
@@ -321,14 +204,14 @@ static void read_done(
 /* Full processes read again when an eighth is free, not for each single job. */
 static bool room_enough(const struct child *c)
 {
-    int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
+    int64_t room = c->flight.room;
     return room > 0 && room >= c->cfg->concurrency / 8;
 }
 
 static void read_more(void *ctx)
 {
     struct child *c = ctx;
-    int64_t room = c->cfg->concurrency - (int64_t)c->jobs.len;
+    int64_t room = c->flight.room;
 
     if (c->reading || !takes_work(c) || c->refused || !redis_up(c->reader) || !room_enough(c))
         return;
@@ -385,6 +268,7 @@ static void reader_state(struct redis *r, bool up, void *ctx)
         return;
     }
     c->read_own = true;
+    letters_send(c->letters);
     loop_defer(c->wires.loop, &c->kick, read_more, c);
 }
 
@@ -395,21 +279,21 @@ static int64_t room_by_row(void *ctx)
     struct child *c = ctx;
     if (!takes_work(c) || !may_work(c) || !room_enough(c))
         return 0;
-    return breaker_room(c->breaker, c->upstream, c->nfree);
+    return breaker_room(c->breaker, c->upstream, c->flight.room);
 }
 
 static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx)
 {
     struct child *c = ctx;
-    struct job *same = job_in_flight(c, &ev->id);
+    struct job *same = inflight_find(&c->flight, &ev->id);
     /* Being claimed through its entry: that one finds the row to be ours. One that has only to tell
      * Redis is of the past. The stray rule of the lease covers what we have no room for. */
-    if ((same && job_state(same) != JOB_SETTLE) || !c->nfree) {
+    if ((same && job_state(same) != JOB_SETTLE) || !c->flight.room) {
         event_release(ev);
         return;
     }
     struct job *j = job_start_claimed(&c->env, ev, epoch, attempts);
-    job_add(c, j);
+    inflight_add(&c->flight, j);
     if (c->draining) /* asked for before the signal came */
         job_abort(j);
 }
@@ -443,15 +327,8 @@ static void tell_alive(void *ctx)
 static const char *held_ids(void *ctx)
 {
     struct child *c = ctx;
-    char id[UUID_STRLEN + 1];
-    pgarray_begin(&c->held_ids);
-    LIST_EACH(&c->jobs, n)
-    {
-        uuid_format(job_id(job_at(n)), id);
-        pgarray_text(&c->held_ids, id);
-    }
     tell_alive(c);
-    return pgarray_end(&c->held_ids);
+    return inflight_ids(&c->flight);
 }
 
 static void lease_granted(void *ctx)
@@ -472,8 +349,8 @@ static void lease_fenced(void *ctx)
 {
     struct child *c = ctx;
     c->working = false;
-    log_warn("work_dropped", LOG_I("jobs", c->jobs.len));
-    abort_all(c);
+    log_warn("work_dropped", LOG_I("jobs", c->flight.jobs.len));
+    inflight_abort(&c->flight);
 }
 
 /* Somebody judged us dead: everything we hold belongs to others now. The supervisor starts a
@@ -484,7 +361,7 @@ static void lease_dead(void *ctx)
     if (c->leaving) /* resigned */
         return;
     c->working = false;
-    log_error("declared_dead", LOG_S("instance", c->instance), LOG_I("jobs", c->jobs.len));
+    log_error("declared_dead", LOG_S("instance", c->instance), LOG_I("jobs", c->flight.jobs.len));
     c->exit_code = PREFORK_AGAIN;
     loop_stop(c->wires.loop);
 }
@@ -506,7 +383,7 @@ static void lease_freed(const struct change_event *ev, void *ctx)
 static void give_up_leaving(void *ctx)
 {
     struct child *c = ctx;
-    log_warn("left_hurriedly", LOG_I("jobs", c->jobs.len));
+    log_warn("left_hurriedly", LOG_I("jobs", c->flight.jobs.len));
     c->exit_code = EXIT_FAILURE; /* the supervisor declares us dead; nothing waits for a lease */
     loop_stop(c->wires.loop);
 }
@@ -535,7 +412,7 @@ static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
  * read but never started go back, then our name. */
 static void leave_if_idle(struct child *c)
 {
-    if (!c->draining || c->leaving || c->jobs.len || byrow_asking(c->byrow))
+    if (!c->draining || c->leaving || c->flight.jobs.len || byrow_asking(c->byrow))
         return;
     c->leaving = true;
     if (!timer_running(&c->leave_limit))
@@ -544,7 +421,7 @@ static void leave_if_idle(struct child *c)
     timer_stop(&c->policy_check);
     redis_free(c->reader);
     c->reader = NULL;
-    send_letters(c);
+    letters_send(c->letters);
     queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
 }
 
@@ -556,9 +433,9 @@ static void idle_now(void *ctx)
 static void drain_timed_out(void *ctx)
 {
     struct child *c = ctx;
-    log_warn("drain_timed_out", LOG_I("jobs", c->jobs.len));
+    log_warn("drain_timed_out", LOG_I("jobs", c->flight.jobs.len));
     timer_start(&c->leave_limit, LEAVE_MS);
-    abort_all(c);
+    inflight_abort(&c->flight);
     loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
@@ -577,7 +454,7 @@ static void on_term(void *ctx)
     if (c->draining)
         return;
     c->draining = true;
-    log_info("draining", LOG_I("jobs", c->jobs.len));
+    log_info("draining", LOG_I("jobs", c->flight.jobs.len));
     timer_start(&c->drain_limit, c->cfg->drain_timeout_ms);
     loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
@@ -587,14 +464,14 @@ static void on_term(void *ctx)
 static void on_quiet(void *ctx)
 {
     struct child *c = ctx;
-    log_info("quiet", LOG_I("jobs", c->jobs.len));
+    log_info("quiet", LOG_I("jobs", c->flight.jobs.len));
 }
 
 static void on_state(void *ctx)
 {
     const struct child *c = ctx;
     vitals_log(&(struct vitals){.instance = c->instance,
-        .jobs = &c->jobs,
+        .jobs = &c->flight.jobs,
         .jobs_done = c->jobs_done,
         .working = c->working,
         .quiet = prefork_quiet(c->slot),
@@ -668,6 +545,7 @@ static bool build(struct child *c, struct hl_err *err)
     c->lease_store = store_new(c->wires.loop, c->lease_pool, c->instance, 0);
     c->breaker = breaker_new(c->wires.loop, cfg, c->wires.store);
     c->upstream = scrape_upstream(cfg, NULL);
+    c->letters = letters_new(c->wires.queue);
     scraper_guard(c->scraper, job_may_ask);
     c->env = (struct job_env){.loop = c->wires.loop,
         .cfg = cfg,
@@ -705,6 +583,7 @@ static bool build(struct child *c, struct hl_err *err)
 /* Only on the way out with nothing in flight; otherwise the kernel takes everything back. */
 static void tear_down(struct child *c)
 {
+    c->leaving = true; /* whatever is answered from here on leads nowhere */
     timer_stop(&c->heartbeat);
     timer_stop(&c->read_retry);
     timer_stop(&c->policy_check);
@@ -730,8 +609,7 @@ static void tear_down(struct child *c)
     c->wires.pool = NULL;
     loop_defer_cancel(c->wires.loop, &c->kick);
     byrow_free(c->byrow);
-    buf_release(&c->held_ids);
-    free(c->free_marks);
+    inflight_release(&c->flight);
     wires_close(&c->wires);
     breaker_free(c->breaker);
     free(c->upstream);
@@ -745,16 +623,7 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     c.cfg = cfg;
     c.slot = slot;
     c.exit_code = EXIT_FAILURE;
-    c.held = (struct held *)(void *)slot->extra;
-    list_init(&c.jobs);
-    list_init(&c.letters);
-    for (int i = 0; i < NBUCKETS; i++)
-        list_init(&c.buckets[i]);
-    c.free_marks = mem_array((size_t)c.cfg->concurrency, sizeof(*c.free_marks));
-    while (c.nfree < c.cfg->concurrency) {
-        c.free_marks[c.nfree] = c.nfree;
-        c.nfree++;
-    }
+    inflight_init(&c.flight, (struct held *)(void *)slot->extra, (int)cfg->concurrency);
     wires_name(c.instance, sizeof(c.instance));
     snprintf(c.slot->instance, sizeof(c.slot->instance), "%s", c.instance);
     if (!build(&c, &err)) {
@@ -765,8 +634,8 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     schema_wait_start(
         c.wires.loop, &c.schema, c.wires.store, "run `hooklinectl migrate`", start_lease, &c);
     loop_run(c.wires.loop);
-    if (!c.jobs.len)
+    if (!c.flight.jobs.len)
         tear_down(&c);
-    drop_letters(&c);
+    letters_free(c.letters);
     return c.exit_code;
 }

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "domain/connect.h"
 #include "worker/dossier.h"
+#include "worker/letters.h"
 #include "worker/reconciler.h"
 #include "worker/retention.h"
 #include "worker/watchlist.h"
@@ -40,6 +41,7 @@ struct janitor {
     struct watchlist *watchlist;
     struct retention *retention;
     struct reconciler *reconciler;
+    struct letters *letters;
     struct schema_wait schema;
     struct sigwatch term, state;
     struct watch deaths;
@@ -78,6 +80,7 @@ static bool database_failed(struct janitor *j, enum hl_rc rc, const struct hl_er
 
 struct move {
     struct queue_req req;
+    enum queue_op op;
     struct change_event ev;
     struct janitor *janitor;
 };
@@ -93,7 +96,9 @@ static void moved(struct queue_req *req, enum hl_rc rc, const struct hl_err *err
     struct move *m = req->ctx;
     struct janitor *j = m->janitor;
     (void)err;
-    if (rc != HL_OK)
+    if (rc != HL_OK && m->op == QUEUE_BURY)
+        letters_keep(j->letters, &m->ev, req->reason);
+    else if (rc != HL_OK)
         reconciler_walk(j->reconciler, "a job could not be put back");
     j->redis_failed |= rc != HL_OK;
     j->moves--;
@@ -108,6 +113,7 @@ static void move_row(
 {
     struct move *m = mem_new(struct move);
     m->janitor = j;
+    m->op = op;
     if (!store_event(rows, row, &m->ev)) {
         free(m);
         return;
@@ -421,6 +427,8 @@ static void start_sweep(void *ctx)
     j->sweeping = true;
     j->again = j->database_failed = j->redis_failed = false;
     j->step = 0;
+    if (redis_up(j->wires.redis))
+        letters_send(j->letters);
     next_step(j);
 }
 
@@ -507,6 +515,7 @@ static void schema_ready(void *ctx)
 
 static void tear_down(struct janitor *j)
 {
+    j->database_failed = true; /* whatever is answered from here on starts no further step */
     retention_stop(j->retention);
     reconciler_stop(j->reconciler);
     watch_stop(&j->deaths);
@@ -539,6 +548,7 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     /* Sweeps are at most a quarter of a lease apart: twice that is an outage, and after one as
      * short as that a worker still has time to renew. */
     j.watchlist = watchlist_new(j.cfg->lease_ms, j.cfg->lease_ms / 2);
+    j.letters = letters_new(j.wires.queue);
     j.retention = retention_new(j.wires.loop, j.cfg, j.wires.store);
     j.reconciler = reconciler_new(&(struct reconciler_conf){.loop = j.wires.loop,
         .store = j.wires.store,
@@ -555,8 +565,9 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     schema_wait_start(
         j.wires.loop, &j.schema, j.wires.store, "run `hooklinectl migrate`", schema_ready, &j);
     loop_run(j.wires.loop);
-    if (j.moves || j.promoting || reconciler_busy(j.reconciler))
-        return EXIT_SUCCESS; /* requests under way own memory; the kernel takes it back */
-    tear_down(&j);
+    /* Requests under way own memory; the kernel takes it back. */
+    if (!j.moves && !j.promoting && !reconciler_busy(j.reconciler))
+        tear_down(&j);
+    letters_free(j.letters);
     return EXIT_SUCCESS;
 }

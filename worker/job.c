@@ -160,9 +160,9 @@ static bool told_enough(const struct job *j)
     return j->state == JOB_SETTLE && clock_mono_ms() - j->entered_ms >= patience;
 }
 
-static void stop_telling(struct job *j)
+static void not_told(struct job *j, enum job_event ev)
 {
-    j->link.again |= *j->entry != '\0';
+    j->link.again |= ev == EV_ABORT && *j->entry;
     if (j->settle_as == AS_DEAD && j->env->unburied)
         j->env->unburied(&j->ev, j->reason, j->env->ctx);
 }
@@ -175,10 +175,7 @@ static void answered(struct job *j, enum job_event ev, const struct hl_err *err)
     if (again && j->tries == 0)
         log_warn("job_step_repeats", LOG_S("step", job_state_name(j->state)),
             LOG_S("outcome", job_event_name(ev)), LOG_S("error", err ? err->msg : ""));
-    bool enough = again && told_enough(j);
-    if (enough)
-        stop_telling(j);
-    job_step(j, enough || (again && j->aborting) ? EV_ABORT : ev);
+    job_step(j, again && (j->aborting || told_enough(j)) ? EV_ABORT : ev);
 }
 
 static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -528,6 +525,8 @@ static void job_step(struct job *j, enum job_event ev)
         timer_start(&j->retry, backoff_ms(j->tries, STEP_RETRY_BASE_MS, STEP_RETRY_MAX_MS, dice()));
         return;
     }
+    if (j->state == JOB_SETTLE && ev != EV_OK)
+        not_told(j, ev);
     j->state = (enum job_state)next;
     j->tries = 0;
     j->entered_ms = clock_mono_ms();

@@ -11,7 +11,7 @@ struct lease {
     struct store *store;
     struct lease_conf conf;
     struct timer renew, fence;
-    bool registered, good, dead;
+    bool registered, good;
     int64_t asked_at;   /* when the renewal under way was sent */
     int64_t renewed_at; /* when the last successful one was sent: the lease counts from there */
 };
@@ -71,7 +71,6 @@ static void renewed(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     }
     if (PQntuples(rows) == 0) {
         l->good = false;
-        l->dead = true;
         timer_stop(&l->renew);
         l->conf.dead(l->conf.ctx);
         return;

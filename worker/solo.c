@@ -8,6 +8,7 @@
 #include "worker/breaker.h"
 #include "worker/job.h"
 #include "worker/lease.h"
+#include "worker/letters.h"
 #include "worker/obituary.h"
 #include "worker/wires.h"
 
@@ -75,7 +76,8 @@ static void resign(void *ctx)
     if (s->leaving)
         return;
     s->leaving = true;
-    timer_start(&s->leave_limit, LEAVE_MS);
+    if (!timer_running(&s->leave_limit))
+        timer_start(&s->leave_limit, LEAVE_MS);
     store_resign(s->lease_store, resigned, s);
 }
 
@@ -139,6 +141,13 @@ static void job_done(struct job *j, void *ctx)
         resign(s);
     else
         timer_start(&s->linger, LOOK_MS);
+}
+
+/* We do not wait for Redis: the row says that the event has failed. */
+static void no_letter(const struct change_event *ev, const char *reason, void *ctx)
+{
+    (void)ctx;
+    letters_report(ev, reason);
 }
 
 static void start_job(struct solo *s)
@@ -219,6 +228,7 @@ static bool build(struct solo *s, struct hl_err *err)
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
+        .unburied = no_letter,
         .ctx = s};
     s->lease = lease_new(s->wires.loop, s->lease_store,
         &(struct lease_conf){.lease_ms = s->cfg->lease_ms,

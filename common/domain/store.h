@@ -148,10 +148,10 @@ void store_reap(
  * them; afterwards they are reaped and published like any other. One row (id) for each. */
 void store_identify(struct store *s, int max, store_cb *cb, void *ctx);
 /* A process that its supervisor saw die: its dossier (webhook.worker_crashes), its death, and when
- * it is blamed the suspects, in one transaction; writing it again changes nothing, and no row comes
- * back. Otherwise one row for each event that has failed by it, columns of an event, or one row with
- * event_id NULL; behind them rescrape_status, number of events suspected, number of those that are
- * a solo process's from now on. */
+ * it is blamed the suspects, in one transaction; writing it again changes nothing. One row for each
+ * event that has failed by it, columns of an event; when there is none, the first time, one row with
+ * event_id NULL; behind them rescrape_status, number of events suspected, number of those that are a
+ * solo process's from now on. */
 struct store_crash { /* borrowed */
     const char *worker, *host, *role, *cause;
     int64_t pid, signo, exit_code; /* signo 0, exit_code -1: NULL */

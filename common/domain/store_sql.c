@@ -394,9 +394,10 @@ STMT(announced, "janitor", ROWS_NONE, 0,
  * ($8), who is to blame. The events it worked on ($12) are suspects, be they still its own or reaped
  * meanwhile, but not when another has them in hand by now: that one's fate decides. Everything it
  * held gets its start back, since the crash is counted instead. A solo process worked on one event
- * alone: twice so, and that one has failed. No row: all of this was done before. Otherwise a row for each event
- * that failed, or one with event_id NULL; then rescrape_status, how many are suspected, and how many
- * of them a solo process will run. */
+ * alone: twice so, and that one has failed. A row for each event that failed, or one with event_id
+ * NULL; then rescrape_status, how many are suspected, and how many of them a solo process will run.
+ * All of it was done before: a row only for each event that has failed, since nobody may have seen
+ * the answer. */
 STMT(crash, "janitor", ROWS_ANY, 12,
     "WITH crash AS ("
     "  INSERT INTO webhook.worker_crashes (worker, host, pid, role, signal, exit_code, cause,"
@@ -444,7 +445,14 @@ STMT(crash, "janitor", ROWS_ANY, 12,
         "c") ", c.rescrape_status,"
              "  (SELECT count(*) FROM blamed WHERE guilty),"
              "  (SELECT count(*) FROM blamed WHERE guilty AND NOT final AND suspect >= 2)"
-             "  FROM crash LEFT JOIN blamed c ON c.final");
+             "  FROM crash LEFT JOIN blamed c ON c.final"
+             " UNION ALL "
+             "SELECT " EVENT_COLUMNS(
+                 "c") ", c.rescrape_status, 0, 0"
+                      "  FROM unnest($12::uuid[]) AS h (event_id)"
+                      "  JOIN webhook.change_events c ON c.event_id = h.event_id"
+                      "  WHERE $4 = 'solo' AND $8::boolean AND NOT EXISTS (SELECT FROM crash)"
+                      "    AND starts_with(c.rescrape_status, 'failed: crashed its worker ')");
 
 /* Solo. The oldest suspect that may run now; its URL not in progress elsewhere, the queue not
  * paused. Nearly always none: read from the index of the suspects, which is empty. */

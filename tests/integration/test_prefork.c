@@ -1141,6 +1141,25 @@ Test(prefork, who_does_not_leave_in_time_is_killed)
         cr_expect_eq(exit_of(i)->signo, SIGKILL);
 }
 
+Test(prefork, whose_turn_to_leave_has_not_come_outlives_those_who_are_killed)
+{
+    const struct prefork_role roles[] = {
+        {.name = "worker",  .count = 1, .run = deaf},
+        {.name = "janitor",      .count = 1, .run = good},
+        {0}
+    };
+    supervise(roles, 0);
+    WAIT_FOR(atomic_load(&board->starts) == 2, PATIENCE_MS);
+    kill(supervisor, SIGTERM);
+    int64_t end = harness_now_ms() + 300;
+    WAIT_FOR(harness_now_ms() >= end, PATIENCE_MS);
+    pass_time(6000);
+    cr_expect_eq(ended(), 1);
+    cr_expect_eq(exit_of(0)->signo, SIGKILL);
+    cr_expect_str_eq(exit_of(1)->role, "janitor");
+    cr_expect_eq(exit_of(1)->code, 0);
+}
+
 Test(prefork, a_second_signal_does_not_extend_the_deadline)
 {
     supervise_all(1, deaf, 0);

@@ -87,6 +87,21 @@ Test(store_suspects, a_crash_written_twice_counts_once)
     cr_expect_eq(bench_count("webhook.worker_crashes"), 1);
 }
 
+Test(store_suspects, who_is_condemned_is_told_again_when_the_answer_was_lost)
+{
+    struct store *s = bench_store("w1"), *j = bench_store(NULL);
+    struct change_event *ev = bench_event(page);
+    struct bench_rows r;
+    bench_begin(s, ev);
+    bench_set(ev, "suspect = 2");
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(crash(j, "solo", true, &ev, 1, &r), 1);
+        cr_expect_str_eq(bench_cell(&r, 0, 0), bench_id(ev));
+        cr_expect_str_eq(bench_cell(&r, 0, 8), "failed: crashed its worker 3 times");
+    }
+    cr_expect_eq(bench_count("webhook.worker_crashes"), 1);
+}
+
 Test(store_suspects, who_is_not_to_blame_leaves_no_suspect_and_is_charged)
 {
     struct store *s = bench_store("w1"), *j = bench_store(NULL);

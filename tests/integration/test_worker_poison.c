@@ -227,6 +227,32 @@ Test(worker_poison, a_suspect_is_run_without_redis)
     cr_expect_eq(rig_scrapes(&r, "/flaky/1/suspect"), 2);
 }
 
+Test(worker_poison, who_is_condemned_without_redis_is_a_dead_letter_when_it_is_back)
+{
+    struct rig r;
+    rig_start(&r);
+    struct rig_id id = suspect(&r, POISON_PAGE);
+    test_redis_kill(r.redis);
+    rig_fleet(&r, 1, RIG_ENV(LONG_LEASE));
+    strike(&r, id, POISON_PAGE, 1, SIGABRT);
+    WAIT_FOR(rig_status_is(&r, id, "failed: crashed its worker 3 times"), LONG_BEFORE_LEASE);
+    test_redis_restart(r.redis);
+    WAIT_FOR(*rig_dead_letter(&r, id.text), SOON);
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:dead"), 1);
+}
+
+/* It does not wait for Redis, so it says what it could not leave there. */
+Test(worker_poison, a_suspect_that_fails_without_redis_has_a_line_in_the_log)
+{
+    struct rig r;
+    rig_start(&r);
+    struct rig_id id = suspect(&r, "/fail/400");
+    test_redis_kill(r.redis);
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    WAIT_FOR(strncmp(rig_row(&r, id, "rescrape_status"), "failed: ", 8) == 0, SOON);
+    WAIT_FOR(test_proc_logged(fleet, "\"dead_letter_not_written\""), SOON);
+}
+
 Test(worker_poison, a_solo_process_killed_from_outside_condemns_nobody)
 {
     struct rig r;
