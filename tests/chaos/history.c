@@ -264,6 +264,11 @@ static const struct check {
         " WHERE c.rescrape_status = 'completed' AND NOT EXISTS (SELECT FROM webhook.documents d"
         "   WHERE d.url_key = sha256(convert_to(split_part(c.watch_url, '#', 1), 'UTF8'))"
         "     AND d.scrape_seq >= c.scrape_seq)",                                              JUST_A_VIOLATION, false},
+    {"an event condemned that crashed no solo process",
+     "SELECT c.event_id || ' ' || c.rescrape_status FROM webhook.change_events c"
+        " WHERE c.rescrape_status LIKE 'failed: crashed%' AND NOT EXISTS (SELECT FROM"
+        "   webhook.worker_crashes d WHERE d.role = 'solo' AND d.blamed AND d.held @>"
+        "   jsonb_build_array(jsonb_build_object('event_id', c.event_id)))",                   JUST_A_VIOLATION, false},
     {"an event superseded by no later fetch",
      "SELECT q.event_id || ' ' || q.watch_url FROM webhook.change_events q"
         " WHERE q.rescrape_status = 'superseded' AND NOT EXISTS (SELECT FROM"

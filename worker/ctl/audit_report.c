@@ -122,7 +122,8 @@ static void print_notes(const struct audit_report *r)
     print_note((int64_t)r->receipts->expired,
         "receipts are older than WEBHOOK_EVENT_RETENTION_DAYS and were passed over");
     print_note(r->look->no_jobs, "entries of the stream are no jobs; a worker quarantines them");
-    print_note(r->look->no_job_letters, "dead letters hold bytes that are no job");
+    print_note(r->look->no_job_letters, "dead letters belong to no event: another body under a "
+                                        "known key, or bytes that are no job");
     print_note(r->look->spool_no_jobs,
         "records of spools are no jobs of this version; see the producers' logs");
     print_note(
