@@ -294,6 +294,8 @@ static void claimed(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     u->claiming = false;
     u->asking = NULL;
     changed(u);
+    if (rc == HL_OK && granted)
+        u->circuit.failures = db_int(rows, 0, 0); /* as the last probe left it, whoever's it was */
     if (granted && leave) {
         u->unwritten = WRITTEN; /* what we had to say of an earlier probe */
         grant(u, leave);

@@ -54,7 +54,8 @@ bool circuit_spares(const struct circuit *c, const struct circuit_report *r)
     return !(r->probe && r->sign == UPSTREAM_FAILS);
 }
 
-/* failures counts on while it is open, so it also tells how often the probe has failed. */
+/* failures counts on while it is open, so it also tells how often its probes have failed: with each
+ * further conf->failures of them the pause doubles. */
 static int64_t pause_ms(const struct circuit *c, const struct circuit_conf *conf,
     const struct circuit_report *r, uint32_t random)
 {
@@ -62,7 +63,7 @@ static int64_t pause_ms(const struct circuit *c, const struct circuit_conf *conf
     if (r->sign == UPSTREAM_THROTTLES && asked >= 0)
         return max(asked, SHORTEST_MS);
     int64_t times = 1;
-    for (int64_t n = c->failures; n > conf->failures && times < LONGEST_PAUSE; n--)
+    for (int64_t n = c->failures / conf->failures; n > 1 && times < LONGEST_PAUSE; n--)
         times *= 2;
     return max(backoff_jitter(conf->pause_ms * min(times, LONGEST_PAUSE), random), asked);
 }
@@ -89,6 +90,14 @@ static enum circuit_change report_closed(struct circuit *c, const struct circuit
     return CIRCUIT_OPENS;
 }
 
+/* A page may have brought this failure about: others try, one after the other, before it counts.
+ * Otherwise a few pages that always fail would keep the circuit open for all. */
+static bool in_doubt(
+    const struct circuit *c, const struct circuit_conf *conf, const struct circuit_report *r)
+{
+    return r->sign == UPSTREAM_FAILS && r->retry_after_ms < 0 && c->failures % conf->failures;
+}
+
 static enum circuit_change report_probe(struct circuit *c, const struct circuit_conf *conf,
     const struct circuit_report *r, int64_t now_ms, uint32_t random)
 {
@@ -101,6 +110,11 @@ static enum circuit_change report_probe(struct circuit *c, const struct circuit_
         return CIRCUIT_RETURNS;
     }
     c->failures++;
+    if (in_doubt(c, conf, r)) {
+        open(c, now_ms);
+        return CIRCUIT_RETURNS;
+    }
+    c->failures = (c->failures + conf->failures - 1) / conf->failures * conf->failures;
     open(c, now_ms + pause_ms(c, conf, r, random));
     return CIRCUIT_REOPENS;
 }

@@ -12,8 +12,10 @@
 enum circuit_state { CIRCUIT_CLOSED, CIRCUIT_OPEN, CIRCUIT_HALF_OPEN };
 
 struct circuit_conf {
-    int64_t failures; /* so many in a row open it */
-    int64_t pause_ms; /* for so long; doubled each time the probe fails, up to ten times as much */
+    int64_t
+        failures; /* so many in a row open it; so many probes that may have failed by their pages
+                         leave it open */
+    int64_t pause_ms;   /* for so long; doubled each time probing fails, up to ten times as much */
     int64_t longest_ms; /* bound of a pause that the upstream asks for */
     int64_t probe_ms;   /* a probe not heard of for so long is given up */
 };
@@ -48,7 +50,8 @@ enum circuit_change {
     CIRCUIT_OPENS,
     CIRCUIT_REOPENS, /* the probe failed */
     CIRCUIT_CLOSES,
-    CIRCUIT_RETURNS, /* the probe came to nothing: another job may try at once */
+    CIRCUIT_RETURNS, /* the probe came to nothing, or its failure may be its page's: another job may
+                        try at once */
 };
 enum circuit_change circuit_report(struct circuit *c, const struct circuit_conf *conf,
     const struct circuit_report *r, int64_t now_ms, uint32_t random);

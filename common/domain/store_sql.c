@@ -378,7 +378,7 @@ STMT(announced, "janitor", ROWS_NONE, 0,
  * ($8), who is to blame. The events it worked on ($12) are suspects, be they still its own or reaped
  * meanwhile, but not when another has them in hand by now: that one's fate decides. Everything it
  * held gets its start back, since the crash is counted instead. A solo process worked on one event
- * alone: that one has failed. No row: all of this was done before. Otherwise a row for each event
+ * alone: twice so, and that one has failed. No row: all of this was done before. Otherwise a row for each event
  * that failed, or one with event_id NULL; then rescrape_status, how many are suspected, and how many
  * of them a solo process will run. */
 STMT(crash, "janitor", ROWS_ANY, 12,
@@ -399,12 +399,13 @@ STMT(crash, "janitor", ROWS_ANY, 12,
     "  JOIN webhook.change_events c ON c.event_id = h.event_id"
     "  WHERE $8::boolean AND c.rescrape_status IS NOT DISTINCT FROM 'queued'" /* by the id */
     "), judged AS ("
-    "  SELECT c.id, c.event_id IN (SELECT unnest($12::uuid[])) AS guilty"
+    "  SELECT c.id, coalesce(c.suspect, 0) AS suspect,"
+    "    c.event_id IN (SELECT unnest($12::uuid[])) AS guilty"
     "  FROM crash CROSS JOIN webhook.change_events c WHERE c.id = ANY (ARRAY(SELECT id FROM "
     "touched))"
     "  ORDER BY c.id FOR UPDATE OF c"
     "), verdict AS ("
-    "  SELECT id, guilty, guilty AND $4 = 'solo' AS final FROM judged"
+    "  SELECT id, guilty, guilty AND $4 = 'solo' AND suspect >= 3 AS final FROM judged"
     "), blamed AS ("
     "  UPDATE webhook.change_events c SET starts = greatest(coalesce(c.starts, 0) - 1, 0),"
     "    suspect = coalesce(c.suspect, 0) + v.guilty::integer,"

@@ -80,6 +80,23 @@ Test(breaker, while_firecrawl_fails_only_probes_reach_it_and_one_at_a_time)
     cr_expect(test_proc_logged(fleet, "upstream_closed"));
 }
 
+Test(breaker, pages_that_always_fail_do_not_hold_up_the_others)
+{
+    enum { BAD = 12 };
+    struct rig r;
+    rig_start(&r);
+    for (int i = 0; i < BAD; i++)
+        rig_post(&r, "/fail/500/x%d", i);
+    post_many(&r);
+    struct test_proc *fleet = rig_fleet(&r, 2,
+        RIG_ENV("WEBHOOK_WORKERS=2", "WEBHOOK_CONCURRENCY=4", "WEBHOOK_BREAKER_FAILURES=3",
+            "WEBHOOK_BREAKER_PAUSE=2", "WEBHOOK_MAX_ATTEMPTS=3"));
+    WAIT_FOR(test_proc_logged(fleet, "upstream_opened"), SOON);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == EVENTS, SOON);
+    WAIT_FOR(rig_rows(&r, "rescrape_status LIKE 'failed%'") == BAD, SOON);
+    cr_expect_eq(rig_rows(&r, "rescrape_status = 'completed' AND attempts > 0"), 0);
+}
+
 Test(breaker, nobody_is_charged_while_firecrawl_is_down_but_for_the_first_failures)
 {
     struct rig r;

@@ -71,19 +71,19 @@ Test(circuit, pauses_are_those_of_the_table)
         enum upstream_sign sign;
         int64_t retry_after_ms, pause_ms;
     } cases[] = {
-        {"the first failure of a throttled one", 0, UPSTREAM_THROTTLES, -1,          PAUSE     },
-        {"the pause that was asked for",         0, UPSTREAM_THROTTLES, 7000,        7000      },
-        {"a shorter one than ours too",          0, UPSTREAM_THROTTLES, 2000,        2000      },
-        {"none at all is not taken literally",   0, UPSTREAM_THROTTLES, 0,           1000      },
-        {"a month is too long",                  0, UPSTREAM_THROTTLES, 2592000000L, LONGEST   },
-        {"doubled",                              3, UPSTREAM_FAILS,     -1,          2 * PAUSE },
-        {"again",                                4, UPSTREAM_DOWN,      -1,          4 * PAUSE },
-        {"and again",                            5, UPSTREAM_FAILS,     -1,          8 * PAUSE },
-        {"up to ten times",                      6, UPSTREAM_FAILS,     -1,          10 * PAUSE},
-        {"never more",                           9, UPSTREAM_FAILS,     -1,          10 * PAUSE},
-        {"a 503 may ask for more",               3, UPSTREAM_FAILS,     100000,      100000    },
-        {"but not for less",                     3, UPSTREAM_FAILS,     1000,        2 * PAUSE },
-        {"a throttled probe: as asked",          7, UPSTREAM_THROTTLES, 5000,        5000      },
+        {"the first failure of a throttled one", 0,  UPSTREAM_THROTTLES, -1,          PAUSE     },
+        {"the pause that was asked for",         0,  UPSTREAM_THROTTLES, 7000,        7000      },
+        {"a shorter one than ours too",          0,  UPSTREAM_THROTTLES, 2000,        2000      },
+        {"none at all is not taken literally",   0,  UPSTREAM_THROTTLES, 0,           1000      },
+        {"a month is too long",                  0,  UPSTREAM_THROTTLES, 2592000000L, LONGEST   },
+        {"doubled",                              5,  UPSTREAM_FAILS,     -1,          2 * PAUSE },
+        {"again",                                6,  UPSTREAM_DOWN,      -1,          4 * PAUSE },
+        {"and again",                            11, UPSTREAM_FAILS,     -1,          8 * PAUSE },
+        {"up to ten times",                      14, UPSTREAM_FAILS,     -1,          10 * PAUSE},
+        {"never more",                           29, UPSTREAM_FAILS,     -1,          10 * PAUSE},
+        {"a 503 may ask for more",               3,  UPSTREAM_FAILS,     100000,      100000    },
+        {"but not for less",                     5,  UPSTREAM_FAILS,     1000,        2 * PAUSE },
+        {"a throttled probe: as asked",          7,  UPSTREAM_THROTTLES, 5000,        5000      },
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         struct circuit c = {0};
@@ -147,6 +147,25 @@ Test(circuit, the_probe_decides)
     cr_expect_eq(report(&c, UPSTREAM_SILENT, true, -1), CIRCUIT_RETURNS);
     cr_expect_eq(circuit_ask(&c, NOW), CIRCUIT_TRY, "the next one may try at once");
     cr_expect_eq(c.failures, 5);
+}
+
+Test(circuit, pages_that_always_fail_do_not_keep_it_open)
+{
+    struct circuit c = probing(3);
+    for (int i = 1; i < conf.failures; i++) {
+        cr_expect_eq(report(&c, UPSTREAM_FAILS, true, -1), CIRCUIT_RETURNS, "it may be the page");
+        cr_expect_eq(circuit_ask(&c, NOW), CIRCUIT_TRY, "another page tries at once");
+        cr_expect_eq(c.failures, 3 + i);
+        circuit_try(&c, &conf, NOW);
+    }
+    struct circuit well = c;
+    cr_expect_eq(report(&c, UPSTREAM_FAILS, true, -1), CIRCUIT_REOPENS, "three pages in a row");
+    cr_expect_eq(c.until_ms, NOW + 2 * PAUSE);
+    cr_expect_eq(report(&well, UPSTREAM_WORKS, true, -1), CIRCUIT_CLOSES);
+
+    c = probing(4);
+    cr_expect_eq(report(&c, UPSTREAM_DOWN, true, -1), CIRCUIT_REOPENS, "that is no page's fault");
+    cr_expect_eq(c.failures, 6);
 }
 
 Test(circuit, what_was_under_way_when_it_opened_changes_nothing)
