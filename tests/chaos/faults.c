@@ -110,12 +110,20 @@ static pid_t most_suspected(struct faults *f, const char *role)
     return pid > 0 && is_child(f, role, pid) ? pid : pick_child(f, any_fleet(f), role);
 }
 
+static bool make_crash(pid_t pid)
+{
+    if (!send_to(pid, SIGSEGV))
+        return false;
+    history_death(pid, "crash");
+    return true;
+}
+
 /* A crash that is blamed on what the process worked on. A second one follows: what was in both
  * runs alone. */
 static bool crash_worker(struct faults *f, struct active *a)
 {
     (void)a;
-    return send_to(most_suspected(f, "worker"), SIGSEGV);
+    return make_crash(most_suspected(f, "worker"));
 }
 
 static void crash_another(struct faults *f, struct active *a)
@@ -126,7 +134,7 @@ static void crash_another(struct faults *f, struct active *a)
 static bool crash_solo(struct faults *f, struct active *a)
 {
     (void)a;
-    return send_to(most_suspected(f, "solo"), SIGSEGV);
+    return make_crash(most_suspected(f, "solo"));
 }
 
 static bool kill_solo(struct faults *f, struct active *a)
