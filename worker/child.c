@@ -456,6 +456,8 @@ static const char *held_ids(void *ctx)
 static void lease_granted(void *ctx)
 {
     struct child *c = ctx;
+    if (c->leaving) /* too late: the reader is gone, the resignation follows */
+        return;
     c->working = true;
     c->read_own = true; /* what was let go of without a word to Redis */
     prefork_ready(c->slot);
@@ -534,6 +536,7 @@ static void leave_if_idle(struct child *c)
     c->leaving = true;
     if (!timer_running(&c->leave_limit))
         timer_start(&c->leave_limit, LEAVE_MS);
+    timer_stop(&c->policy_check);
     redis_free(c->reader);
     c->reader = NULL;
     queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);

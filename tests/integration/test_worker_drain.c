@@ -3,6 +3,7 @@
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
+#include <libpq-fe.h>
 #include <signal.h>
 #include <string.h>
 
@@ -156,4 +157,43 @@ Test(worker_drain, while_redis_is_away_ends_all_the_same)
     WAIT_FOR(rig_queue_empty(&r), SOON);
     WAIT_FOR(rig_only_living(&r, 1), SOON);
     cr_expect_eq(rig_scrapes(&r, "/hold/alone"), 1);
+}
+
+static int connections_to_redis(struct rig *r)
+{
+    int n = 0;
+    const char *clients = redis_text(r->redis, "CLIENT LIST");
+    for (const char *at = clients; (at = strstr(at, "name=hookline-worker:")); at++)
+        n++;
+    return n;
+}
+
+static bool renewal_waits(struct rig *r)
+{
+    return sql_int(r->db,
+               "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") > 0;
+}
+
+/* Told to go while its first renewal is under way: the lease is granted when the reader has gone. */
+Test(worker_drain, a_lease_that_comes_too_late_starts_nothing)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db, "CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS "
+                   "$$BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END$$;"
+                   "CREATE TRIGGER hold BEFORE UPDATE ON webhook.workers "
+                   "FOR EACH ROW EXECUTE FUNCTION hold()");
+    PGconn *lock = PQconnectdb(r.db);
+    PQclear(PQexec(lock, "SELECT pg_advisory_lock(1)"));
+    struct test_proc *fleet =
+        rig_start_program(&r, (const char *const[]){rig_program("hookline-worker"), NULL},
+            RIG_ENV("WEBHOOK_LEASE_SECONDS=60"), -1); /* renewals have a third of it */
+    WAIT_FOR(renewal_waits(&r), SOON);
+    int before = connections_to_redis(&r);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(connections_to_redis(&r) < before, SOON); /* the reader's */
+    PQfinish(lock);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0, "%s", test_proc_log(fleet));
+    cr_expect_not(test_proc_logged(fleet, "worker_crashed"), "%s", test_proc_log(fleet));
+    expect_no_trace(&r);
 }
