@@ -401,9 +401,10 @@ static int64_t room_by_row(void *ctx)
 static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx)
 {
     struct child *c = ctx;
-    /* Being claimed through its entry: that one finds the row to be ours. The stray rule of the
-     * lease covers what we have no room for. */
-    if (job_in_flight(c, &ev->id) || !c->nfree) {
+    struct job *same = job_in_flight(c, &ev->id);
+    /* Being claimed through its entry: that one finds the row to be ours. One that has only to tell
+     * Redis is of the past. The stray rule of the lease covers what we have no room for. */
+    if ((same && job_state(same) != JOB_SETTLE) || !c->nfree) {
         event_release(ev);
         return;
     }
@@ -456,7 +457,7 @@ static const char *held_ids(void *ctx)
 static void lease_granted(void *ctx)
 {
     struct child *c = ctx;
-    if (c->leaving) /* too late: the reader is gone, the resignation follows */
+    if (c->leaving) /* fenced before, and come back too late */
         return;
     c->working = true;
     c->read_own = true; /* what was let go of without a word to Redis */
@@ -480,6 +481,8 @@ static void lease_fenced(void *ctx)
 static void lease_dead(void *ctx)
 {
     struct child *c = ctx;
+    if (c->leaving) /* resigned */
+        return;
     c->working = false;
     log_error("declared_dead", LOG_S("instance", c->instance), LOG_I("jobs", c->jobs.len));
     c->exit_code = PREFORK_AGAIN;
@@ -528,7 +531,8 @@ static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
         store_resign(c->lease_store, resigned, c);
 }
 
-/* Nothing in flight any more: entries read but never started go back, then our name. */
+/* Nothing in flight any more: dead letters that Redis has not taken yet get a last chance, entries
+ * read but never started go back, then our name. */
 static void leave_if_idle(struct child *c)
 {
     if (!c->draining || c->leaving || c->jobs.len || byrow_asking(c->byrow))
@@ -536,9 +540,11 @@ static void leave_if_idle(struct child *c)
     c->leaving = true;
     if (!timer_running(&c->leave_limit))
         timer_start(&c->leave_limit, LEAVE_MS);
+    timer_stop(&c->read_retry);
     timer_stop(&c->policy_check);
     redis_free(c->reader);
     c->reader = NULL;
+    send_letters(c);
     queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
 }
 

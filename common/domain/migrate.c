@@ -68,6 +68,7 @@ static const struct migrate_locks locks[] = {
      "go on while the index is built (they wait for moments while an invalid index"
      " of an interrupted run is dropped)"},
     {9, "SHARE on worker_crashes", "go on"},
+    {10, "ACCESS EXCLUSIVE on change_events", "wait for moments"},
 };
 /* clang-format on */
 

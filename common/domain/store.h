@@ -118,9 +118,9 @@ void store_settle(struct store *s, struct store_settle *f);
 /* Writes this owner's row of webhook.workers. No columns. */
 void store_register(struct store *s, store_cb *cb, void *ctx);
 /* beat + 1, unless declared dead: then no row comes back. At once gives back every row claimed by
- * us at least a lease ago that is not among `held` (a commit that arrived after its read-back):
- * one result row each, columns of an event (store_event); otherwise one row with event_id NULL.
- * held: text of a uuid array, borrowed. The deadline is a third of the lease. */
+ * us more than a lease ago, by our beats, that is not among `held` (a commit that arrived after its
+ * read-back): one result row each, columns of an event (store_event); otherwise one row with
+ * event_id NULL. held: text of a uuid array, borrowed. The deadline is a third of the lease. */
 void store_renew(struct store *s, const char *held, int64_t lease_ms, store_cb *cb, void *ctx);
 /* Takes this owner's row away: it holds nothing any more. */
 void store_resign(struct store *s, store_cb *cb, void *ctx);

@@ -35,6 +35,9 @@ const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) 
     "    AND o.rescrape_status IN ('queued', 'in_progress')"                                       \
     "    AND o.rescrape_status IS NOT DISTINCT FROM 'in_progress' AND o.id <> c.id)"
 
+/* The beat of the owner in that parameter. Three of them make a lease. */
+#define BEAT_OF(owner) "(SELECT beat FROM webhook.workers WHERE id = " owner ")"
+
 /* Of a row c: whoever claimed it is dead or gone. */
 #define NO_LIVING_OWNER                                                                            \
     "NOT EXISTS (SELECT FROM webhook.workers w WHERE w.id = c.claimed_by AND w.dead_at IS NULL)"
@@ -105,7 +108,8 @@ STMT(claim, "T1", ROWS_EACH, 3,
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0)"
     "      + CASE WHEN c.claimed_by = $3 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $3, claimed_at = clock_timestamp(), next_attempt_at = NULL,"
+    "    claimed_by = $3, claimed_at = clock_timestamp(), claimed_beat = " BEAT_OF("$3") ","
+    "    next_attempt_at = NULL,"
     "    scrape_seq = nextval('webhook.scrape_clock')"
     "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
     "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
@@ -157,7 +161,7 @@ STMT(claim_due, "T1", ROWS_ANY, 1,
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0) + 1, claimed_by = $1, claimed_at = clock_timestamp(),"
-    "    next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"
+    "    claimed_beat = " BEAT_OF("$1") ", next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"
     "  FROM due WHERE c.id = due.id AND c.rescrape_status IS NOT DISTINCT FROM 'queued'"
     "  RETURNING c.*"
     ") "
@@ -277,7 +281,8 @@ STMT(renew, "lease", ROWS_ANY, 3,
     "  SELECT c.id FROM webhook.change_events c"
     "  WHERE c.claimed_by = $1 AND c.rescrape_status = 'in_progress'"
     "    AND c.event_id <> ALL ($2::uuid[])" MUTANT_NO_STRAYS
-    "    AND c.claimed_at < clock_timestamp() - $3::bigint * interval '1 millisecond'"
+    "    AND CASE WHEN c.claimed_beat IS NOT NULL THEN (SELECT beat FROM beat) > c.claimed_beat + 3"
+    "      ELSE c.claimed_at < clock_timestamp() - $3::bigint * interval '1 millisecond' END"
     "  ORDER BY c.id FOR UPDATE OF c"
     "), freed AS ("
     "  UPDATE webhook.change_events c SET rescrape_status = 'queued', claimed_by = NULL,"
@@ -306,19 +311,26 @@ STMT(forget_worker, "janitor", ROWS_ANY, 1,
     "  SELECT FROM webhook.change_events c"
     "  WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress') RETURNING id");
 
-/* Janitor. A zombie is judged by its owner's life and by the time its work began, never by the
- * sender's detected_at. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
+/* Janitor. A zombie is judged by its owner's life and by the beats of that life since it began,
+ * never by the sender's detected_at, and by a clock only where there are no beats: a row of the
+ * replaced service. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
 STMT(reap, "janitor", ROWS_ANY, 4,
-    "WITH zombie AS ("
-    /* no join: the condition is looked at again with the row as it is once it is locked */
-    "  SELECT c.id, c.claimed_by IS NOT NULL AND " NO_LIVING_OWNER " AS orphan"
-    "  FROM webhook.change_events c"
-    "  WHERE c.rescrape_status = 'in_progress' AND c.event_id IS NOT NULL"
-    /* a worker that registered after this statement's snapshot is not seen: its claim is younger */
-    "    AND (c.claimed_by IS NOT NULL AND " NO_LIVING_OWNER
-    "        AND coalesce(c.claimed_at < now(), true)"
-    "      OR c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond')"
-    "  ORDER BY c.id LIMIT $3::integer FOR UPDATE OF c SKIP LOCKED"
+    "WITH seen AS MATERIALIZED ("
+    "  SELECT id, claim_epoch, orphan FROM ("
+    "    SELECT c.id, c.claim_epoch,"
+    "      c.claimed_by IS NOT NULL AND (w.id IS NULL OR w.dead_at IS NOT NULL) AS orphan,"
+    "      CASE WHEN c.claimed_beat IS NOT NULL"
+    "        THEN (w.beat - c.claimed_beat) * ($4::bigint / 3) > $1::bigint + $4::bigint"
+    "        ELSE c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond' END"
+    "        AS late"
+    "    FROM webhook.change_events c LEFT JOIN webhook.workers w ON w.id = c.claimed_by"
+    "    WHERE c.rescrape_status = 'in_progress' AND c.event_id IS NOT NULL) c"
+    "  WHERE orphan OR late ORDER BY id LIMIT $3::integer"
+    "), zombie AS (" /* as it was seen: who claims meanwhile raises the epoch */
+    "  SELECT c.id, s.orphan FROM seen s JOIN webhook.change_events c ON c.id = s.id"
+    "  WHERE c.rescrape_status IS NOT DISTINCT FROM 'in_progress'" /* by the id: see OURS */
+    "    AND c.claim_epoch IS NOT DISTINCT FROM s.claim_epoch"
+    "  ORDER BY c.id FOR UPDATE OF c SKIP LOCKED"
     "), reaped AS ("
     "  UPDATE webhook.change_events c SET claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    claimed_by = NULL,"

@@ -198,6 +198,14 @@ static bool is_fault(int signo)
     return false;
 }
 
+/* The process could write to all of it, and may have run wild: what others go by is put right. */
+static void mend_slot(const struct child *c)
+{
+    c->slot->instance[sizeof(c->slot->instance) - 1] = '\0';
+    c->slot->extra_size = c->slot_size - sizeof(*c->slot);
+    c->slot->crashes = c->crashes;
+}
+
 static void report(const struct prefork_exit *e)
 {
     LOG_LINE(e->expected && e->code == 0 ? LOG_INFO : LOG_WARN, "child_ended",
@@ -228,7 +236,8 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
     e.crash = is_fault(e.signo) || e.oom || (e.hung && e.signo);
     c->pid = c->slot->pid = 0;
     if (!e.expected)
-        c->slot->crashes = ++c->crashes;
+        c->crashes++;
+    mend_slot(c);
     report(&e);
     if (s->conf->on_exit)
         s->conf->on_exit(&e, s->conf->ctx);
@@ -306,6 +315,7 @@ static void drain(struct supervisor *s, int signo)
     log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
     if (!again) {
         s->draining = true;
+        change_quiet(s); /* who is asked to leave later takes nothing new either */
         s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
         s->leaving = s->conf->roles;
         if (s->conf->on_drain)
@@ -354,17 +364,18 @@ static void watch(struct supervisor *s, struct child *c, int64_t now)
 
 /* --- life -------------------------------------------------------------------------------- */
 
-static void kill_all(struct supervisor *s)
+/* Those behind them (a janitor) still have something to do: after these deaths. */
+static void kill_leaving(struct supervisor *s)
 {
     LIST_EACH(&s->children, n)
     {
-        if (!child_at(n)->pid)
-            continue;
-        log_error("drain_timed_out", LOG_I("child", child_at(n)->pid));
-        s->killed_some = true;
-        kill(child_at(n)->pid, SIGKILL);
+        struct child *c = child_at(n);
+        if (c->pid && c->role == s->leaving)
+            log_error("drain_timed_out", LOG_I("child", c->pid));
     }
-    s->drain_until = INT64_MAX;
+    s->killed_some = true;
+    tell_leaving(s, SIGKILL);
+    s->drain_until = clock_mono_ms() + DRAIN_GRACE_MS;
 }
 
 static bool anyone_left(const struct supervisor *s)
@@ -390,7 +401,7 @@ static void wait_signal(struct supervisor *s)
 
 static void look_after(struct supervisor *s, struct child *c, int64_t now)
 {
-    if (!c->pid && now >= c->start_at && !s->killed_some && (!s->draining || c->role > s->leaving))
+    if (!c->pid && now >= c->start_at && (!s->draining || c->role > s->leaving))
         start(s, c);
     watch(s, c, now);
 }
@@ -408,7 +419,7 @@ static void supervise(struct supervisor *s)
         if (s->draining && !anyone_left(s))
             return;
         if (s->draining && now >= s->drain_until)
-            kill_all(s);
+            kill_leaving(s);
         LIST_EACH(&s->children, n)
         {
             look_after(s, child_at(n), now);

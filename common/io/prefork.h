@@ -62,7 +62,7 @@ struct prefork_exit {
     /* Its own fault, or that of what it worked on: a signal of a fault (SIGSEGV, SIGABRT, ...),
      * hung, or out of memory. Not what others send: SIGKILL, SIGTERM. */
     bool crash;
-    bool unready;  /* it gave no sign of life in time */
+    bool unready; /* it gave no sign of life in time */
     int64_t max_rss_kb;
     int64_t lived_ms;
     const struct prefork_slot *slot; /* as the child left it */

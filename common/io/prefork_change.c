@@ -154,19 +154,26 @@ static void reload(struct supervisor *s)
     }
 }
 
+void change_quiet(struct supervisor *s)
+{
+    s->quiet = true;
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n)->pid)
+            atomic_store(&child_at(n)->slot->quiet, true);
+    }
+}
+
 static void quiet(struct supervisor *s)
 {
     if (!s->conf->quiets)
         return;
-    s->quiet = true;
     log_info("quiet", LOG_S("ended_by", "SIGHUP"));
+    change_quiet(s);
     LIST_EACH(&s->children, n)
     {
-        struct child *c = child_at(n);
-        if (!c->pid)
-            continue;
-        atomic_store(&c->slot->quiet, true);
-        kill(c->pid, PREFORK_QUIET);
+        if (child_at(n)->pid)
+            kill(child_at(n)->pid, PREFORK_QUIET);
     }
 }
 

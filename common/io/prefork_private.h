@@ -61,6 +61,7 @@ void child_ask_to_leave(struct child *c);
 void change_begins(struct supervisor *s);            /* every role gets its places */
 void change_signal(struct supervisor *s, int signo); /* others than its own do nothing */
 void change_signals(sigset_t *set);                  /* adds them */
+void change_quiet(struct supervisor *s);             /* nobody takes anything new */
 void change_goes_on(struct supervisor *s);           /* with every turn, unless it drains */
 
 #endif

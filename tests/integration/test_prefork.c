@@ -41,6 +41,7 @@ struct board {
         char role[16], instance[32], extra[16];
         int index, pid, code, signo, expected, hung, unready, oom, crash, crashes;
         int64_t lived_ms;
+        size_t name_len, extra_size;
     } exit[MAX_STARTS];
 };
 static struct board *board;
@@ -262,6 +263,15 @@ static int greedy(struct prefork_slot *slot, int index, void *ctx)
     return 1;
 }
 
+/* Overwrites all that it can reach, and crashes. */
+static int wild(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    begin(slot, index);
+    memset(slot, 'x', sizeof(*slot) + slot->extra_size);
+    abort();
+}
+
 static int signals_as_promised(struct prefork_slot *slot, int index, void *ctx)
 {
     struct sigaction on_int, on_pipe, on_chld, on_term_;
@@ -310,6 +320,8 @@ static void note_exit(const struct prefork_exit *e, void *ctx)
         x->unready = e->unready;
         x->crashes = e->slot->crashes;
         x->lived_ms = e->lived_ms;
+        x->name_len = strlen(e->slot->instance);
+        x->extra_size = e->slot->extra_size;
     }
     atomic_store(&board->exits, n + 1);
 }
@@ -1198,6 +1210,15 @@ Test(prefork, a_slot_is_clean_for_the_next_child)
     kill(pid_of_start(1), SIGKILL);
     cr_expect_eq(exit_of(1)->signo, SIGKILL, "it found what the first had left");
     cr_expect_eq(exit_of(1)->crashes, 2, "crashes of a slot add up");
+}
+
+Test(prefork, a_slot_that_its_child_spoiled_is_safe_to_read)
+{
+    supervise_all(1, wild, 0);
+    cr_expect_eq(exit_of(0)->signo, SIGABRT);
+    cr_expect_lt(exit_of(0)->name_len, sizeof(((struct prefork_slot *)0)->instance));
+    cr_expect_eq(exit_of(0)->extra_size, 16);
+    cr_expect_eq(exit_of(0)->crashes, 1);
 }
 
 Test(prefork, there_is_at_least_one_core)

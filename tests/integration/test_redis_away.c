@@ -189,6 +189,28 @@ Test(redis_away, a_failure_for_good_holds_up_nothing_and_is_a_dead_letter_when_r
     cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:dead"), 1);
 }
 
+/* While the old job still tries to tell Redis how it ended, its event is due again, and found by its
+ * row. */
+Test(redis_away, a_retry_does_not_wait_for_the_job_before_it_to_reach_redis)
+{
+    enum { PAGES = 8 };
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet =
+        rig_fleet(&r, 1, RIG_ENV("WEBHOOK_LEASE_SECONDS=60", "WEBHOOK_BREAKER_FAILURES=0"));
+    for (int i = 0; i < PAGES; i++)
+        rig_post(&r, "/hold/%d", i);
+    WAIT_FOR(rig_asked(&r) == PAGES, SOON);
+    test_redis_pause(r.redis);
+    WAIT_FOR(test_proc_logged(fleet, "\"claiming_by_row\""), SOON);
+    rig_release(&r);
+    rig_firecrawl_kill(&r); /* each fails and is due again within a second */
+    rig_firecrawl_restart(&r);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == PAGES, SOON);
+    test_redis_resume(r.redis);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 Test(redis_away, a_fleet_drains_without_redis)
 {
     struct rig r;

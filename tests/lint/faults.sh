@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 table=tests/FAULTS.md
 tick=$'\x60'
 bad=0
-mapfile -t named < <(grep -oE "$tick[a-z0-9_]+, [a-z0-9_]+$tick" "$table" | tr -d "$tick" | sort -u)
+mapfile -t named < <(grep -oE "${tick}[a-z0-9_]+, [a-z0-9_]+${tick}" "$table" | tr -d "$tick" | sort -u)
 for test in "${named[@]}"; do
     if ! grep -rqF "Test($test" tests/unit tests/integration; then
         echo "$table names a test that is not there: $test"
