@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_ACTIVE = 8, MAX_PIDS = 32, GAP_LOW_MS = 150, GAP_HIGH_MS = 900 };
+enum { MAX_ACTIVE = 8, MAX_PIDS = 32, GAP_LOW_MS = 50, GAP_DENSE_MS = 400, GAP_HIGH_MS = 1000 };
 
 struct active {
     const struct fault *fault;
@@ -29,6 +29,7 @@ struct faults {
     struct dice dice;
     struct active active[MAX_ACTIVE];
     int *deck, *done, dealt;
+    int gap_ms; /* at most, from one fault to the next */
     int64_t next_ms;
 };
 
@@ -506,6 +507,7 @@ struct faults *faults_new(struct stack *s, uint64_t seed)
     for (int i = 0; i < NFAULTS; i++)
         f->deck[i] = i;
     f->dealt = NFAULTS;
+    f->gap_ms = dice_upto(&f->dice, 2) ? GAP_DENSE_MS : GAP_HIGH_MS;
     return f;
 }
 
@@ -561,7 +563,7 @@ void faults_step(struct faults *f, int64_t now_ms)
     if (now_ms < f->next_ms || !free_place)
         return;
     begin(f, free_place, now_ms);
-    f->next_ms = now_ms + dice_between(&f->dice, GAP_LOW_MS, GAP_HIGH_MS);
+    f->next_ms = now_ms + dice_between(&f->dice, GAP_LOW_MS, f->gap_ms);
 }
 
 void faults_heal(struct faults *f)
