@@ -78,7 +78,7 @@ static void write_obituary(struct fleet *f, const struct prefork_exit *e)
     if (!obituaries_add(f->dead, &o, held_of(e), slots_of(e)))
         log_error("obituary_lost", LOG_S("worker", o.instance), LOG_B("crash", o.crash),
             LOG_S("remedy", "the janitor does not reach PostgreSQL; the worker's lease decides"));
-    else if (o.nlost)
+    else if (o.nlost && o.crash)
         log_error("blame_lost", LOG_S("worker", o.instance), LOG_I("jobs", (int64_t)o.nlost));
 }
 
@@ -187,7 +187,8 @@ int fleet_run(const struct program *program, int argc, char **argv, struct confi
     f.conf = (struct prefork_conf){
         .roles = f.roles, .quiets = true, .on_reload = on_reload, .on_exit = on_exit_of, .ctx = &f};
     follow_settings(&f);
-    f.dead = obituaries_new((size_t)(f.roles[WORKER].count + 1) * (size_t)cfg->concurrency);
+    /* A janitor that is stopped, or has no PostgreSQL, finds them all later. */
+    f.dead = obituaries_new(OBITUARIES_KEPT * (size_t)cfg->concurrency);
     if (!f.dead) {
         log_error("start_failed", LOG_S("error", strerror(errno)));
         return EXIT_FAILURE;

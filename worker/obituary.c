@@ -10,13 +10,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { KEPT = 64 };
-
 struct obituaries {
     size_t size; /* of all this */
     int fd;      /* eventfd, inherited by every child */
     _Atomic uint32_t written, handled;
-    struct obituary ring[KEPT];
+    struct obituary ring[OBITUARIES_KEPT];
     _Atomic uint64_t held_handled; /* places of `held` before this one are free */
     uint64_t held_written;         /* the supervisor's alone */
     size_t nheld;
@@ -88,11 +86,11 @@ bool obituaries_add(
     struct obituaries *o, struct obituary *one, const struct held *slots, size_t nslots)
 {
     uint32_t n = atomic_load(&o->written);
-    if (n - atomic_load(&o->handled) >= KEPT)
+    if (n - atomic_load(&o->handled) >= OBITUARIES_KEPT)
         return false;
     keep_held(o, one, slots, nslots);
     o->held_written += one->nheld;
-    o->ring[n % KEPT] = *one;
+    o->ring[n % OBITUARIES_KEPT] = *one;
     atomic_store(&o->written, n + 1);
     if (write(o->fd, &(uint64_t){1}, sizeof(uint64_t)) < 0) {
         /* the janitor looks at the ring on every sweep in any case */
@@ -110,7 +108,7 @@ bool obituaries_first(const struct obituaries *o, struct obituary *out)
     uint32_t next = atomic_load(&o->handled);
     if (next == atomic_load(&o->written))
         return false;
-    *out = o->ring[next % KEPT];
+    *out = o->ring[next % OBITUARIES_KEPT];
     return true;
 }
 

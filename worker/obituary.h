@@ -38,6 +38,9 @@ struct obituary {
 
 struct obituaries;
 
+/* Deaths that can wait for the janitor; more of them are lost. */
+enum { OBITUARIES_KEPT = 64 };
+
 /* held: so many jobs are kept at the same time, of all the dead together. NULL: no memory or
  * descriptors; errno says. */
 struct obituaries *obituaries_new(size_t held);

@@ -46,7 +46,7 @@ struct spool {
     char *dir;
     int64_t max_bytes, segment_bytes;
     struct list adopted, mine; /* segments, the older ones first */
-    struct segment *own;       /* the last of mine: appended to */
+    struct segment *own;       /* the last of mine: appended to; NULL: the disk was full so far */
     struct batch *batch;
     struct spool_faults faults;
     bool keep_listed;
@@ -221,7 +221,7 @@ static void succeed(struct spool *s)
     list_push(&s->mine, &s->fresh->node);
     s->own = s->fresh;
     s->fresh = NULL;
-    if (old->head == old->end)
+    if (old && old->head == old->end)
         retire(s, old);
 }
 
@@ -240,7 +240,7 @@ static void written(struct offload_job *job)
         succeed(s);
     if (!s->error)
         s->own->end += (int64_t)s->out.len;
-    else if (s->own->head == s->own->end)
+    else if (s->own && s->own->head == s->own->end)
         retire(s, s->own);
     buf_clear(&s->out);
     free(s->fresh_path);
@@ -271,7 +271,7 @@ static bool fits(const struct spool *s, const struct spool_append *a, int64_t ro
 static void flush(struct list *items, void *ctx)
 {
     struct spool *s = ctx;
-    bool full = s->own->given_up || s->own->end >= s->segment_bytes;
+    bool full = !s->own || s->own->given_up || s->own->end >= s->segment_bytes;
     int64_t room = s->max_bytes - folder_bytes(s) - (full ? SPOOL_START : 0);
 
     for (struct list_node *n; (n = list_pop(items));) {
@@ -613,17 +613,20 @@ int spool_adopt(struct spool *s)
     return adopted;
 }
 
-static struct segment *first_segment(const char *dir, struct hl_err *err)
+/* *own: NULL when the disk is full now. That passes, and PostgreSQL may be well meanwhile. */
+static bool first_segment(const char *dir, struct segment **own, struct hl_err *err)
 {
     char *path = spool_new_path(dir);
-    struct segment *own = segment_create(path, dir);
-    if (!own)
-        hl_fail(err, HL_FATAL,
-            "spool %s: cannot create a segment: %s; make the folder writable "
-            "for this user or set WEBHOOK_SPOOL_DIR",
-            dir, strerror(errno));
+    *own = segment_create(path, dir);
+    int error = *own ? 0 : errno;
     free(path);
-    return own;
+    if (!error || error == ENOSPC || error == EDQUOT)
+        return true;
+    hl_fail(err, HL_FATAL,
+        "spool %s: cannot create a segment: %s; make the folder writable "
+        "for this user or set WEBHOOK_SPOOL_DIR",
+        dir, strerror(error));
+    return false;
 }
 
 struct spool *spool_open(
@@ -631,8 +634,8 @@ struct spool *spool_open(
 {
     if (!make_dir(dir, err))
         return NULL;
-    struct segment *own = first_segment(dir, err);
-    if (!own)
+    struct segment *own;
+    if (!first_segment(dir, &own, err))
         return NULL;
     struct spool *s = mem_new(struct spool);
     int64_t eighth = max_bytes / 8;
@@ -647,7 +650,8 @@ struct spool *spool_open(
     list_init(&s->adopted);
     list_init(&s->mine);
     list_init(&s->items);
-    list_push(&s->mine, &own->node);
+    if (own)
+        list_push(&s->mine, &own->node);
     s->batch = batch_new(l, &(struct batch_conf){.max_items = GROUP_ITEMS,
                                 .max_bytes = GROUP_BYTES,
                                 .max_waiting = MAX_WAITING,

@@ -21,7 +21,8 @@
 
 struct spool;
 
-/* Makes the folder (mode 0700) when it is missing, creates and locks this process's first segment.
+/* Makes the folder (mode 0700) when it is missing, creates and locks this process's first segment;
+ * on a disk that is full the first append that finds room does so.
  * max_bytes: quota over all segments in the folder. Synchronous; err names folder and remedy. */
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err);

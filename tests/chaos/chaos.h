@@ -103,7 +103,8 @@ void faults_free(struct faults *f);
 
 /* --- history ----------------------------------------------------------------------------- */
 void history_install(struct stack *s);
-/* For the recovery times: a worker process was killed; how: "process" or "host". */
+/* For the recovery times: a worker process was killed; how: "process" or "host". Or made to crash:
+ * "crash"; no other crash is expected. */
 void history_death(pid_t pid, const char *how);
 /* No clean measurement is possible around this moment (a store is away). */
 void history_outage(void);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_ACTIVE = 8, MAX_PIDS = 32, GAP_LOW_MS = 150, GAP_HIGH_MS = 900 };
+enum { MAX_ACTIVE = 8, MAX_PIDS = 32, GAP_LOW_MS = 50, GAP_DENSE_MS = 400, GAP_HIGH_MS = 1000 };
 
 struct active {
     const struct fault *fault;
@@ -29,6 +29,7 @@ struct faults {
     struct dice dice;
     struct active active[MAX_ACTIVE];
     int *deck, *done, dealt;
+    int gap_ms; /* at most, from one fault to the next */
     int64_t next_ms;
 };
 
@@ -81,6 +82,71 @@ static bool kill_worker(struct faults *f, struct active *a)
 static bool stop_worker(struct faults *f, struct active *a)
 {
     return stop_child(f, a, any_fleet(f), "worker");
+}
+
+static bool is_child(struct faults *f, const char *role, pid_t pid)
+{
+    pid_t pids[MAX_PIDS];
+    for (int host = 0; host < HOSTS; host++) {
+        int n = unit_children(stack_fleet(f->s, host), role, pids, MAX_PIDS);
+        while (n > 0)
+            if (pids[--n] == pid)
+                return true;
+    }
+    return false;
+}
+
+/* Of the processes in that role who has in hand what is suspected most; else any. */
+static pid_t most_suspected(struct faults *f, const char *role)
+{
+    bool solo = strcmp(role, "solo") == 0;
+    pid_t pid = 0;
+    if (f->s->pg_up)
+        pid = (pid_t)sql_int(f->s->db,
+            "SELECT coalesce((SELECT w.pid FROM webhook.change_events c JOIN webhook.workers w"
+            " ON w.id = c.claimed_by WHERE c.rescrape_status = 'in_progress' AND w.dead_at IS NULL"
+            " AND (coalesce(c.suspect, 0) >= 2) = %s ORDER BY c.suspect DESC NULLS LAST LIMIT 1),"
+            " 0)",
+            solo ? "true" : "false");
+    return pid > 0 && is_child(f, role, pid) ? pid : pick_child(f, any_fleet(f), role);
+}
+
+static bool make_crash(pid_t pid)
+{
+    if (!send_to(pid, SIGSEGV))
+        return false;
+    history_death(pid, "crash");
+    return true;
+}
+
+/* A crash that is blamed on what the process worked on. A second one follows: what was in both
+ * runs alone. */
+static bool crash_worker(struct faults *f, struct active *a)
+{
+    (void)a;
+    return make_crash(most_suspected(f, "worker"));
+}
+
+static void crash_another(struct faults *f, struct active *a)
+{
+    crash_worker(f, a);
+}
+
+static bool crash_solo(struct faults *f, struct active *a)
+{
+    (void)a;
+    return make_crash(most_suspected(f, "solo"));
+}
+
+static bool kill_solo(struct faults *f, struct active *a)
+{
+    (void)a;
+    return send_to(pick_child(f, any_fleet(f), "solo"), SIGKILL);
+}
+
+static bool stop_solo(struct faults *f, struct active *a)
+{
+    return stop_child(f, a, any_fleet(f), "solo");
 }
 
 static bool kill_janitor(struct faults *f, struct active *a)
@@ -169,6 +235,65 @@ static bool stop_firecrawl(struct faults *f, struct active *a)
     return send_to(a->pid, SIGSTOP);
 }
 
+/* --- what is asked of supervisors -------------------------------------------------------- */
+
+static bool ask(struct unit *u, int signo)
+{
+    return u->proc && !u->term_until && send_to(test_proc_pid(u->proc), signo);
+}
+
+static bool new_workers(struct faults *f, struct active *a)
+{
+    (void)a;
+    return ask(any_fleet(f), SIGHUP);
+}
+
+static bool new_producers(struct faults *f, struct active *a)
+{
+    (void)a;
+    return ask(any_producer(f), SIGHUP);
+}
+
+static bool quiet_workers(struct faults *f, struct active *a)
+{
+    struct unit *u = any_fleet(f);
+    if (!ask(u, SIGUSR1))
+        return false;
+    a->pid = test_proc_pid(u->proc);
+    return true;
+}
+
+/* Only this supervisor: one that was started since is not quiet. */
+static void end_quiet(struct faults *f, struct active *a)
+{
+    for (int i = 0; i < HOSTS; i++) {
+        struct unit *u = stack_fleet(f->s, i);
+        if (u->proc && test_proc_pid(u->proc) == a->pid)
+            ask(u, SIGHUP);
+    }
+}
+
+static bool one_worker_more(struct faults *f, struct active *a)
+{
+    (void)a;
+    return ask(any_fleet(f), SIGTTIN);
+}
+
+static bool one_worker_less(struct faults *f, struct active *a)
+{
+    (void)a;
+    return ask(any_fleet(f), SIGTTOU);
+}
+
+static bool ask_for_state(struct faults *f, struct active *a)
+{
+    (void)a;
+    bool asked = false;
+    for (int i = 0; i < UNITS; i++)
+        asked |= ask(&f->s->units[i], SIGUSR2);
+    return asked;
+}
+
 /* --- stores ------------------------------------------------------------------------------ */
 
 static bool kill_postgres(struct faults *f, struct active *a)
@@ -213,6 +338,29 @@ static bool cut_postgres(struct faults *f, struct active *a)
     sql_exec(f->s->db, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                        " WHERE pid <> pg_backend_pid() AND application_name LIKE 'hookline-%%'");
     return true;
+}
+
+static void set_read_only(struct faults *f, const char *value)
+{
+    sql_exec(f->s->db, "ALTER SYSTEM SET default_transaction_read_only = %s", value);
+    sql_exec(f->s->db, "SELECT pg_reload_conf()");
+}
+
+static bool make_read_only(struct faults *f, struct active *a)
+{
+    (void)a;
+    if (!f->s->pg_up)
+        return false;
+    f->s->pg_up = false;
+    set_read_only(f, "on");
+    return true;
+}
+
+static void make_writable(struct faults *f, struct active *a)
+{
+    (void)a;
+    set_read_only(f, "off");
+    f->s->pg_up = true;
 }
 
 static bool kill_redis(struct faults *f, struct active *a)
@@ -311,19 +459,31 @@ static const struct fault table[] = {
     {"worker: kill -9, again",             0,    0,    kill_worker,              NULL},
     {"worker: stopped, within its lease",  100,  1000, stop_worker,              go_on},
     {"worker: stopped, beyond its lease",  2500, 5000, stop_worker,              go_on},
+    {"worker: SIGSEGV, twice",             100,  900,  crash_worker,             crash_another},
+    {"worker: SIGSEGV, twice again",       100,  900,  crash_worker,             crash_another},
+    {"solo: SIGSEGV",                      0,    0,    crash_solo,               NULL},
+    {"solo: kill -9",                      0,    0,    kill_solo,                NULL},
+    {"solo: stopped, beyond its lease",    2500, 5000, stop_solo,                go_on},
     {"janitor: kill -9",                   0,    0,    kill_janitor,             NULL},
     {"janitor: stopped",                   1000, 5000, stop_janitor,             go_on},
     {"worker supervisor: kill -9",         0,    0,    kill_worker_supervisor,   NULL},
     {"worker host: all killed",            0,    0,    kill_worker_host,         NULL},
     {"worker host: drained, new crash point", 0, 0,    restart_worker_host,      NULL},
+    {"worker supervisor: SIGHUP",          0,    0,    new_workers,              NULL},
+    {"worker supervisor: quiet, then SIGHUP", 300, 4000, quiet_workers,          end_quiet},
+    {"worker supervisor: SIGTTIN",         0,    0,    one_worker_more,          NULL},
+    {"worker supervisor: SIGTTOU",         0,    0,    one_worker_less,          NULL},
+    {"all supervisors: SIGUSR2",           0,    0,    ask_for_state,            NULL},
     {"producer: kill -9",                  0,    0,    kill_producer,            NULL},
     {"producer: stopped",                  200,  3000, stop_producer,            go_on},
     {"producer supervisor: kill -9",       0,    0,    kill_producer_supervisor, NULL},
     {"producer host: all killed",          0,    0,    kill_producer_host,       NULL},
     {"producer host: drained, new crash point", 0, 0,  restart_producer_host,    NULL},
+    {"producer supervisor: SIGHUP",        0,    0,    new_producers,            NULL},
     {"firecrawl: stopped",                 300,  2500, stop_firecrawl,           go_on},
     {"postgres: kill -9, restarted",       200,  3500, kill_postgres,            restart_postgres},
     {"postgres: hangs",                    200,  3500, hang_postgres,            wake_postgres},
+    {"postgres: read-only",                200,  3500, make_read_only,           make_writable},
     {"postgres: connections cut",          0,    0,    cut_postgres,             NULL},
     {"redis: kill -9, restarted",          200,  3500, kill_redis,               restart_redis},
     {"redis: hangs",                       200,  3000, hang_redis,               wake_redis},
@@ -347,6 +507,7 @@ struct faults *faults_new(struct stack *s, uint64_t seed)
     for (int i = 0; i < NFAULTS; i++)
         f->deck[i] = i;
     f->dealt = NFAULTS;
+    f->gap_ms = dice_upto(&f->dice, 2) ? GAP_DENSE_MS : GAP_HIGH_MS;
     return f;
 }
 
@@ -402,7 +563,7 @@ void faults_step(struct faults *f, int64_t now_ms)
     if (now_ms < f->next_ms || !free_place)
         return;
     begin(f, free_place, now_ms);
-    f->next_ms = now_ms + dice_between(&f->dice, GAP_LOW_MS, GAP_HIGH_MS);
+    f->next_ms = now_ms + dice_between(&f->dice, GAP_LOW_MS, f->gap_ms);
 }
 
 void faults_heal(struct faults *f)

@@ -4,6 +4,7 @@
  * one query for what must not be there. */
 #include "tests/chaos/chaos.h"
 
+#include <dirent.h>
 #include <libpq-fe.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MAX_NOTES = 4096, SHOWN = 3 };
+enum { MAX_NOTES = 16384, SHOWN = 3, OUTAGE_NOTE_US = 200000, LOG_MAX = 256 << 20 };
 
 /* The writer is the application_name; PostgreSQL cuts names at 63 bytes. */
 #define WRITER_OF(owner) "left('hookline-worker:' || " owner ", 63)"
@@ -85,9 +86,23 @@ void history_death(pid_t pid, const char *how)
     note(pid, how);
 }
 
+/* Not each time: the driver looks fifty times a second. */
 void history_outage(void)
 {
+    static int64_t last;
+    int64_t now = wall_us();
+    if (now - last < OUTAGE_NOTE_US)
+        return;
+    last = now;
     note(0, NULL);
+}
+
+static bool crash_noted(pid_t pid)
+{
+    for (int i = 0; i < nnotes; i++)
+        if (notes[i].how && strcmp(notes[i].how, "crash") == 0 && notes[i].pid == pid)
+            return true;
+    return false;
 }
 
 /* --- loading ----------------------------------------------------------------------------- */
@@ -264,6 +279,11 @@ static const struct check {
         " WHERE c.rescrape_status = 'completed' AND NOT EXISTS (SELECT FROM webhook.documents d"
         "   WHERE d.url_key = sha256(convert_to(split_part(c.watch_url, '#', 1), 'UTF8'))"
         "     AND d.scrape_seq >= c.scrape_seq)",                                              JUST_A_VIOLATION, false},
+    {"an event condemned that crashed no solo process",
+     "SELECT c.event_id || ' ' || c.rescrape_status FROM webhook.change_events c"
+        " WHERE c.rescrape_status LIKE 'failed: crashed%' AND NOT EXISTS (SELECT FROM"
+        "   webhook.worker_crashes d WHERE d.role = 'solo' AND d.blamed AND d.held @>"
+        "   jsonb_build_array(jsonb_build_object('event_id', c.event_id)))",                   JUST_A_VIOLATION, false},
     {"an event superseded by no later fetch",
      "SELECT q.event_id || ' ' || q.watch_url FROM webhook.change_events q"
         " WHERE q.rescrape_status = 'superseded' AND NOT EXISTS (SELECT FROM"
@@ -297,6 +317,44 @@ static void run_check(PGconn *c, const struct check *k, struct verdict *v)
     for (int i = 0; i < n && i < SHOWN; i++)
         buf_printf(&v->text, "           %s\n", PQgetvalue(r, i, 0));
     PQclear(r);
+}
+
+/* --- crashes that nobody brought about ---------------------------------------------------- */
+
+/* As the supervisor's log tells of a child; or a sanitizer of its process. A hung one is aborted. */
+static bool tells_of_crash(const char *line)
+{
+    static const char *const signs[] = {"\"signal\":\"Segmentation fault\"",
+        "\"signal\":\"Aborted\",\"hung\":false", "\"signal\":\"Bus error\"",
+        "\"signal\":\"Floating point exception\"", "\"signal\":\"Illegal instruction\"",
+        "AddressSanitizer:", "runtime error:"};
+    const char *child = strstr(line, "\"child\":");
+    if (strstr(line, "\"unready\":true") ||
+        (child && crash_noted((pid_t)atoi(child + strlen("\"child\":")))))
+        return false;
+    for (size_t i = 0; i < COUNT(signs); i++)
+        if (strstr(line, signs[i]))
+            return true;
+    return false;
+}
+
+static void read_log(const char *path, struct verdict *v)
+{
+    char *text = harness_slurp(path, LOG_MAX), *rest;
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        if (tells_of_crash(line))
+            verdict_add(v, "a crash that nobody brought about: %s\n           %s", path, line);
+    free(text);
+}
+
+static void read_logs(struct stack *s, struct verdict *v)
+{
+    DIR *d = opendir(s->dir);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strncmp(e->d_name, "hookline-", 9) == 0)
+            read_log(harness_text("%s/%s", s->dir, e->d_name), v);
+    if (d)
+        closedir(d);
 }
 
 /* --- recovery ---------------------------------------------------------------------------- */
@@ -352,6 +410,7 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
     for (size_t i = 0; i < COUNT(checks); i++)
         if (keys || !checks[i].needs_keys)
             run_check(c, &checks[i], v);
+    read_logs(s, v);
     measure(c, "process", &v->process);
     measure(c, "host", &v->host);
     PQfinish(c);

@@ -67,13 +67,13 @@ static const struct kind {
     const char *path; /* %s the key, %d a hot page */
     bool hot;
 } kinds[] = {
-    {53, "/ok/%s",              false},
+    {43, "/ok/%s",              false},
     {8,  "/ok/hot%d",           true },
     {5,  "/ok/many%d#slow/0",   true },
     {5,  "/ok/many%d#slow/150", true },
     {5,  "/ok/many%d#slow/700", true },
     {8,  "/slow/100/%s",        false},
-    {5,  "/slow/1200/%s",       false},
+    {15, "/slow/1200/%s",       false},
     {4,  "/flaky/1/%s",         false},
     {2,  "/fail/503/%s",        false},
     {1,  "/fail/429/%s",        false},

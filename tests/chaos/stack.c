@@ -78,6 +78,13 @@ static const char *armed(struct stack *s, bool producer)
     return harness_text("HOOKLINE_CRASH=%s=%s", name, rare ? "0.1" : "0.01");
 }
 
+/* In one fleet of three processes leave all the time, in the others none does. */
+static const char *recycling(struct stack *s)
+{
+    bool often = s->arm && dice_upto(&s->dice, 3) == 0;
+    return often ? "WEBHOOK_MAX_JOBS_PER_PROCESS=40" : "WEBHOOK_MAX_JOBS_PER_PROCESS=0";
+}
+
 static bool named(const char *const *env, const char *setting)
 {
     size_t len = strcspn(setting, "=") + 1;
@@ -108,6 +115,7 @@ static void settings(struct stack *s, struct unit *u, const char **env)
         "WEBHOOK_LEASE_SECONDS=2",
         "WEBHOOK_WATCHDOG_SECONDS=4",
         "WEBHOOK_READY_TIMEOUT=5",
+        recycling(s),
         "WEBHOOK_MAX_STARTS=100",
         "WEBHOOK_MAX_ATTEMPTS=3",
         "WEBHOOK_RETRY_BASE=1",

@@ -940,6 +940,31 @@ Test(spool, a_full_disk_refuses_keeps_what_it_took_and_recovers)
     umount(dir);
 }
 
+Test(spool, a_disk_that_is_full_at_the_start_is_used_once_there_is_room)
+{
+    const char *dir = harness_text("%s/small", harness_dir());
+    const char *ballast = harness_text("%s/ballast", dir);
+    mkdir(dir, 0700);
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=0700") < 0)
+        cr_skip_test("mounting a small file system is not permitted here");
+    char *data = mem_zero(64 * 1024);
+    write_file(ballast, data, 64 * 1024);
+    struct rig r;
+    open_rig(&r, dir, 64 * MIB);
+    struct append p = append_bytes(&r, data, 100);
+    cr_assert_eq(p.rc, HL_RETRY);
+    cr_assert_eq(p.err.why, HL_WHY_FULL);
+    unlink(ballast);
+    cr_assert_eq(append_bytes(&r, data, 100).rc, HL_OK);
+    struct spool_record rec[2];
+    cr_assert_eq(spool_read(r.spool, rec, 2), 1);
+    spool_commit(r.spool);
+    close_rig(&r);
+    free(data);
+    umount(dir);
+}
+
 static void expect_no_spool(const char *dir, const char *text)
 {
     struct hl_err err = {0};

@@ -412,6 +412,33 @@ Test(spool_faults, on_a_full_disk_nothing_is_half_kept_and_it_resumes_by_itself)
     umount(w.spool);
 }
 
+/* The spool itself has filled it: who cannot start cannot work it off either. */
+Test(spool_faults, a_producer_that_starts_on_a_full_disk_works_it_off)
+{
+    struct world w = prepare(true);
+    cr_assert_eq(mkdir(w.spool, 0700), 0);
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("tmpfs", w.spool, "tmpfs", 0, "size=64k,mode=0700") < 0)
+        cr_skip_test("mounting a small file system is not permitted here");
+    start_producer(&w);
+    WAIT_FOR(strstr(health(&w), "\"status\":\"healthy\""), 30000);
+    test_pg_kill(w.pg);
+    int kept = fill(&w);
+    cr_assert_gt(kept, 0);
+    test_proc_kill(w.producer);
+    int fd = open(harness_text("%s/ballast", w.spool), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    while (write(fd, "", 1) == 1) /* to the last byte */
+        ;
+    close(fd);
+    test_pg_restart(w.pg);
+    start_producer(&w);
+    WAIT_FOR(rows(&w, "full") == kept, 30000);
+    WAIT_FOR(frames(&w, NULL) == 0 && listed(&w) == 0, 20000);
+    cr_assert_eq(post(&w, "another", 8000).status, 202);
+    stop(&w);
+    umount(w.spool);
+}
+
 /* A disk that refuses at some offset: writes are cut short, then fail. */
 Test(spool_faults, a_segment_that_cannot_grow_is_left_for_another)
 {
