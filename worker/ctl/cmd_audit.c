@@ -207,6 +207,7 @@ static int audit(struct audit_run *a, const struct config *cfg)
         .spools = a->spools.dirs,
         .nspools = (size_t)a->spools.n,
         .lease_ms = cfg->lease_ms};
+    a->retention_days = cfg->event_retention_days;
     if (a->wait_ms >= 0)
         wait_until_quiet(a);
     a->look.err = (struct hl_err){0};
@@ -226,7 +227,6 @@ static void default_folders(struct audit_run *a, const struct config *cfg)
         a->journals.dirs[a->journals.n++] = cfg->receipts_dir;
     if (!a->spools.n && !(stat(cfg->spool_dir, &st) < 0 && errno == ENOENT))
         a->spools.dirs[a->spools.n++] = cfg->spool_dir;
-    a->retention_days = cfg->event_retention_days;
 }
 
 static bool add_folder(struct ctl_args *args, struct folders *f)
