@@ -40,6 +40,7 @@ struct forward {
     int pending;
     bool failed, newer, burying; /* in this round */
     bool waiting;                /* dead letters were put back in the last one: they are known */
+    bool stopped;
 };
 
 static void release_window(struct forward *f)
@@ -79,11 +80,12 @@ static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     struct record *r = ctx;
     (void)moved;
     (void)left;
-    if (rc != HL_OK) {
+    if (rc != HL_OK && !r->f->stopped) {
         put_back(r);
         return;
     }
-    log_error("event_buried", LOG_S("event_id", r->id), LOG_S("reason", r->refusal));
+    if (rc == HL_OK)
+        log_error("event_buried", LOG_S("event_id", r->id), LOG_S("reason", r->refusal));
     end_round(r->f);
 }
 
@@ -139,7 +141,7 @@ static int64_t pause_after(const struct forward *f)
 static void end_round(struct forward *f)
 {
     struct spool *spool = f->stores->spool;
-    if (--f->pending)
+    if (--f->pending || f->stopped)
         return;
     if (!f->failed && !f->newer && !f->burying) {
         bury_refused(f);
@@ -275,6 +277,14 @@ struct forward *forward_new(struct stores *s)
     timer_start(&f->round, 0);
     timer_start(&f->adopt, 0);
     return f;
+}
+
+void forward_stop(struct forward *f)
+{
+    f->stopped = true;
+    timer_stop(&f->round);
+    timer_stop(&f->adopt);
+    registry_stop(f->registry);
 }
 
 void forward_free(struct forward *f)

@@ -8,6 +8,8 @@ struct forward;
 struct stores;
 
 struct forward *forward_new(struct stores *s);
+/* Nothing new is begun. Before the stores are closed, which answers what is under way. */
+void forward_stop(struct forward *f);
 /* NULL ok. What is under way is dropped: it stays in the spool. Its requests may be with the stores
  * until these are closed: close them first. */
 void forward_free(struct forward *f);

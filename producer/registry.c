@@ -26,7 +26,7 @@ struct registry {
     struct list todo;     /* the first one is under way while busy */
     int64_t refreshed_at; /* when all were told; 0 = they have to be */
     bool refresh;         /* in this look */
-    bool busy, failing;
+    bool busy, failing, stopped;
 };
 
 static void drop_first(struct registry *r)
@@ -66,7 +66,7 @@ static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, 
     (void)rows;
     r->busy = false;
     if (rc != HL_OK) {
-        if (!r->failing)
+        if (!r->failing && !r->stopped)
             log_warn("spool_not_registered", LOG_S("segment", e->segment),
                 LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
         r->failing = true;
@@ -83,7 +83,7 @@ static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, 
 static void send_next(struct registry *r)
 {
     struct stores *s = r->stores;
-    while (!r->busy && r->todo.len) {
+    while (!r->busy && !r->stopped && r->todo.len) {
         const struct entry *e = LIST_OF(list_first(&r->todo), struct entry, node);
         if (!spool_list(s->spool, e->segment)) {
             drop_first(r); /* let go of meanwhile */
@@ -100,7 +100,7 @@ static void send_next(struct registry *r)
 
 void registry_look(struct registry *r)
 {
-    if (r->busy)
+    if (r->busy || r->stopped)
         return;
     if (!stores_database_ready(r->stores)) {
         r->refreshed_at = 0;
@@ -134,6 +134,12 @@ struct registry *registry_new(struct stores *s)
     timer_init(s->loop, &r->look, look, r);
     timer_start(&r->look, 0);
     return r;
+}
+
+void registry_stop(struct registry *r)
+{
+    r->stopped = true;
+    timer_stop(&r->look);
 }
 
 void registry_free(struct registry *r)

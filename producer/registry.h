@@ -11,6 +11,7 @@ struct stores;
 
 struct registry *registry_new(struct stores *s);
 void registry_look(struct registry *r); /* the spool has changed */
+void registry_stop(struct registry *r); /* tells nothing more, and is silent about answers */
 /* NULL ok. Requests handed to the store must have been answered: free the pool first. */
 void registry_free(struct registry *r);
 

@@ -132,6 +132,7 @@ static void close_all(struct server *s)
     sigwatch_stop(&s->hurry);
     sigwatch_stop(&s->state);
     httpd_free(s->httpd);
+    forward_stop(s->forward);
     stores_close(&s->stores);
     forward_free(s->forward); /* it owns requests that the stores still had */
     loop_free(s->loop);

@@ -439,6 +439,24 @@ Test(spool_faults, a_producer_that_starts_on_a_full_disk_works_it_off)
     umount(w.spool);
 }
 
+/* Redis has yet to answer for rows that are there: closing the stores answers instead. */
+Test(spool_faults, a_producer_that_leaves_while_it_brings_events_home_leaves_in_good_order)
+{
+    struct world w = start(true);
+    test_pg_kill(w.pg);
+    spool_events(&w, "a", 5);
+    test_redis_pause(w.redis);
+    test_pg_restart(w.pg);
+    WAIT_FOR(rows(&w, "a") == 5, 20000);
+    test_proc_signal(w.producer, SIGTERM);
+    cr_assert_eq(test_proc_wait(w.producer, 30000), 0, "%s", test_proc_log(w.producer));
+    cr_expect_not(test_proc_logged(w.producer, "Segmentation"), "%s", test_proc_log(w.producer));
+    test_redis_resume(w.redis);
+    start_producer(&w);
+    WAIT_FOR(frames(&w, NULL) == 0 && listed(&w) == 0, 20000);
+    stop(&w);
+}
+
 /* A disk that refuses at some offset: writes are cut short, then fail. */
 Test(spool_faults, a_segment_that_cannot_grow_is_left_for_another)
 {
