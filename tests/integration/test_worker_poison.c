@@ -235,7 +235,8 @@ Test(worker_poison, who_is_condemned_without_redis_is_a_dead_letter_when_it_is_b
     test_redis_kill(r.redis);
     rig_fleet(&r, 1, RIG_ENV(LONG_LEASE));
     strike(&r, id, POISON_PAGE, 1, SIGABRT);
-    WAIT_FOR(rig_status_is(&r, id, "failed: crashed its worker 3 times"), LONG_BEFORE_LEASE);
+    strike(&r, id, POISON_PAGE, 2, SIGABRT);
+    WAIT_FOR(rig_status_is(&r, id, "failed: crashed its worker 4 times"), LONG_BEFORE_LEASE);
     test_redis_restart(r.redis);
     WAIT_FOR(*rig_dead_letter(&r, id.text), SOON);
     cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:dead"), 1);
