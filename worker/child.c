@@ -68,6 +68,7 @@ static void read_more(void *ctx);
 static void job_moved(struct job *j, void *ctx)
 {
     struct child *c = ctx;
+    job_link(j)->ran |= job_state(j) == JOB_COMPLETE || job_state(j) == JOB_FAIL;
     inflight_moved(&c->flight, j);
 }
 
@@ -77,7 +78,7 @@ static void job_done(struct job *j, void *ctx)
 {
     struct child *c = ctx;
     c->read_own |= job_link(j)->again;
-    c->jobs_done++;
+    c->jobs_done += job_link(j)->ran; /* those that only had to wait wear nobody */
     inflight_remove(&c->flight, j);
     leave_if_idle(c);
     byrow_room(c->byrow);

@@ -52,6 +52,7 @@ int64_t job_age_ms(const struct job *j); /* since job_start */
 struct job_link {
     struct list_node all, bucket;
     int mark;
+    bool ran;   /* it came to a result */
     bool again; /* an entry of it is still ours: another one, or one Redis did not hear of */
 };
 struct job_link *job_link(struct job *j);

@@ -225,6 +225,24 @@ Test(worker_signals, a_process_that_has_done_its_jobs_is_replaced)
     cr_expect_not(test_proc_logged(fleet, "zombie_reaped"));
 }
 
+/* Ten notices of a page that is being fetched. */
+Test(worker_signals, a_job_that_has_to_wait_wears_nobody)
+{
+    enum { NOTICES = 10 };
+    struct rig r;
+    rig_start(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_JOBS_PER_PROCESS=5"));
+    rig_post(&r, "/hold/page");
+    WAIT_FOR(rig_scrapes(&r, "/hold/page") == 1, SOON);
+    for (int i = 0; i < NOTICES; i++)
+        rig_post(&r, "/hold/page");
+    WAIT_FOR(redis_int(r.redis, "ZCARD {hookline}:later") == NOTICES, SOON);
+    let_pass(A_WHILE);
+    cr_expect_not(test_proc_logged(fleet, "\"process_worn\""));
+    rig_release(&r);
+    WAIT_FOR(rig_queue_empty(&r), SOON);
+}
+
 /* Large texts that cannot be written yet are memory. */
 Test(worker_signals, a_process_with_too_much_memory_is_replaced)
 {
