@@ -149,6 +149,12 @@ static void start_job(struct child *c, const struct queue_entry *e)
         queue_quarantine(c->wires.queue, NULL, e->entry, e->job, e->len, err.msg, NULL, NULL);
         return;
     }
+    /* The read was under way when our lease was lost. Others may have theirs; and what is in flight
+     * here is letting go, so that this may be the very entry by which it did. */
+    if (!c->working) {
+        hand_back(c, &ev);
+        return;
+    }
     struct job *same = inflight_find(&c->flight, &ev.id);
     if (same) { /* read again after a reconnect; a second entry is looked at when the first job ends */
         job_link(same)->again |= strcmp(job_entry(same), e->entry) != 0;
