@@ -112,17 +112,19 @@ STMT(claim, "T1", ROWS_EACH, 4,
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0)"
     "      + CASE WHEN c.claimed_by = $4 AND c.rescrape_status = 'in_progress' THEN 0 ELSE 1 END,"
-    "    claimed_by = $4, claimed_at = clock_timestamp(), claimed_beat = " BEAT_OF("$4") ","
-    "    next_attempt_at = NULL,"
-    "    scrape_seq = nextval('webhook.scrape_clock')"
-    "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
-    "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
-    ") "
-    "SELECT j.n, CASE WHEN mine.id IS NOT NULL THEN 'ours' WHEN s.id IS NULL THEN 'missing'"
-    "    WHEN s.state = 'free' THEN 'busy' ELSE s.state END,"
-    "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
-    "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
-    "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id");
+    "    claimed_by = $4, claimed_at = clock_timestamp(), claimed_beat = " BEAT_OF(
+        "$4") ","
+              "    next_attempt_at = NULL,"
+              "    scrape_seq = nextval('webhook.scrape_clock')"
+              "  FROM pick WHERE c.id = pick.id AND c.rescrape_status IN ('queued', 'in_progress')"
+              "  RETURNING c.id, c.claim_epoch, c.starts, coalesce(c.attempts, 0) AS attempts"
+              ") "
+              "SELECT j.n, CASE WHEN mine.id IS NOT NULL THEN 'ours' WHEN s.id IS NULL THEN "
+              "'missing'"
+              "    WHEN s.state = 'free' THEN 'busy' ELSE s.state END,"
+              "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
+              "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
+              "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id");
 
 /* T1 without Redis, first half: of the $4 rows that have been due longest, behind row $2 due since
  * $1, at most $3 whose URLs nobody works on and nobody else is about to claim. Their URLs are locked,
@@ -165,15 +167,16 @@ STMT(claim_due, "T1", ROWS_ANY, 1,
     "  UPDATE webhook.change_events c SET rescrape_status = 'in_progress',"
     "    rescrape_job_id = c.event_id::text, claim_epoch = coalesce(c.claim_epoch, 0) + 1,"
     "    starts = coalesce(c.starts, 0) + 1, claimed_by = $1, claimed_at = clock_timestamp(),"
-    "    claimed_beat = " BEAT_OF("$1") ", next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"
-    "  FROM due WHERE c.id = due.id AND c.rescrape_status IS NOT DISTINCT FROM 'queued'"
-    "  RETURNING c.*"
-    ") "
-    "SELECT " EVENT_COLUMNS(
-        "m") ", m.claim_epoch, m.starts, coalesce(m.attempts, 0),"
-             "  current_setting('hookline.looked', true), current_setting('hookline.due_to', true),"
-             "  current_setting('hookline.id_to', true)"
-             "  FROM (SELECT) one LEFT JOIN mine m ON true");
+    "    claimed_beat = " BEAT_OF(
+        "$1") ", next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"
+              "  FROM due WHERE c.id = due.id AND c.rescrape_status IS NOT DISTINCT FROM 'queued'"
+              "  RETURNING c.*"
+              ") "
+              "SELECT " EVENT_COLUMNS("m") ", m.claim_epoch, m.starts, coalesce(m.attempts, 0),"
+                                           "  current_setting('hookline.looked', true), "
+                                           "current_setting('hookline.due_to', true),"
+                                           "  current_setting('hookline.id_to', true)"
+                                           "  FROM (SELECT) one LEFT JOIN mine m ON true");
 
 /* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
  * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try
