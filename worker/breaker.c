@@ -371,7 +371,7 @@ static bool report(struct upstream *u, struct breaker_leave *leave, const struct
 bool breaker_report(struct breaker *b, struct breaker_leave *leave, enum upstream_sign sign,
     int64_t retry_after_ms, const char *error)
 {
-    const struct circuit_report r = {sign, leave->probe, retry_after_ms};
+    const struct circuit_report r = {sign, leave->probe, retry_after_ms, leave->again};
     bool fine = sign == UPSTREAM_WORKS || sign == UPSTREAM_SILENT;
     if (!b || !leave->host)
         return false;

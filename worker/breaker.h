@@ -29,6 +29,7 @@ struct breaker_leave {
     const char *host; /* borrowed; NULL = no circuit */
     void (*answer)(struct breaker_leave *leave, bool granted, void *ctx);
     void *ctx;
+    bool again;      /* its page has failed before; set before breaker_report */
     bool probe;      /* half open, and this job tries it */
     int64_t wait_ms; /* out, when refused: come back then */
 };

@@ -80,7 +80,8 @@ static enum circuit_change report_closed(struct circuit *c, const struct circuit
 {
     if (r->sign == UPSTREAM_WORKS)
         c->failures = 0;
-    if (!is_failure(r->sign))
+    /* A page that has failed before is more likely to blame than its upstream. */
+    if (!is_failure(r->sign) || (r->sign == UPSTREAM_FAILS && r->again))
         return CIRCUIT_SAME;
     c->failures++;
     if (r->sign != UPSTREAM_THROTTLES && c->failures < conf->failures)

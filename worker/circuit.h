@@ -40,6 +40,7 @@ struct circuit_report {
     enum upstream_sign sign;
     bool probe;             /* of the job that was let through half open */
     int64_t retry_after_ms; /* -1 = none */
+    bool again;             /* this page has failed before */
 };
 /* True when a failure is not to be charged to its job: the circuit knew already. A probe's failure
  * is charged where its page may have brought it about: that page must not probe for ever. */

@@ -256,6 +256,7 @@ static void scraped(struct scrape_result *res, void *ctx)
     CRASH_POINT("scrape.after");
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
+    j->leave.again = j->attempts > 0;
     bool spared =
         breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
     if (spared || res->held_off) {

@@ -102,19 +102,6 @@ static struct test_reply post_event(const struct world *w, const char *watch_id)
     return post(w, event(watch_id));
 }
 
-/* A member of the answer as text: "null" for null; "" when absent. */
-static const char *member(const struct test_reply *r, const char *key)
-{
-    struct hl_err err;
-    json_t *obj = json_parse(r->body, strlen(r->body), &err);
-    const json_t *v = json_object_get(obj, key);
-    char *text = json_is_string(v) ? mem_strdup(json_string_value(v))
-                 : v               ? json_dumps(v, JSON_ENCODE_ANY)
-                                   : mem_strdup("");
-    json_decref(obj);
-    return harness_hold(text);
-}
-
 static bool spool_empty(const struct world *w);
 
 /* Until the first row, then everything is emptied again. */
@@ -125,7 +112,7 @@ static void wait_ready(struct world *w)
         30000);
     struct test_reply r;
     WAIT_FOR((r = post_event(w, "warm-up")).status == 202 &&
-                 strcmp(member(&r, "change_event_id"), "null") != 0,
+                 strcmp(test_reply_member(&r, "change_event_id"), "null") != 0,
         30000);
     WAIT_FOR(spool_empty(w), 30000);
     sql_exec(w->database, "TRUNCATE webhook.change_events");
@@ -245,14 +232,14 @@ static const char *accepted(const struct test_reply *r)
 {
     cr_assert_eq(r->status, 202, "%d %s", r->status, r->body);
     cr_assert_lt(r->seconds, SENDERS_PATIENCE, "%.1f s", r->seconds);
-    return member(r, "job_id");
+    return test_reply_member(r, "job_id");
 }
 
 /* The same with a row already, or with none yet. */
 static const char *accepted_with_row(const struct world *w, const struct test_reply *r)
 {
     const char *id = accepted(r);
-    cr_assert(like(member(r, "change_event_id"), "^[1-9][0-9]*$"), "%s", r->body);
+    cr_assert(like(test_reply_member(r, "change_event_id"), "^[1-9][0-9]*$"), "%s", r->body);
     cr_assert_eq(rows_of(w, id), 1);
     return id;
 }
@@ -260,7 +247,7 @@ static const char *accepted_with_row(const struct world *w, const struct test_re
 static const char *accepted_without_row(const struct test_reply *r)
 {
     const char *id = accepted(r);
-    cr_assert_str_eq(member(r, "change_event_id"), "null", "%s", r->body);
+    cr_assert_str_eq(test_reply_member(r, "change_event_id"), "null", "%s", r->body);
     return id;
 }
 
@@ -760,7 +747,7 @@ static void events_without_database(struct world *w, void (*light)(struct test_p
     WAIT_FOR(healthy(w), 20000);
     struct test_reply r;
     WAIT_FOR((r = post_event(w, "after")).status == 202 &&
-                 strcmp(member(&r, "change_event_id"), "null") != 0,
+                 strcmp(test_reply_member(&r, "change_event_id"), "null") != 0,
         20000);
 }
 

@@ -86,19 +86,6 @@ static const char *with_signature(const char *headers, const char *body)
     return harness_text("X-Signature: %s\r\n%s", test_sign(SECRET, body, strlen(body)), headers);
 }
 
-/* A member of the answer as text: "null" for null; "" when absent. */
-static const char *member(const struct test_reply *r, const char *key)
-{
-    struct hl_err err;
-    json_t *obj = json_parse(r->body, strlen(r->body), &err);
-    const json_t *v = json_object_get(obj, key);
-    char *text = json_is_string(v) ? mem_strdup(json_string_value(v))
-                 : v               ? json_dumps(v, JSON_ENCODE_ANY)
-                                   : mem_strdup("");
-    json_decref(obj);
-    return harness_hold(text);
-}
-
 #define BODY                                                                                       \
     "{\"watch_id\":\"w1\",\"watch_url\":\"https://example.com/a\","                                \
     "\"detected_at\":\"2026-01-02T03:04:05Z\"}"
@@ -418,7 +405,7 @@ Test(intake_once, redis_decides_while_postgres_is_dead)
     test_pg_kill(w.pg);
     struct test_reply again = post(&w, with_token(KEY), BODY);
     EXPECT_DUPLICATE(again);
-    cr_expect_str_eq(member(&again, "job_id"), member(&before, "job_id"));
+    cr_expect_str_eq(test_reply_member(&again, "job_id"), test_reply_member(&before, "job_id"));
     struct test_reply other = post(&w, with_token(KEY), OTHER);
     EXPECT_CONFLICT(other);
     struct test_reply first = post(&w, fresh, OTHER);
@@ -430,11 +417,11 @@ Test(intake_once, redis_decides_while_postgres_is_dead)
 
     test_pg_restart(w.pg);
     WAIT_FOR(rows(&w) == 2, 30000);
-    WAIT_FOR(strcmp(member(&again, "change_event_id"), "null") != 0 ||
+    WAIT_FOR(strcmp(test_reply_member(&again, "change_event_id"), "null") != 0 ||
                  (again = post(&w, fresh, OTHER), false),
         30000);
     EXPECT_DUPLICATE(again);
-    cr_expect_str_eq(member(&again, "job_id"), member(&first, "job_id"));
+    cr_expect_str_eq(test_reply_member(&again, "job_id"), test_reply_member(&first, "job_id"));
     cr_expect_eq(sql_int(w.database, "SELECT count(*) FROM webhook.change_events"
                                      " WHERE watch_url LIKE '%%/a'"),
         1);
@@ -516,11 +503,11 @@ Test(intake_once, a_producer_killed_before_its_answer_leaves_the_receipt_to_the_
     const char *row = sql_text(w.database, "SELECT id FROM webhook.change_events");
     struct test_reply again;
     WAIT_FOR((again = post(&w, headers, BODY)).status == 202 &&
-                 strcmp(member(&again, "change_event_id"), "null") != 0,
+                 strcmp(test_reply_member(&again, "change_event_id"), "null") != 0,
         30000);
     EXPECT_DUPLICATE(again);
-    cr_expect_str_eq(member(&again, "job_id"), id);
-    cr_expect_str_eq(member(&again, "change_event_id"), row);
+    cr_expect_str_eq(test_reply_member(&again, "job_id"), id);
+    cr_expect_str_eq(test_reply_member(&again, "change_event_id"), row);
     cr_expect_eq(rows(&w), 1);
     stop(&w);
 }
@@ -579,7 +566,8 @@ Test(intake_once, standard_webhooks_are_verified_and_known_by_their_id)
     for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
         struct test_reply r = post(&w, refused[i].headers, refused[i].body);
         cr_expect_eq(r.status, 401, "row %zu: %d", i, r.status);
-        cr_expect_str_eq(member(&r, "detail"), refused[i].detail, "row %zu: %s", i, r.body);
+        cr_expect_str_eq(
+            test_reply_member(&r, "detail"), refused[i].detail, "row %zu: %s", i, r.body);
     }
     cr_expect_eq(rows(&w), 2);
     stop(&w);

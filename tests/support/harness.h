@@ -105,6 +105,8 @@ struct test_reply {
 struct test_reply test_http(int port, const char *method, const char *path, const char *headers,
     const void *body, size_t len);
 const char *test_reply_header(const struct test_reply *r, const char *name); /* NULL = absent */
+/* A member of a JSON answer as text: "null" for null; "" = absent. */
+const char *test_reply_member(const struct test_reply *r, const char *key);
 /* Sends raw bytes, reads until the peer closes or timeout_ms passes without a byte. */
 const char *test_http_raw(int port, const void *bytes, size_t len, int timeout_ms);
 /* Hex HMAC-SHA256 of body. */

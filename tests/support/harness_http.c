@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/digest.h"
+#include "base/json.h"
 #include "base/mem.h"
 
 #include <arpa/inet.h>
@@ -144,4 +145,16 @@ const char *test_sign(const char *secret, const void *body, size_t len)
     digest_hmac(secret, body, len, mac);
     digest_hex(mac, DIGEST_LEN, hex);
     return harness_keep(hex);
+}
+
+const char *test_reply_member(const struct test_reply *r, const char *key)
+{
+    struct hl_err err;
+    json_t *obj = json_parse(r->body, strlen(r->body), &err);
+    const json_t *v = json_object_get(obj, key);
+    char *text = json_is_string(v) ? mem_strdup(json_string_value(v))
+                 : v               ? json_dumps(v, JSON_ENCODE_ANY)
+                                   : mem_strdup("");
+    json_decref(obj);
+    return harness_hold(text);
 }

@@ -14,7 +14,7 @@ static const struct circuit_conf conf = {
 static enum circuit_change report(
     struct circuit *c, enum upstream_sign sign, bool probe, int64_t retry_after_ms)
 {
-    const struct circuit_report r = {sign, probe, retry_after_ms};
+    const struct circuit_report r = {sign, probe, retry_after_ms, false};
     return circuit_report(c, &conf, &r, NOW, 0);
 }
 
@@ -102,7 +102,7 @@ Test(circuit, a_pause_is_jittered_by_a_tenth_at_most)
 {
     for (uint64_t random = 0; random <= UINT32_MAX; random += UINT32_MAX / 7) {
         struct circuit c = {.failures = conf.failures - 1};
-        const struct circuit_report r = {UPSTREAM_FAILS, false, -1};
+        const struct circuit_report r = {UPSTREAM_FAILS, false, -1, false};
         circuit_report(&c, &conf, &r, NOW, (uint32_t)random);
         cr_expect(c.until_ms - NOW <= PAUSE && c.until_ms - NOW >= PAUSE * 9 / 10, "%lld",
             (long long)(c.until_ms - NOW));
@@ -147,6 +147,20 @@ Test(circuit, the_probe_decides)
     cr_expect_eq(report(&c, UPSTREAM_SILENT, true, -1), CIRCUIT_RETURNS);
     cr_expect_eq(circuit_ask(&c, NOW), CIRCUIT_TRY, "the next one may try at once");
     cr_expect_eq(c.failures, 5);
+}
+
+Test(circuit, a_page_that_fails_again_does_not_open_it)
+{
+    struct circuit c = {0};
+    for (int i = 0; i < 10; i++) {
+        const struct circuit_report r = {UPSTREAM_FAILS, false, -1, true};
+        cr_expect_eq(circuit_report(&c, &conf, &r, NOW, 0), CIRCUIT_SAME);
+        cr_expect_not(circuit_spares(&c, &r), "and is charged");
+    }
+    const struct circuit_report down = {UPSTREAM_DOWN, false, -1, true};
+    for (int i = 1; i < conf.failures; i++)
+        cr_expect_eq(circuit_report(&c, &conf, &down, NOW, 0), CIRCUIT_SAME);
+    cr_expect_eq(circuit_report(&c, &conf, &down, NOW, 0), CIRCUIT_OPENS, "no page's fault");
 }
 
 Test(circuit, pages_that_always_fail_do_not_keep_it_open)
@@ -208,7 +222,7 @@ Test(circuit, who_is_charged)
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         const struct circuit c = {.state = cases[i].state, .failures = 3, .until_ms = NOW + 1};
-        const struct circuit_report r = {cases[i].sign, cases[i].probe, -1};
+        const struct circuit_report r = {cases[i].sign, cases[i].probe, -1, false};
         cr_expect_eq(circuit_spares(&c, &r), cases[i].spared, "case %zu", i);
     }
 }
