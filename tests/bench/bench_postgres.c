@@ -152,6 +152,7 @@ static void prepare_events(int n, bool documents)
     for (int i = 0; i < n; i++) {
         uuid_parse(db_text(rows, i, 0), &events[i].id);
         events[i].watch_url = mem_strdup(db_text(rows, i, 1));
+        memset(events[i].body_digest, 0x5a, DIGEST_LEN); /* as insert_events has it */
         texts[i] = documents ? make_text((unsigned)i) : NULL;
     }
     PQclear(rows);
