@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum {
     READ_CLOSED_MS = 5000, /* nothing is open: somebody else's opening is noticed after ... */
@@ -47,18 +46,10 @@ struct breaker {
     bool reading, stopped;
 };
 
-static uint32_t dice(void)
-{
-    uint32_t r = 0;
-    if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
-        r = (uint32_t)clock_mono_us();
-    return r;
-}
-
 static void tick_in(struct breaker *b, int64_t ms)
 {
     if (!b->stopped)
-        timer_start(&b->tick, backoff_jitter(ms, dice()));
+        timer_start(&b->tick, backoff_jitter(ms, arc4random()));
 }
 
 /* --- hosts ------------------------------------------------------------------------------- */
@@ -273,7 +264,7 @@ int64_t breaker_room(const struct breaker *b, const char *host, int64_t wanted)
 
 static enum breaker_says refuse(struct upstream *u, struct breaker_leave *leave)
 {
-    leave->wait_ms = circuit_wait_ms(&u->circuit, clock_mono_ms(), dice());
+    leave->wait_ms = circuit_wait_ms(&u->circuit, clock_mono_ms(), arc4random());
     return BREAKER_WAIT;
 }
 
@@ -360,9 +351,9 @@ static bool report(struct upstream *u, struct breaker_leave *leave, const struct
     bool spared = circuit_spares(&u->circuit, r);
     if (u->circuit.state == CIRCUIT_CLOSED || r->probe)
         snprintf(u->error, sizeof(u->error), "%s", error ? error : "");
-    note(u, circuit_report(&u->circuit, &u->breaker->conf, r, now, dice()));
+    note(u, circuit_report(&u->circuit, &u->breaker->conf, r, now, arc4random()));
     leave->probe = false;
-    leave->wait_ms = circuit_wait_ms(&u->circuit, now, dice());
+    leave->wait_ms = circuit_wait_ms(&u->circuit, now, arc4random());
     if (says_nothing(u))
         forget(u);
     return spared;

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 enum {
     STEP_RETRY_BASE_MS = 200, /* a transaction that did not go through is tried again after ... */
@@ -73,14 +72,6 @@ struct job {
 };
 
 static void job_step(struct job *j, enum job_event ev);
-
-static uint32_t dice(void)
-{
-    uint32_t r = 0;
-    if (getrandom(&r, sizeof(r), 0) != (ssize_t)sizeof(r))
-        r = (uint32_t)clock_mono_us();
-    return r;
-}
 
 static void set_text(char **to, const char *s)
 {
@@ -196,7 +187,7 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         j->settle_as = by_state[j->claim.state] == EV_WAIT ? AS_LATER : AS_DONE;
         j->delay_ms = j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0
                           ? j->claim.wait_ms
-                          : WAIT_MS + dice() % WAIT_SPREAD_MS;
+                          : WAIT_MS + arc4random() % WAIT_SPREAD_MS;
         answered(j, by_state[j->claim.state], NULL);
         return;
     }
@@ -260,7 +251,7 @@ static void scraped(struct scrape_result *res, void *ctx)
     bool spared =
         breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
     if (spared || res->held_off) {
-        j->hold_ms = spared ? j->leave.wait_ms : WAIT_MS + dice() % WAIT_SPREAD_MS;
+        j->hold_ms = spared ? j->leave.wait_ms : WAIT_MS + arc4random() % WAIT_SPREAD_MS;
         job_step(j, EV_WAIT);
         return;
     }
@@ -417,7 +408,7 @@ static void decide_failure(struct job *j)
     j->metadata = failure_metadata(j);
     j->delay_ms = 0;
     if (j->retryable && attempt < cfg->max_attempts) {
-        j->delay_ms = backoff_ms((int)attempt, cfg->retry_base_ms, cfg->retry_max_ms, dice());
+        j->delay_ms = backoff_ms((int)attempt, cfg->retry_base_ms, cfg->retry_max_ms, arc4random());
         if (j->delay_ms < j->retry_after_ms)
             j->delay_ms =
                 j->retry_after_ms < cfg->retry_max_ms ? j->retry_after_ms : cfg->retry_max_ms;
@@ -523,7 +514,8 @@ static void job_step(struct job *j, enum job_event ev)
     }
     if ((enum job_state)next == j->state) {
         j->tries++;
-        timer_start(&j->retry, backoff_ms(j->tries, STEP_RETRY_BASE_MS, STEP_RETRY_MAX_MS, dice()));
+        timer_start(
+            &j->retry, backoff_ms(j->tries, STEP_RETRY_BASE_MS, STEP_RETRY_MAX_MS, arc4random()));
         return;
     }
     if (j->state == JOB_SETTLE && ev != EV_OK)
