@@ -413,7 +413,8 @@ const char *harness_database(bool migrated)
         admin = own->admin_url;
         from = "hookline";
     }
-    snprintf(name, sizeof(name), "t_%d_%d", (int)getpid(), ++serial);
+    /* not by pid alone: a long run comes back to the same one */
+    snprintf(name, sizeof(name), "t_%d_%d_%08x", (int)getpid(), ++serial, arc4random());
     sql_exec(admin, "CREATE DATABASE %s TEMPLATE %s", name, migrated && from ? from : "template0");
     const char *url = with_database(admin, name);
     if (migrated && !from)
