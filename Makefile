@@ -10,7 +10,7 @@ endif
 BUILD    ?= build
 PREFIX   ?= /usr/local
 VERSION  := 0.1.0
-PKGS     := libevent_core hiredis libpq msgpack libcurl jansson libxml-2.0 libcrypto
+PKGS     := libevent_core hiredis libpq msgpack libcurl jansson libxml-2.0 libcrypto libzstd
 WARN     := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wvla -Wformat=2 -Wno-format-nonliteral
 OPT      ?= -O2 -g

@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/uuid.h"
 #include "io/httpd.h"
 #include "producer/forward.h"
 #include "producer/health.h"
@@ -41,13 +40,11 @@ static const struct httpd_route routes[] = {
 /* Every answer carries its id and the time it took (reference contract section 1.1). */
 static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
-    struct uuid u = uuid_v4();
-    char id[UUID_STRLEN + 1], took[32];
+    char took[32];
     (void)status;
     (void)ctx;
-    uuid_format(&u, id);
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
-    httpd_add_header(req, "X-Request-ID", id);
+    httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
 }
 

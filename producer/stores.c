@@ -73,7 +73,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     if (!s->redis)
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
-    s->queue = queue_new(l, s->redis, cfg->queue_prefix, NULL);
+    s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
     schema_wait_start(l, &s->schema, s->store,

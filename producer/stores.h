@@ -5,7 +5,9 @@
 
 #include "base/config.h"
 #include "domain/connect.h"
+#include "domain/metrics.h"
 #include "domain/queue.h"
+#include "domain/rejects.h"
 #include "io/spool.h"
 #include "producer/receipts.h"
 
@@ -19,6 +21,11 @@ struct stores {
     struct queue *queue;
     struct spool *spool;
     struct receipts *receipts; /* NULL: none are wanted */
+    struct dbpool *read_pool;  /* the read API's, so that it takes none of intake's */
+    struct store *reads;
+    struct queue *crawl_queue;
+    struct metrics *metrics; /* NULL: none are taken */
+    struct rejects *rejects; /* NULL: none are kept */
     struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;

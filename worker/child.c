@@ -410,7 +410,7 @@ static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     if (moved)
         log_info("entries_handed_back", LOG_I("entries", moved));
     if (rc == HL_OK && left)
-        queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
+        queue_takeover(c->wires.queue, c->instance, false, READ_COUNT, entries_left, c);
     else
         store_resign(c->lease_store, resigned, c);
 }
@@ -429,7 +429,7 @@ static void leave_if_idle(struct child *c)
     redis_free(c->reader);
     c->reader = NULL;
     letters_send(c->letters);
-    queue_takeover(c->wires.queue, c->instance, READ_COUNT, entries_left, c);
+    queue_takeover(c->wires.queue, c->instance, false, READ_COUNT, entries_left, c);
 }
 
 static void idle_now(void *ctx)

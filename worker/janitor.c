@@ -337,7 +337,8 @@ static void take_over_next(struct janitor *j)
     if (j->consumer_at >= j->nconsumers || j->database_failed || j->redis_failed)
         next_step(j);
     else
-        queue_takeover(j->wires.queue, j->consumers[j->consumer_at], TAKEOVER_MAX, taken_over, j);
+        queue_takeover(
+            j->wires.queue, j->consumers[j->consumer_at], true, TAKEOVER_MAX, taken_over, j);
 }
 
 /* --- step: dead workers that own nothing any more ---------------------------------------- */

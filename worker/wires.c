@@ -55,7 +55,8 @@ bool wires_open_queue(struct wires *w, const struct config *cfg, const char *ins
     w->redis = wires_redis(w, cfg, instance, err);
     if (!w->redis)
         return false;
-    w->queue = queue_new(w->loop, w->redis, cfg->queue_prefix, consume ? instance : NULL);
+    w->queue =
+        queue_new(w->loop, w->redis, cfg->queue_prefix, QUEUE_CHANGE, consume ? instance : NULL);
     return true;
 }
 

@@ -27,7 +27,7 @@ struct config {
     char *webhook_secret;          /* NULL when not given */
     char *webhook_secret_previous; /* NULL = none */
     char *intake_token;            /* NULL = off */
-    char *api_secret;
+    char *api_secret;              /* NULL: the read API is closed */
     char *redis_url;
     char *database_url; /* +asyncpg and the like already stripped */
     int64_t log_level;  /* enum log_level */
@@ -35,6 +35,17 @@ struct config {
     bool test_mode;
     int64_t producers; /* processes; 0 = one per core */
     int64_t workers;
+    char *cors_origins; /* JSON array, list with commas, or "*"; "" = none given */
+    int64_t rate_limit; /* requests a minute; 0 = no limit */
+    int64_t read_connections;
+    int64_t read_timeout_ms;
+    int64_t metrics_buffer; /* records; 0 = no metrics */
+    int64_t metrics_sample; /* millionths */
+    int64_t rejects_kept;   /* 0 = none */
+    int64_t crawl_concurrency;
+    bool crawl_reconcile;
+    int64_t crawl_quiet_ms;
+    int64_t retention_every_ms, crawl_retention_days;
     int64_t retention_days, event_retention_days, document_retention_days; /* 0 = for ever */
     int64_t concurrency;
     int64_t ack;     /* enum cfg_ack */
@@ -76,6 +87,8 @@ struct config {
     bool db_prepared;
     char *queue_prefix;
     int64_t max_body_bytes;
+    int64_t crawl_max_body_bytes;
+    int64_t max_buffered_bytes;
     int64_t max_header_bytes;
     int64_t max_connections;
     int64_t header_timeout_ms;

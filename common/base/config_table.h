@@ -66,8 +66,8 @@ ROW(webhook_secret_previous, secret, "WEBHOOK_SECRET_PREVIOUS", NULL, 16, 256, P
     "The key before a change of WEBHOOK_SECRET; accepted beside it.")                              \
 ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P,                           \
     "Bearer token for senders that cannot sign; without it they are refused.")                     \
-ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,       \
-    "Bearer token of the read API.")                                                               \
+ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,           \
+    "Bearer token of the read API; without it nobody may read.")                                   \
 ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                                      \
     "What a 202 waits for: both (row and queue) or queue (the row follows).")                      \
 ROW(dedup_window_ms, time_or_off, "WEBHOOK_DEDUP_WINDOW", "10m", MS_SECOND, 168 * MS_HOUR, P,      \
@@ -76,6 +76,10 @@ ROW(producers, number, "WEBHOOK_PRODUCERS", "0", 0, 256, P,                     
     "Intake processes; 0 is one for each core.")                                                   \
 ROW(max_body_bytes, size, "WEBHOOK_MAX_BODY_BYTES", "1m", KIB, 32 * MIB, P,                    \
     "Largest request body.")                                                                       \
+ROW(crawl_max_body_bytes, size, "WEBHOOK_CRAWL_MAX_BODY_BYTES", "32m", KIB, 128 * MIB, P,          \
+    "Largest body of an event of Firecrawl's.")                                                    \
+ROW(max_buffered_bytes, size, "WEBHOOK_MAX_BUFFERED_BYTES", "256m", MIB, 64 * GIB, P,              \
+    "Request bodies that one process holds in memory; beyond it large ones get 503.")              \
 ROW(max_header_bytes, size, "WEBHOOK_MAX_HEADER_BYTES", "16k", KIB, 256 * KIB, P,              \
     "Largest request head.")                                                                       \
 ROW(max_connections, number, "WEBHOOK_MAX_CONNECTIONS", "4096", 1, 65536, P,                   \
@@ -92,6 +96,23 @@ ROW(spool_max_bytes, size, "WEBHOOK_SPOOL_MAX_BYTES", "1g", MIB, 1024 * GIB, P, 
     "Size of the spool beyond which intake answers 503.")                                          \
 ROW(receipts_dir, text, "WEBHOOK_RECEIPTS_DIR", NULL, 1, 4000, P | C,                              \
     "Folder for a journal of every event answered 202, for `hooklinectl audit`; not set: none.")   \
+                                                                                                   \
+GROUP("Read API and metrics")                                                                      \
+ROW(cors_origins, origins, "WEBHOOK_CORS_ORIGINS SEARCH_BRIDGE_CORS_ORIGINS",                      \
+    "http://localhost:3000", 0, 8192, P,                                                           \
+    "Origins that browsers may call from.")                                                        \
+ROW(rate_limit, number, "WEBHOOK_RATE_LIMIT", "100", 0, 1000000, P,                                \
+    "Requests a minute of one client to one path, webhooks excepted; 0 = any number.")             \
+ROW(read_connections, number, "WEBHOOK_READ_CONNECTIONS", "4", 1, 100, P,                          \
+    "PostgreSQL connections that one process keeps for the read API, apart from intake's.")        \
+ROW(read_timeout_ms, time, "WEBHOOK_READ_TIMEOUT", "5s", 100, 5 * MS_MINUTE, P,                    \
+    "Time for answering a question of the read API; beyond it 503.")                               \
+ROW(metrics_buffer, number, "WEBHOOK_METRICS_BUFFER", "65536", 0, 16777216, P | W,                 \
+    "Measurements that wait in memory for PostgreSQL; 0 = none are taken.")                        \
+ROW(metrics_sample, fraction, "WEBHOOK_METRICS_SAMPLE", "1.0", 0, 1000000, P,                      \
+    "Share of the requests without an error that are measured.")                                   \
+ROW(rejects_kept, number, "WEBHOOK_REJECTS_KEPT", "1000", 0, 100000, P,                            \
+    "Refused webhooks that Redis keeps for people to see; 0 = none.")                              \
                                                                                                    \
 GROUP("Work")                                                                                      \
 ROW(workers, number, "WEBHOOK_WORKERS", "0", 0, 256, W,                                            \
@@ -135,7 +156,19 @@ ROW(breaker_pause_ms, time, "WEBHOOK_BREAKER_PAUSE", "30s", MS_SECOND, MS_HOUR, 
 ROW(direct_per_host, number, "WEBHOOK_DIRECT_PER_HOST", "4", 1, 1024, W,                           \
     "Pages that one process fetches from one host at once (direct scraper).")                      \
                                                                                                    \
+GROUP("Crawls")                                                                                    \
+ROW(crawl_concurrency, number, "WEBHOOK_CRAWL_CONCURRENCY", "16", 1, 1024, W,                      \
+    "Events of Firecrawl's that one worker process has in hand.")                                  \
+ROW(crawl_reconcile, on_off, "WEBHOOK_CRAWL_RECONCILE", "on", 0, 1, W,                             \
+    "Ask Firecrawl for pages of a crawl whose webhooks never came.")                               \
+ROW(crawl_quiet_ms, time, "WEBHOOK_CRAWL_QUIET", "10m", MS_SECOND, 24 * MS_HOUR, W,                \
+    "How long a crawl that has not ended may be silent before Firecrawl is asked.")                \
+                                                                                                   \
 GROUP("Retention")                                                                                 \
+ROW(retention_every_ms, time, "WEBHOOK_RETENTION_EVERY", "1h", MS_MINUTE, 168 * MS_HOUR, W,        \
+    "How often what is too old is deleted.")                                                       \
+ROW(crawl_retention_days, number, "WEBHOOK_CRAWL_RETENTION_DAYS", "0", 0, 36500, W,                \
+    "Days that ended crawls and their pages are kept; 0 = for ever.")                              \
 ROW(retention_days, number, "WEBHOOK_RETENTION_DAYS", "90", 0, 36500, W,                           \
     "Days that metrics are kept; 0 = for ever.")                                                   \
 ROW(event_retention_days, number, "WEBHOOK_EVENT_RETENTION_DAYS", "0", 0, 36500, W | C,            \

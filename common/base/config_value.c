@@ -2,15 +2,18 @@
 #include "base/config_value.h"
 
 #include "base/config_table.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/url.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#define MILLION    INT64_C(1000000)
 #define SECRET_MIN 32 /* characters, outside test mode */
 
 /* --- durations, sizes, numbers ----------------------------------------------------------- */
@@ -35,10 +38,43 @@ static const struct config_unit no_units[] = {
     {"",   1},
     {NULL, 0},
 };
+static const struct config_unit fraction[] = {
+    {"",   1},
+    {NULL, 0},
+};
+
+/* "0.25", in millionths; up to six digits behind the point. */
+static bool read_fraction(const char *s, int64_t *out)
+{
+    size_t whole = strspn(s, "0123456789"), part = 0;
+    if (whole == 0 || whole > 6)
+        return false;
+    *out = strtoll(s, NULL, 10) * MILLION;
+    if (s[whole] == '.')
+        part = strspn(s + whole + 1, "0123456789");
+    if (s[whole] != '\0' && (part == 0 || part > 6 || s[whole + 1 + part] != '\0'))
+        return false;
+    int64_t unit = MILLION;
+    for (size_t i = 0; i < part; i++)
+        *out += (s[whole + 1 + i] - '0') * (unit /= 10);
+    return true;
+}
+
+static void write_fraction(int64_t v, struct buf *out)
+{
+    char digits[16];
+    snprintf(digits, sizeof(digits), "%06lld", (long long)(v % MILLION));
+    size_t len = strlen(digits);
+    while (len > 1 && digits[len - 1] == '0')
+        len--;
+    buf_printf(out, "%lld.%.*s", (long long)(v / MILLION), (int)len, digits);
+}
 
 /* Digits and one of the units, nothing else. */
 static bool read_units(const char *s, const struct config_unit *units, int64_t *out)
 {
+    if (units == fraction)
+        return read_fraction(s, out);
     size_t digits = strspn(s, "0123456789");
     if (digits == 0 || digits > 18)
         return false;
@@ -51,6 +87,10 @@ static bool read_units(const char *s, const struct config_unit *units, int64_t *
 
 static void write_units(int64_t v, const struct config_unit *units, struct buf *out)
 {
+    if (units == fraction) {
+        write_fraction(v, out);
+        return;
+    }
     while (units[1].suffix && (v == 0 || v % units->factor != 0))
         units++;
     buf_printf(out, "%lld%s", (long long)(v / units->factor), units->suffix);
@@ -102,6 +142,46 @@ static const char *check_web_url(const struct config *cfg, const char *text)
     return url_is_web(text) ? NULL : "has another form";
 }
 
+static bool is_origin(const char *s, size_t len)
+{
+    size_t scheme = starts(s, "https://") ? 8 : starts(s, "http://") ? 7 : 0;
+    return scheme && len > scheme && !memchr(s + scheme, '/', len - scheme);
+}
+
+static const char *check_origin_array(const char *text)
+{
+    struct hl_err ignored;
+    json_t *array = json_parse(text, strlen(text), &ignored), *v;
+    const char *wrong = json_is_array(array) ? NULL : "is no JSON array";
+    size_t i;
+    json_array_foreach(array, i, v)
+    {
+        const char *s = json_string_value(v);
+        if (!s || !(strcmp(s, "*") == 0 || is_origin(s, strlen(s))))
+            wrong = "holds something else";
+    }
+    json_decref(array);
+    return wrong;
+}
+
+/* Reference contract section 6, "CORS value": what its code meant to accept. */
+static const char *check_origins(const struct config *cfg, const char *text)
+{
+    (void)cfg;
+    text += strspn(text, " ");
+    if (*text == '\0' || strcmp(text, "*") == 0)
+        return NULL;
+    if (*text == '[')
+        return check_origin_array(text);
+    for (const char *p = text; *p; p += strspn(p, ", ")) {
+        size_t len = strcspn(p, ", ");
+        if (!is_origin(p, len))
+            return "holds something else";
+        p += len;
+    }
+    return NULL;
+}
+
 /* Reference contract section 6, "Secret rules". */
 static const char *check_secret(const struct config *cfg, const char *text)
 {
@@ -137,6 +217,7 @@ static const struct config_word index_words[] = {
     {"postgres", INDEX_POSTGRES}, {"none", INDEX_NONE}, {NULL, 0}};
 
 static const struct config_kind kind_number = {.noun = "a whole number", .units = no_units};
+static const struct config_kind kind_fraction = {.noun = "a fraction", .units = fraction};
 static const struct config_kind kind_time = {
     .noun = "a duration (ms, s, m, h; s if bare)", .units = time_units};
 static const struct config_kind kind_time_or_off = {
@@ -167,6 +248,9 @@ static const struct config_kind kind_redis_url = {
 static const struct config_kind kind_database_url = {
     .noun = "postgresql://user[:password]@host[:port]/database", .show = CONFIG_SHOWN_AS_URL,
     .drop_driver = true, .check = check_database_url};
+static const struct config_kind kind_origins = {
+    .noun = "origins (http://host[:port]) as a JSON array or separated by commas, or *",
+    .check = check_origins};
 static const struct config_kind kind_web_url = {
     .noun = "http:// or https://, and a host", .show = CONFIG_SHOWN_AS_URL, .check = check_web_url};
 /* clang-format on */

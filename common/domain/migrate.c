@@ -69,6 +69,7 @@ static const struct migrate_locks locks[] = {
      " of an interrupted run is dropped)"},
     {9, "SHARE on worker_crashes", "go on"},
     {10, "ACCESS EXCLUSIVE on change_events", "wait for moments"},
+    {11, "ACCESS EXCLUSIVE on crawl_sessions", "wait for moments; those of change_events go on"},
 };
 /* clang-format on */
 

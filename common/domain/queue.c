@@ -433,8 +433,10 @@ static void taken_over(const redisReply *reply, const struct hl_err *err, void *
     call.cb(err ? err->rc : HL_OK, moved, left > 0, call.ctx);
 }
 
-void queue_takeover(struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx)
+void queue_takeover(
+    struct queue *q, const char *consumer, bool died, int limit, queue_moved_cb *cb, void *ctx)
 {
+    (void)died;
     struct move_call *call = mem_new(struct move_call);
     struct args a = {0};
     char max[16];
@@ -645,15 +647,21 @@ static void redis_state(struct redis *r, bool up, void *ctx)
         create_group(q);
 }
 
-struct queue *queue_new(
-    struct loop *l, struct redis *redis, const char *prefix, const char *consumer)
+struct queue *queue_new(struct loop *l, struct redis *redis, const char *prefix,
+    enum queue_kind kind, const char *consumer)
 {
+    static const struct {
+        const char *name, *later;
+    } kinds[] = {
+        [QUEUE_CHANGE] = {"change", "later"      },
+        [QUEUE_CRAWL] = {"crawl",  "later:crawl"},
+    };
     struct queue *q = mem_new(struct queue);
     q->redis = redis;
     q->consumer = mem_strdup(consumer);
-    q->stream = mem_printf("{%s}:q:change", prefix);
-    q->later = mem_printf("{%s}:later", prefix);
-    q->later_jobs = mem_printf("{%s}:later:jobs", prefix);
+    q->stream = mem_printf("{%s}:q:%s", prefix, kinds[kind].name);
+    q->later = mem_printf("{%s}:%s", prefix, kinds[kind].later);
+    q->later_jobs = mem_printf("{%s}:%s:jobs", prefix, kinds[kind].later);
     q->dead = mem_printf("{%s}:dead", prefix);
     q->marker_prefix = mem_printf("{%s}:job:", prefix);
     q->seen_prefix = mem_printf("{%s}:seen:", prefix);

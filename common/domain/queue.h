@@ -10,11 +10,16 @@
 
 struct queue;
 
+/* Jobs of a crawl queue are bytes (base/crawl_job.h): nothing in PostgreSQL answers for them before
+ * they are done. So a publish tells whether the job is, or was, there already: its marker stays as a
+ * tombstone for a day after the ack. Large ones are kept beside the stream, in a key that leaves with
+ * the job. And the entries count how often their reader died (`starts`). */
+enum queue_kind { QUEUE_CHANGE, QUEUE_CRAWL };
+
 /* redis is borrowed; free it before the queue, so that it can answer. consumer: this worker's
- * instance id, NULL in programs that only publish or look. With a consumer it takes the
- * redis_on_state hook of `redis`: creates the group whenever the connection comes up. */
-struct queue *queue_new(
-    struct loop *l, struct redis *redis, const char *prefix, const char *consumer);
+ * instance id, NULL in programs that only publish or look. The group is made when it is needed. */
+struct queue *queue_new(struct loop *l, struct redis *redis, const char *prefix,
+    enum queue_kind kind, const char *consumer);
 /* NULL ok; after its redis: requests still waiting are forgotten */
 void queue_free(struct queue *q);
 size_t queue_waiting(const struct queue *q); /* requests that no flush has taken yet */
@@ -33,10 +38,14 @@ enum queue_seen {
  * operation here may be repeated; HL_FATAL refused by Redis for good. */
 struct queue_req {
     struct batch_item item;        /* private */
-    const struct change_event *ev; /* what it is about; borrowed */
-    char entry[QUEUE_ENTRY_MAX];   /* all but publish: the stream entry in hand; "" = none */
-    int64_t delay_ms;              /* requeue: 0 = at once */
-    const char *reason;            /* bury; borrowed */
+    const struct change_event *ev; /* what it is about; borrowed. Not in a crawl queue: there */
+    struct uuid id;                /* the event, */
+    const void *job;               /* its job, encoded, borrowed (ack: not needed), */
+    size_t len;
+    const uint8_t *digest;       /* and publish: of its body, DIGEST_LEN bytes, borrowed */
+    char entry[QUEUE_ENTRY_MAX]; /* all but publish: the stream entry in hand; "" = none */
+    int64_t delay_ms;            /* requeue: 0 = at once */
+    const char *reason;          /* bury; borrowed */
     /* publish: "<source>:<kind>:<digest of the sender's key>", borrowed; NULL = none. Remembered
      * for seen_ms together with the job, never without one. */
     const char *seen;
@@ -60,8 +69,10 @@ bool queue_undo(struct queue *q, enum queue_op op, struct queue_req *req);
 /* Reading. `reader` is a connection of its own: the command blocks up to block_ms. */
 struct queue_entry {
     const char *entry; /* borrowed during the callback */
-    const void *job;
+    const void *job; /* NULL with len 0: see below; with len: kept beside, queue_fetch brings it */
     size_t len;
+    const char *id; /* event id as the entry has it; "" = none */
+    int64_t starts; /* crawl queue: readers that died with it */
 };
 typedef void queue_read_cb(const struct queue_entry *entries, size_t n, enum hl_rc rc,
     const struct hl_err *err, void *ctx);
@@ -72,6 +83,11 @@ typedef void queue_read_cb(const struct queue_entry *entries, size_t n, enum hl_
 void queue_read(struct queue *q, struct redis *reader, const char *after, int count,
     int64_t block_ms, queue_read_cb *cb, void *ctx);
 
+/* Crawl queue: a large job, by its id; borrowed during the callback. job NULL with HL_OK: it is gone. */
+typedef void queue_fetch_cb(
+    enum hl_rc rc, const void *job, size_t len, const struct hl_err *err, void *ctx);
+void queue_fetch(struct queue *q, const char *id, queue_fetch_cb *cb, void *ctx);
+
 /* cb: how many were moved; left is true when more wait (call again). */
 typedef void queue_moved_cb(enum hl_rc rc, int64_t moved, bool left, void *ctx);
 
@@ -81,8 +97,9 @@ typedef void queue_moved_cb(enum hl_rc rc, int64_t moved, bool left, void *ctx);
 void queue_quarantine(struct queue *q, const char *id, const char *entry, const void *bytes,
     size_t len, const char *reason, queue_moved_cb *cb, void *ctx);
 void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx);
+/* died: crawl queue: the consumer did not leave by itself, which its entries remember. */
 void queue_takeover(
-    struct queue *q, const char *consumer, int limit, queue_moved_cb *cb, void *ctx);
+    struct queue *q, const char *consumer, bool died, int limit, queue_moved_cb *cb, void *ctx);
 
 /* Names of the group's consumers; borrowed during the callback. */
 typedef void queue_names_cb(enum hl_rc rc, const char *const *names, size_t n, void *ctx);

@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/uuid.h"
 #include "io/httpmsg.h"
 
 #include <arpa/inet.h>
@@ -83,6 +84,7 @@ struct httpd_req {
     int64_t started_us;
     void *user;
     char peer[INET6_ADDRSTRLEN];
+    char id[UUID_STRLEN + 1]; /* "" = not asked for yet */
     struct httpmsg_head head; /* last: its field table is not zeroed */
 };
 
@@ -959,6 +961,20 @@ const char *httpd_peer(const struct httpd_req *req)
 int64_t httpd_started_us(const struct httpd_req *req)
 {
     return req->started_us;
+}
+
+const char *httpd_route_path(const struct httpd_req *req)
+{
+    return req->route ? req->route->path : NULL;
+}
+
+const char *httpd_request_id(struct httpd_req *req)
+{
+    if (!req->id[0]) {
+        struct uuid u = uuid_v4();
+        uuid_format(&u, req->id);
+    }
+    return req->id;
 }
 
 void httpd_set_user(struct httpd_req *req, void *user)

@@ -22,7 +22,8 @@ enum { HTTPD_ANY_SLASH = 1 }; /* route flag: one trailing slash more is the same
 
 struct httpd_route {
     const char *method; /* "GET", "POST" */
-    const char *path;   /* exact; percent-decoding is not applied before matching */
+    const char *path;   /* exact, but that "{name}" stands for one segment that is not empty
+                           (httpd_param); percent-decoding is not applied before matching */
     httpd_handler *handler;
     size_t max_body; /* 0 = the server's default */
     int flags;
@@ -33,11 +34,16 @@ struct httpd_conf {
     void *ctx;                        /* given to every handler and hook */
     size_t max_header;                /* request line and headers, bytes; above: 431 */
     size_t max_body;                  /* default body limit; above: 413 */
-    int max_connections;              /* further ones wait in the kernel's queue */
-    int64_t header_timeout_ms;        /* first byte of a request to the end of its headers; 408 */
-    int64_t body_timeout_ms;          /* end of headers to end of body; 408 */
-    int64_t idle_timeout_ms;          /* keep-alive without a request; closed silently */
-    int64_t write_timeout_ms;         /* an answer the client does not take; closed */
+    size_t
+        max_buffered; /* bytes of all bodies in memory; a body over 64 KiB beyond it: 503; 0 = any */
+    int max_connections;       /* further ones wait in the kernel's queue */
+    int64_t header_timeout_ms; /* first byte of a request to the end of its headers; 408 */
+    int64_t body_timeout_ms;   /* end of headers to end of body; 408 */
+    int64_t idle_timeout_ms;   /* keep-alive without a request; closed silently */
+    int64_t write_timeout_ms;  /* an answer the client does not take; closed */
+    /* Called for every request that was read to its end, before its handler or the answer that no
+     * route gives: may add headers; true = it has answered. NULL ok. */
+    bool (*before)(struct httpd_req *req, void *ctx);
     /* Called for every answer that follows a readable request line, before it is written:
      * may add headers (httpd_add_header) and record. NULL ok. */
     void (*on_reply)(struct httpd_req *req, int status, void *ctx);
@@ -59,6 +65,13 @@ const char *httpd_path(const struct httpd_req *req);  /* as sent, without query 
 const char *httpd_query(const struct httpd_req *req); /* after '?', as sent; "" when none */
 const char *httpd_header(const struct httpd_req *req, const char *name); /* any case; NULL = absent;
                                         a repeated header is joined with ", " (RFC 9110 5.3) */
+/* A path segment that its route calls {name}, percent-decoded, as UTF-8 (what is none is replaced);
+ * NULL when the route has no such. Borrowed until httpd_reply. */
+const char *httpd_param(struct httpd_req *req, const char *name);
+/* The pattern of the route that was found; NULL = none. */
+const char *httpd_route_path(const struct httpd_req *req);
+/* A UUID of version 4 that names this request in headers, rows and logs; made when first asked for. */
+const char *httpd_request_id(struct httpd_req *req);
 const char *httpd_body(const struct httpd_req *req, size_t *len); /* NUL-terminated after len */
 const char *httpd_peer(const struct httpd_req *req);              /* numeric address, no port */
 int64_t httpd_started_us(const struct httpd_req *req); /* clock_mono_us() at the first byte */

@@ -21,6 +21,7 @@ libcurl4-openssl-dev libcurl
 libjansson-dev jansson
 libxml2-dev libxml-2.0
 libssl-dev libcrypto
+libzstd-dev libzstd
 postgresql postgres
 redis-server redis-server
 procps ps

@@ -72,7 +72,7 @@ static void worker_start(struct worker *w, const char *consumer)
 {
     w->redis = dial();
     w->reader = dial();
-    w->queue = queue_new(loop, w->redis, "t:x", consumer);
+    w->queue = queue_new(loop, w->redis, "t:x", QUEUE_CHANGE, consumer);
     RUN_UNTIL(redis_up(w->redis) && redis_up(w->reader) && group_is_there());
 }
 
@@ -810,7 +810,7 @@ Test(queue, a_delayed_job_whose_payload_is_lost_can_be_published_again)
 static struct moved takeover(const char *consumer, int limit)
 {
     struct moved m = {0};
-    queue_takeover(a.queue, consumer, limit, note_moved, &m);
+    queue_takeover(a.queue, consumer, false, limit, note_moved, &m);
     RUN_UNTIL(m.calls);
     cr_assert_eq(m.rc, HL_OK);
     return m;

@@ -23,7 +23,7 @@ enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_e
         return HL_FATAL;
     }
     s->store = store_new(s->loop, s->pool, NULL, 0);
-    s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, NULL);
+    s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     return HL_OK;
 }
 

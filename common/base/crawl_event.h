@@ -1,0 +1,65 @@
+/* crawl_event: what Firecrawl posts, read and checked. Pure; may run in a helper thread. Reference
+ * contract section 2.2 for the envelope, the documents and what is refused; events that later
+ * versions of Firecrawl send ("crawl.cancelled", anything else with a dot in it) are accepted. */
+#ifndef HL_BASE_CRAWL_EVENT_H
+#define HL_BASE_CRAWL_EVENT_H
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/json.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CRAWL_MAX_DOCUMENTS 1000 /* of one event */
+#define CRAWL_MAX_ID        255  /* characters: the column's width */
+#define CRAWL_MAX_TYPE      100  /* bytes */
+
+/* By what stands behind the dot of its type. */
+enum crawl_kind {
+    CRAWL_STARTED,
+    CRAWL_PAGE,
+    CRAWL_COMPLETED,
+    CRAWL_FAILED,
+    CRAWL_CANCELLED,
+    CRAWL_OTHER, /* recorded, nothing else */
+};
+
+/* All borrowed from the event; NULL = absent or null. */
+struct crawl_document {
+    const char *url, *source_url; /* metadata.url (never NULL), metadata.sourceURL */
+    const char *markdown, *html;
+    const char *title, *description, *language, *scrape_id;
+    int64_t status_code; /* of the page itself */
+    const json_t *metadata;
+};
+
+/* Strings are borrowed from tree. */
+struct crawl_event {
+    json_t *tree;
+    bool success;
+    const char *type, *id, *webhook_id, *error; /* NULL = absent; type and id are not in CRAWL_OK */
+    enum crawl_kind kind;
+    const json_t *metadata;           /* object; NULL = absent */
+    struct crawl_document *documents; /* owned */
+    size_t ndocuments;
+};
+
+enum crawl_verdict {
+    CRAWL_OK,
+    CRAWL_UNSUCCESSFUL, /* "success": false: only recorded; type and id as far as they are there */
+    CRAWL_NOT_JSON,     /* no JSON object: 400; err says where */
+    CRAWL_INVALID,      /* of another shape: 422; problems is set */
+};
+/* body is NUL-terminated after len. *ev is to be released unless CRAWL_NOT_JSON. problems: gets the
+ * JSON array of validation_errors ({"type","loc","msg","input"}...; at most 20 of them, an input
+ * longer than 200 bytes is cut), empty otherwise. */
+enum crawl_verdict crawl_event_read(
+    const char *body, size_t len, struct crawl_event *ev, struct buf *problems, struct hl_err *err);
+void crawl_event_release(struct crawl_event *ev);
+
+/* "crawl", "batch_scrape", "extract", ...: what stands before the dot; cut to size. */
+void crawl_event_family(const struct crawl_event *ev, char *out, size_t size);
+
+#endif

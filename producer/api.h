@@ -1,0 +1,68 @@
+/* api: what every route of the read API goes through: the rate limit (reference contract section
+ * 1.3), authentication (1.2), the query against a table of parameters (422 in the contract's shape),
+ * then the route's own work: asynchronous, on connections apart from intake's, with a deadline; 503
+ * when that passes or the budget is used up. CORS (1.4) is api_before's. */
+#ifndef HL_PRODUCER_API_H
+#define HL_PRODUCER_API_H
+
+#include "base/buf.h"
+#include "io/httpd.h"
+#include "producer/stores.h"
+
+#define API_MAX_PARAMS 12
+
+enum api_type { API_INT, API_FLOAT, API_BOOL, API_TEXT, API_TIME };
+
+struct api_param { /* a table of these ends with name NULL */
+    const char *name;
+    enum api_type type;
+    int64_t min, max, def; /* of API_INT; def of API_BOOL. max 0 = no upper bound */
+    bool required;
+};
+struct api_value {
+    bool given; /* an empty text counts as not given */
+    int64_t n;  /* int, bool; time: microseconds since 1970 UTC */
+    double f;
+    char *text; /* owned by the call; NULL unless given */
+};
+
+struct api_call {
+    struct httpd_req *req;
+    struct stores *stores;
+    const struct api_route *route;
+    struct api_value values[API_MAX_PARAMS]; /* in the order of the route's params */
+    struct buf out;                          /* the answer under construction */
+    void *own;   /* the route's, freed with free() at the end; NULL ok */
+    int pending; /* the route's: answers it waits for */
+};
+
+struct api_route {
+    bool limited; /* one of the contract's routes: counts against the rate limit */
+    bool open;    /* needs no secret */
+    const struct api_param *params;    /* NULL = none */
+    void (*go)(struct api_call *call); /* answers now or later, once, by one of those below */
+};
+/* What a handler of httpd calls. */
+void api_handle(struct httpd_req *req, void *stores, const struct api_route *route);
+
+/* Each ends the call. */
+void api_reply(struct api_call *call, int status); /* call->out, as JSON */
+void api_fail(struct api_call *call, enum hl_rc rc, const struct hl_err *err); /* 503, or 500 */
+void api_detail(struct api_call *call, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* --- members of JSON answers; a column of a result row, NULL gives null --------------------- */
+void api_put_text(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+void api_put_int(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+void api_put_2dp(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+void api_put_double(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+void api_put_bool(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+void api_put_json(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+/* The column is microseconds since 1970 UTC; Eastern, or ISO with Z (contract section 1.6). */
+void api_put_eastern(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+void api_put_iso(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+
+/* httpd_conf.before: CORS headers, and the answer to a preflight. */
+bool api_before(struct httpd_req *req, void *stores);
+
+#endif
