@@ -101,6 +101,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     if (!s->redis || !open_reads(s, &db, err))
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
+    s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
@@ -116,6 +117,7 @@ void stores_close(struct stores *s)
     redis_free(s->redis);
     close_reads(s);
     store_free(s->store);
+    metrics_free(s->metrics);
     queue_free(s->queue);
     offload_free(s->names);
     offload_free(s->disk);
