@@ -17,6 +17,8 @@ struct stores {
     const struct config *cfg;
     struct loop *loop;
     struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
+    struct offload *crunch;       /* reads large bodies */
+    int crunching;                /* those that it has */
     struct dbpool *pool;
     struct store *store;
     struct redis *redis;

@@ -20,8 +20,7 @@ enum {
     GROUP_ITEMS = 1024,
     GROUP_BYTES = 4 * 1024 * 1024,
     MAX_WAITING = 65536,
-    READ_BYTES = 4 * 1024 * 1024, /* holds several of the largest records */
-    MAX_ADOPTED = 64,             /* held at a time: each is an open file */
+    MAX_ADOPTED = 64, /* held at a time: each is an open file */
     SEGMENT_MIN = 64 * 1024,
     SEGMENT_MAX = 64 * 1024 * 1024,
 };
@@ -243,6 +242,7 @@ static void written(struct offload_job *job)
     else if (s->own && s->own->head == s->own->end)
         retire(s, s->own);
     buf_clear(&s->out);
+    spool_trim(&s->out);
     free(s->fresh_path);
     s->fresh_path = NULL;
     batch_done(s->batch);
@@ -264,7 +264,7 @@ static void refused(struct batch_item *item, void *ctx)
 
 static bool fits(const struct spool *s, const struct spool_append *a, int64_t room)
 {
-    return a->kept_already || (int64_t)(s->out.len + a->len + SPOOL_FRAME_HEAD) <= room;
+    return a->kept_already || (int64_t)(s->out.len + spool_frame_size(a->len)) <= room;
 }
 
 /* The quota is looked up once per flush: a stat per segment, beside an fdatasync. */
@@ -298,7 +298,7 @@ static void flush(struct list *items, void *ctx)
 
 void spool_append(struct spool *s, struct spool_append *a)
 {
-    a->item.bytes = a->len + SPOOL_FRAME_HEAD;
+    a->item.bytes = spool_frame_size(a->len);
     batch_add(s->batch, &a->item);
 }
 
@@ -374,10 +374,10 @@ static bool pass_damage(struct spool *s, struct segment *g)
 static size_t frames_in(const struct spool *s, struct spool_record *out, size_t max, size_t *bytes)
 {
     size_t n = 0, at = 0;
-    for (size_t frame; n < max && (frame = spool_frame_at(buf_str(&s->in) + at, s->in.len - at));
-         at += frame)
-        out[n++] =
-            (struct spool_record){s->in.data + at + SPOOL_FRAME_HEAD, frame - SPOOL_FRAME_HEAD};
+    struct spool_frame f;
+    for (size_t frame;
+         n < max && (frame = spool_frame_at(buf_str(&s->in) + at, s->in.len - at, &f)); at += frame)
+        out[n++] = (struct spool_record){s->in.data + at + f.head, f.payload};
     *bytes = at;
     return n;
 }
@@ -385,16 +385,15 @@ static size_t frames_in(const struct spool *s, struct spool_record *out, size_t 
 size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
 {
     for (struct segment *g; !s->reading && (g = first_unread(s));) {
-        int64_t left = g->end - g->head;
-        size_t bytes, want = left < READ_BYTES ? (size_t)left : READ_BYTES;
-        spool_file_read(g->fd, g->head, want, &s->in);
+        size_t bytes;
+        bool whole = spool_file_read_window(g->fd, g->head, g->end, &s->in);
         size_t n = frames_in(s, out, max, &bytes);
         if (n) {
             s->reading = g;
             s->read_to = g->head + (int64_t)bytes;
             return n;
         }
-        if (s->in.len == want && pass_damage(s, g))
+        if (whole && pass_damage(s, g))
             continue;
         s->faults.unreadable++;
         put_off(s, g);
@@ -408,6 +407,7 @@ void spool_commit(struct spool *s)
     if (!g)
         return;
     s->reading = NULL;
+    spool_trim(&s->in);
     g->head = s->read_to;
     if (g->head == g->end)
         retire(s, g);
@@ -416,12 +416,14 @@ void spool_commit(struct spool *s)
 void spool_rewind(struct spool *s)
 {
     s->reading = NULL;
+    spool_trim(&s->in);
 }
 
 void spool_skip(struct spool *s)
 {
     struct segment *g = s->reading;
     s->reading = NULL;
+    spool_trim(&s->in);
     if (g)
         put_off(s, g);
 }

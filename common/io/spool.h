@@ -1,6 +1,5 @@
 /* spool: records on disk for the time PostgreSQL cannot take them. Segment files in one folder,
- * each of one process, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of
- * the payload (u32 LE), payload. Appends are grouped: all that queued while one write + fdatasync
+ * each of one process, append only: magic "HKSPOOL1", then frames (spool_file.h). Appends are grouped: all that queued while one write + fdatasync
  * was under way go in the next, on the offload thread. A record counts only after its fdatasync.
  * A segment is left for a new one when it is an eighth of the quota (64 KiB to 64 MiB), or when a
  * sync of it failed: what the kernel then still has of it is not to be built upon, and the group is
@@ -17,7 +16,7 @@
 
 #include <stdint.h>
 
-#define SPOOL_MAX_RECORD (1024 * 1024) /* bytes of one payload */
+#define SPOOL_MAX_RECORD (129 * 1024 * 1024) /* bytes of one payload */
 
 struct spool;
 
