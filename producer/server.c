@@ -7,6 +7,7 @@
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
+#include "producer/refusals.h"
 #include "producer/stores.h"
 
 #include <signal.h>
@@ -41,8 +42,7 @@ static const struct httpd_route routes[] = {
 static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
     char took[32];
-    (void)status;
-    (void)ctx;
+    refusal_by_httpd(ctx, req, status);
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
@@ -91,7 +91,8 @@ static void on_state(void *ctx)
         LOG_B("draining", s->draining), LOG_B("database_ready", stores_database_ready(&s->stores)),
         LOG_B("redis_ready", stores_redis_ready(&s->stores)),
         LOG_I("store_waiting", store_waiting(s->stores.store)),
-        LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
+        LOG_I("queue_waiting", queue_waiting(s->stores.queue)),
+        LOG_I("rejects_dropped", rejects_dropped(s->stores.rejects)));
     connect_log_pool("work", s->stores.pool);
 }
 

@@ -28,7 +28,7 @@ struct reject {         /* texts are borrowed; NULL = absent */
     const char *reason;  /* what the answer said */
     bool authenticated;  /* signature or token had been right */
     const char *headers; /* JSON object: names and values, secrets left out */
-    const void *body;    /* the first REJECT_BODY_KEPT bytes are kept */
+    const void *body;    /* its first REJECT_BODY_KEPT bytes are kept; NULL: none is here */
     size_t len;          /* of the whole body */
 };
 /* Fire and forget. While Redis is away or slow the last hundred wait in memory; what is pushed out
