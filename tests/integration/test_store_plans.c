@@ -273,10 +273,10 @@ static const struct ask asks[] = {
     {"crawl_sum", "SELECT array_agg('crawl-' || i) FROM generate_series(2, 1 + :n) i", {1, 5, 20},
      500, 4000, NULL},
     {"crawl_due", "SELECT 600000", {1}, 3000, 0, NULL},
-    {"crawl_take", "SELECT 60000", {1}, 100, 0, NULL},
+    {"crawl_take", "SELECT 60000", {1}, 300, 0, NULL},
     {"crawl_missing", "SELECT 'crawl-2', array_agg(md5('2-' || i)), array_agg("
      "'https://shop.example.com/2/' || i + 500) FROM generate_series(500, 499 + :n) i",
-     {1, 10, 100}, 1200, 10, NULL},
+     {1, 10, 100}, 3000, 10, NULL},
     {"crawl_asked", "SELECT 'crawl-77', 100, 60000", {1}, 100, 0, NULL},
     {"prune_crawls", "SELECT 1, :n", {10, 100}, 1000, 60, NULL},
 };
