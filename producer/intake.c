@@ -11,12 +11,14 @@
 #include "producer/admission.h"
 #include "producer/hook.h"
 #include "producer/measure.h"
+#include "producer/refusals.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define CONFLICT "same id, other body" /* reason of the dead letter */
+#define SOURCE   "changedetection"     /* in logs and among the refused */
 
 /* Deadlines of the steps; together below the two seconds that senders wait at least. */
 enum { ACCEPT_MS = 900, SPOOL_MS = 400, PUBLISH_MS = 300 };
@@ -100,6 +102,13 @@ static void reply_accepted(struct intake *in)
     buf_release(&b);
 }
 
+static void refuse_event(struct intake *in, int status, const char *detail)
+{
+    refusal_note(in->stores, in->req, SOURCE, status, detail, true);
+    httpd_reply_detail(in->req, status, "%s", detail);
+    in->req = NULL;
+}
+
 static void reply_unavailable(struct intake *in, const struct hl_err *err)
 {
     if (!in->req)
@@ -108,8 +117,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     timer_stop(&in->deadline);
     httpd_add_header(in->req, "Retry-After", "5");
     measure(in, 503, err->msg);
-    httpd_reply_detail(in->req, 503, "The event cannot be stored now; try again later");
-    in->req = NULL;
+    refuse_event(in, 503, "The event cannot be stored now; try again later");
 }
 
 static void log_conflict(const struct intake *in)
@@ -127,10 +135,9 @@ static void reply_conflict(struct intake *in)
     log_conflict(in);
     timer_stop(&in->deadline);
     measure(in, 409, CONFLICT);
-    httpd_reply_detail(in->req, 409,
+    refuse_event(in, 409,
         "Another event came under this key before, with a different body; each event needs a key "
         "of its own (webhook-id, Idempotency-Key, webhookId or scrapeId)");
-    in->req = NULL;
 }
 
 /* The row decides where there is one; else what Redis remembers. */
@@ -328,14 +335,22 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
 
 /* --- the request ------------------------------------------------------------------------- */
 
-/* One that is no event. */
-static void measure_refused(struct stores *s, struct httpd_req *req, int status, const char *error)
+/* Before it is known which event it is. */
+static void refuse(
+    struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
 {
+    log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
+        LOG_S("reason", reason));
+    refusal_note(s, req, SOURCE, status, reason, authenticated);
     measure_webhook(s->metrics, req,
-        &(struct measure_webhook){.event = "change", .status = status, .error = error});
+        &(struct measure_webhook){.event = "change", .status = status, .error = reason});
+    if (authenticated)
+        httpd_reply_detail(req, status, "Invalid payload: %s", reason);
+    else
+        httpd_reply_detail(req, status, "%s", reason);
 }
 
-static void refuse(struct stores *s, struct httpd_req *req, enum gate_verdict verdict)
+static void turn_away(struct stores *s, struct httpd_req *req, enum gate_verdict verdict)
 {
     static const char *const details[] = {
         [GATE_MISSING] = "Missing X-Signature header",
@@ -347,10 +362,7 @@ static void refuse(struct stores *s, struct httpd_req *req, enum gate_verdict ve
         [GATE_TOO_OLD] = "The webhook-timestamp is more than 5 minutes old",
         [GATE_TOO_NEW] = "The webhook-timestamp is more than 5 minutes ahead of this clock",
     };
-    log_warn("webhook_refused", LOG_S("route", "changedetection"), LOG_S("peer", httpd_peer(req)),
-        LOG_S("reason", details[verdict]));
-    measure_refused(s, req, 401, details[verdict]);
-    httpd_reply_detail(req, 401, "%s", details[verdict]);
+    refuse(s, req, 401, details[verdict], false);
 }
 
 /* The header that was judged; NULL = a token was. */
@@ -371,7 +383,7 @@ static bool admitted(
         admission_count(s, *verdict, httpd_peer(req));
         return true;
     }
-    refuse(s, req, *verdict);
+    turn_away(s, req, *verdict);
     return false;
 }
 
@@ -401,10 +413,7 @@ void intake_changedetection(struct httpd_req *req, void *stores)
         .idempotency_key = httpd_header(req, "Idempotency-Key"),
         .dedup = s->cfg->dedup_window_ms > 0};
     if (hook_read(&in, &ev, &who, &err) != HL_OK) {
-        log_warn("webhook_refused", LOG_S("route", "changedetection"),
-            LOG_S("peer", httpd_peer(req)), LOG_S("reason", err.msg));
-        measure_refused(s, req, 400, err.msg);
-        httpd_reply_detail(req, 400, "Invalid payload: %s", err.msg);
+        refuse(s, req, 400, err.msg, true);
         return;
     }
     begin(s, req, &ev, &who);

@@ -12,6 +12,7 @@
 #include "producer/health.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
+#include "producer/refusals.h"
 #include "producer/stores.h"
 
 #include <signal.h>
@@ -54,6 +55,7 @@ static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
     const struct stores *s = ctx;
     char took[32];
+    refusal_by_httpd(ctx, req, status);
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
@@ -114,7 +116,8 @@ static void on_state(void *ctx)
         LOG_I("store_waiting", store_waiting(s->stores.store)),
         LOG_I("queue_waiting", queue_waiting(s->stores.queue)),
         LOG_I("crawl_queue_waiting", queue_waiting(s->stores.crawl_queue)),
-        LOG_I("large_bodies", s->stores.crunching));
+        LOG_I("large_bodies", s->stores.crunching),
+        LOG_I("rejects_dropped", rejects_dropped(s->stores.rejects)));
     connect_log_pool("work", s->stores.pool);
     connect_log_pool("reads", s->stores.read_pool);
     metrics_log(s->stores.metrics);

@@ -26,6 +26,8 @@ static void redis_state(struct redis *r, bool up, void *ctx)
             LOG_S("remedy", "set maxmemory-policy noeviction: an evicted job is a lost job"));
     else if (up && !info->aof_enabled)
         log_warn("redis_not_durable", LOG_S("remedy", "set appendonly yes"));
+    if (up)
+        rejects_again(s->rejects);
 }
 
 bool stores_redis_ready(const struct stores *s)
@@ -105,6 +107,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     s->crawl_queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CRAWL, NULL);
+    s->rejects = rejects_new(s->redis, cfg->queue_prefix, cfg->rejects_kept);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
     schema_wait_start(l, &s->schema, s->store,
@@ -122,6 +125,7 @@ void stores_close(struct stores *s)
     metrics_free(s->metrics);
     queue_free(s->queue);
     queue_free(s->crawl_queue);
+    rejects_free(s->rejects);
     offload_free(s->names);
     offload_free(s->disk);
     offload_free(s->crunch);

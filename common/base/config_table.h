@@ -64,7 +64,7 @@ ROW(webhook_secret, secret, "WEBHOOK_SECRET SEARCH_BRIDGE_WEBHOOK_SECRET", NULL,
     "Key of the signature that senders put on a webhook.")                                         \
 ROW(webhook_secret_previous, secret, "WEBHOOK_SECRET_PREVIOUS", NULL, 16, 256, P,                  \
     "The key before a change of WEBHOOK_SECRET; accepted beside it.")                              \
-ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P,                           \
+ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P | C,                       \
     "Bearer token for senders that cannot sign; without it they are refused.")                     \
 ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,           \
     "Bearer token of the read API; without it nobody may read.")                                   \

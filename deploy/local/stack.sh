@@ -475,6 +475,7 @@ show_next_steps() {
     say "  $tool --config .run/env send --url $page          # another event"
     say "  $tool --config .run/env search mackerel           # look into the index"
     say "  $tool --config .run/env status                    # queues, workers, events"
+    say "  $tool --config .run/env rejects list              # webhooks that were refused"
     say "  $tool --config .run/env audit --wait              # proves that nothing is missing"
     say "  psql '$database'"
     say "Ctrl-C stops everything. The logs of the producer and the worker follow."

@@ -34,6 +34,7 @@ ctl_verb_fn cmd_status;
 ctl_verb_fn cmd_search;
 ctl_verb_fn cmd_crawls;
 ctl_verb_fn cmd_audit;
+ctl_verb_fn cmd_rejects;
 
 /* --- options ----------------------------------------------------------------------------- */
 #define CTL_MAX_OPTIONS 24

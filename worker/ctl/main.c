@@ -19,6 +19,7 @@ static const struct {
     {"status", cmd_status, "show queue, events by status, workers"},
     {"search", cmd_search, "search the documents"},
     {"crawls", cmd_crawls, "list crawl sessions, or the jobs of Firecrawl's own queue"},
+    {"rejects", cmd_rejects, "show the webhooks that were refused, and post them again"},
     {"audit", cmd_audit, "prove that no accepted event is missing, doubled or stuck"},
 };
 /* clang-format on */
