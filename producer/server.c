@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/httpd.h"
+#include "producer/api.h"
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
@@ -93,6 +94,7 @@ static void on_state(void *ctx)
         LOG_I("store_waiting", store_waiting(s->stores.store)),
         LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
     connect_log_pool("work", s->stores.pool);
+    connect_log_pool("reads", s->stores.read_pool);
 }
 
 static void heartbeat(void *ctx)
@@ -112,11 +114,13 @@ static void open_door(struct server *s, const struct config *cfg)
         .ctx = &s->stores,
         .max_header = (size_t)cfg->max_header_bytes,
         .max_body = (size_t)cfg->max_body_bytes,
+        .max_buffered = (size_t)cfg->max_buffered_bytes,
         .max_connections = (int)cfg->max_connections,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,
         .idle_timeout_ms = cfg->idle_timeout_ms,
         .write_timeout_ms = cfg->idle_timeout_ms,
+        .before = api_before,
         .on_reply = on_reply,
     };
     s->httpd = httpd_new(s->loop, s->listen_fd, &conf);

@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "base/pgarray.h"
-#include "domain/store_sql.h"
+#include "domain/store_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -459,6 +459,12 @@ static void run_both(struct store *s, const struct store_stmt *before,
         calls[n++] = (struct db_call){&before->db, (const char *const *)one->values};
     calls[n++] = (struct db_call){&stmt->db, (const char *const *)one->values + first};
     dbpool_exec(s->pool, calls, n, timeout_ms, single_done, one);
+}
+
+void store_ask(struct store *s, const struct store_stmt *stmt, store_cb *cb, void *ctx,
+    const char *const *values)
+{
+    run_both(s, NULL, stmt, s->timeout_ms, cb, ctx, values);
 }
 
 static void run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
