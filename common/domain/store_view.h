@@ -1,5 +1,5 @@
 /* store_view: what the API shows of events, crawls, queues, workers and documents, and the one thing
- * it does to an event: it may be tried again. Each is one bounded statement through a pool of the
+ * it does to an event: it may be tried again. Each is one bounded statement through a store of the
  * caller's. Lists go from the newest to the oldest, page by page, by the place where the page before
  * ended; a page that looked at VIEW_LOOK rows ends there, however few of them it shows.
  *
@@ -50,25 +50,23 @@ enum view_event_col {
     VIEW_SNAPSHOT,
     VIEW_METADATA, /* JSON; the signature is left out */
 };
-void view_events(struct dbpool *p, const struct view_events *q, store_cb *cb, void *ctx);
+void view_events(struct store *s, const struct view_events *q, store_cb *cb, void *ctx);
 
 /* An event by its event id, or by its row id where event_id is NULL. */
 struct view_key {
     const char *event_id; /* text of a UUID */
     int64_t row_id;
 };
-void view_event(struct dbpool *p, const struct view_key *key, store_cb *cb, void *ctx);
+void view_event(struct store *s, const struct view_key *key, store_cb *cb, void *ctx);
 
 /* What happened to it: at, what, by, epoch, duration_ms, success, detail; oldest first. */
-void view_timeline(struct dbpool *p, const struct view_key *key, store_cb *cb, void *ctx);
+void view_timeline(struct store *s, const struct view_key *key, store_cb *cb, void *ctx);
 
 /* A failed event becomes queued again, as if it had never been tried. Columns of an event as it is
  * now (store_event; none when nothing was changed, or where it is a row of the replaced service, to
- * which the janitor gives what it lacks), then these. No row: no such event. timeout_ms: of the whole
- * call. */
+ * which the janitor gives what it lacks), then these. No row: no such event. */
 enum { RETRY_ROW_ID = 8, RETRY_EVENT_ID, RETRY_STATUS_BEFORE, RETRY_DONE };
-void view_retry(
-    struct dbpool *p, const struct view_key *key, int64_t timeout_ms, store_cb *cb, void *ctx);
+void view_retry(struct store *s, const struct view_key *key, store_cb *cb, void *ctx);
 
 struct view_crawls {
     const char *status;    /* NULL = any */
@@ -102,20 +100,20 @@ enum view_crawl_col {
     CRAWL_COMPLETED_URLS,
     CRAWL_FAILED_URLS,
 };
-void view_crawls(struct dbpool *p, const struct view_crawls *q, store_cb *cb, void *ctx);
+void view_crawls(struct store *s, const struct view_crawls *q, store_cb *cb, void *ctx);
 
 /* name, whether paused, age in ms of what has been due longest (of the queue of changes only) */
-void view_queues(struct dbpool *p, store_cb *cb, void *ctx);
+void view_queues(struct store *s, store_cb *cb, void *ctx);
 /* host, bytes, segments, seen_at */
-void view_spools(struct dbpool *p, store_cb *cb, void *ctx);
+void view_spools(struct store *s, store_cb *cb, void *ctx);
 /* id, host, pid, 'alive' or 'dead', started_at, seen_at, rows in progress */
-void view_workers(struct dbpool *p, store_cb *cb, void *ctx);
+void view_workers(struct store *s, store_cb *cb, void *ctx);
 /* worker, host, pid, role, signal, exit_code, cause, blamed, max_rss_kb, lived_ms, held (JSON),
  * crashed_at of the newest VIEW_CRASHES */
-void view_crashes(struct dbpool *p, store_cb *cb, void *ctx);
+void view_crashes(struct store *s, store_cb *cb, void *ctx);
 
 /* total (at most VIEW_MATCHES), url, title, description, language, snippet (matches between « and »),
  * score, scraped_at. Nothing found: one row with url NULL. */
-void view_search(struct dbpool *p, const char *words, int limit, store_cb *cb, void *ctx);
+void view_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
 
 #endif
