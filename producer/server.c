@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "io/httpd.h"
 #include "producer/api.h"
+#include "producer/api_metrics.h"
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
@@ -33,6 +34,10 @@ struct server {
 static const struct httpd_route routes[] = {
     {"GET", "/", health_root, 0, 0},
     {"GET", "/health", health_get, 0, 0},
+    {"GET", "/api/metrics/requests", api_metrics_requests, 0, 0},
+    {"GET", "/api/metrics/operations", api_metrics_operations, 0, 0},
+    {"GET", "/api/metrics/summary", api_metrics_summary, 0, 0},
+    {"GET", "/api/metrics/crawls/{crawl_id}", api_metrics_crawl, 0, 0},
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
     {0},
 };

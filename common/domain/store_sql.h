@@ -33,7 +33,8 @@ extern const struct store_stmt *const store_stmts[];
     X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
-    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)           \
+    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
+    X(read_requests) X(read_operations) X(read_summary) X(read_crawl) X(read_crawl_steps)          \
     X(view_events) X(view_queued) X(view_held) X(view_watch) X(view_event) X(view_timeline)        \
     X(retry) X(view_crawls) X(view_queues) X(view_spools) X(view_workers) X(view_crashes)          \
     X(view_search)
