@@ -56,6 +56,12 @@ static const char *read_place(const char *s, int64_t *place)
     return *place > 0 ? s + n : NULL;
 }
 
+void api_page_refuse(struct api_call *call, int param)
+{
+    static const char msg[] = "Value error, must be what `next` of the page before said";
+    refuse(call, param, "value_error", msg, NULL);
+}
+
 bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id)
 {
     struct uuid parsed;

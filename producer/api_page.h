@@ -14,6 +14,9 @@ bool api_page_word(struct api_call *call, int param, const char *const *words);
  * call. */
 bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id);
 
+/* The parameter names no such place: ends the call, with 422. */
+void api_page_refuse(struct api_call *call, int param);
+
 /* "key":[ {...},{...} ]: before each element. */
 void api_page_item(struct api_call *call);
 /* Closes the array and the answer: ],"next":"<place>" (or null)}, and replies. id: NULL = none. */

@@ -12,6 +12,7 @@ void api_crawls_list(struct httpd_req *req, void *stores);  /* GET /api/crawls *
 void api_queues(struct httpd_req *req, void *stores);       /* GET /api/queues */
 void api_workers(struct httpd_req *req, void *stores);      /* GET /api/workers */
 void api_search(struct httpd_req *req, void *stores);       /* GET /api/search */
+void api_rejects(struct httpd_req *req, void *stores);      /* GET /api/rejects */
 void api_openapi(struct httpd_req *req, void *stores);      /* GET /openapi.json */
 
 #endif

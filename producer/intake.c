@@ -11,12 +11,14 @@
 #include "base/mem.h"
 #include "producer/gate.h"
 #include "producer/hook.h"
+#include "producer/refusals.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define CONFLICT "same id, other body" /* reason of the dead letter */
+#define SOURCE   "changedetection"     /* in logs and among the refused */
 
 /* Deadlines of the steps; together below the two seconds that senders wait at least. */
 enum { ACCEPT_MS = 900, SPOOL_MS = 400, PUBLISH_MS = 300 };
@@ -86,6 +88,13 @@ static void reply_accepted(struct intake *in)
     buf_release(&b);
 }
 
+static void refuse_event(struct intake *in, int status, const char *detail)
+{
+    refusal_note(in->stores, in->req, SOURCE, status, detail, true);
+    httpd_reply_detail(in->req, status, "%s", detail);
+    in->req = NULL;
+}
+
 static void reply_unavailable(struct intake *in, const struct hl_err *err)
 {
     if (!in->req)
@@ -93,8 +102,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     log_error("intake_refused", LOG_S("why", hl_why_name(err->why)), LOG_S("error", err->msg));
     timer_stop(&in->deadline);
     httpd_add_header(in->req, "Retry-After", "5");
-    httpd_reply_detail(in->req, 503, "The event cannot be stored now; try again later");
-    in->req = NULL;
+    refuse_event(in, 503, "The event cannot be stored now; try again later");
 }
 
 static void log_conflict(const struct intake *in)
@@ -111,10 +119,9 @@ static void reply_conflict(struct intake *in)
         return;
     log_conflict(in);
     timer_stop(&in->deadline);
-    httpd_reply_detail(in->req, 409,
+    refuse_event(in, 409,
         "Another event came under this key before, with a different body; each event needs a key "
         "of its own (webhook-id, Idempotency-Key, webhookId or scrapeId)");
-    in->req = NULL;
 }
 
 /* The row decides where there is one; else what Redis remembers. */
@@ -311,7 +318,20 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
 
 /* --- the request ------------------------------------------------------------------------- */
 
-static void refuse(struct httpd_req *req, enum gate_verdict verdict)
+/* Before it is known which event it is. */
+static void refuse(
+    struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
+{
+    log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
+        LOG_S("reason", reason));
+    refusal_note(s, req, SOURCE, status, reason, authenticated);
+    if (authenticated)
+        httpd_reply_detail(req, status, "Invalid payload: %s", reason);
+    else
+        httpd_reply_detail(req, status, "%s", reason);
+}
+
+static void turn_away(struct stores *s, struct httpd_req *req, enum gate_verdict verdict)
 {
     static const char *const details[] = {
         [GATE_MISSING] = "Missing X-Signature header",
@@ -323,9 +343,7 @@ static void refuse(struct httpd_req *req, enum gate_verdict verdict)
         [GATE_TOO_OLD] = "The webhook-timestamp is more than 5 minutes old",
         [GATE_TOO_NEW] = "The webhook-timestamp is more than 5 minutes ahead of this clock",
     };
-    log_warn("webhook_refused", LOG_S("route", "changedetection"), LOG_S("peer", httpd_peer(req)),
-        LOG_S("reason", details[verdict]));
-    httpd_reply_detail(req, 401, "%s", details[verdict]);
+    refuse(s, req, 401, details[verdict], false);
 }
 
 enum { PREVIOUS_TOLD_EVERY_MS = 60000 };
@@ -375,7 +393,7 @@ static bool admitted(
         count_signature(s, *verdict, httpd_peer(req));
         return true;
     }
-    refuse(req, *verdict);
+    turn_away(s, req, *verdict);
     return false;
 }
 
@@ -405,9 +423,7 @@ void intake_changedetection(struct httpd_req *req, void *stores)
         .idempotency_key = httpd_header(req, "Idempotency-Key"),
         .dedup = s->cfg->dedup_window_ms > 0};
     if (hook_read(&in, &ev, &who, &err) != HL_OK) {
-        log_warn("webhook_refused", LOG_S("route", "changedetection"),
-            LOG_S("peer", httpd_peer(req)), LOG_S("reason", err.msg));
-        httpd_reply_detail(req, 400, "Invalid payload: %s", err.msg);
+        refuse(s, req, 400, err.msg, true);
         return;
     }
     begin(s, req, &ev, &who);

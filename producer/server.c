@@ -6,9 +6,11 @@
 #include "io/httpd.h"
 #include "producer/api.h"
 #include "producer/api_metrics.h"
+#include "producer/api_views.h"
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
+#include "producer/refusals.h"
 #include "producer/stores.h"
 
 #include <signal.h>
@@ -31,13 +33,22 @@ struct server {
 };
 
 /* clang-format off */
-static const struct httpd_route routes[] = {
+const struct httpd_route server_routes[] = {
     {"GET", "/", health_root, 0, 0},
     {"GET", "/health", health_get, 0, 0},
+    {"GET", "/openapi.json", api_openapi, 0, 0},
     {"GET", "/api/metrics/requests", api_metrics_requests, 0, 0},
     {"GET", "/api/metrics/operations", api_metrics_operations, 0, 0},
     {"GET", "/api/metrics/summary", api_metrics_summary, 0, 0},
     {"GET", "/api/metrics/crawls/{crawl_id}", api_metrics_crawl, 0, 0},
+    {"GET", "/api/events", api_events_list, 0, 0},
+    {"GET", "/api/events/{id}", api_events_get, 0, 0},
+    {"POST", "/api/events/{id}/retry", api_events_retry, 0, 0},
+    {"GET", "/api/crawls", api_crawls_list, 0, 0},
+    {"GET", "/api/queues", api_queues, 0, 0},
+    {"GET", "/api/workers", api_workers, 0, 0},
+    {"GET", "/api/search", api_search, 0, 0},
+    {"GET", "/api/rejects", api_rejects, 0, 0},
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
     {0},
 };
@@ -47,8 +58,7 @@ static const struct httpd_route routes[] = {
 static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
     char took[32];
-    (void)status;
-    (void)ctx;
+    refusal_by_httpd(ctx, req, status);
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
@@ -97,7 +107,8 @@ static void on_state(void *ctx)
         LOG_B("draining", s->draining), LOG_B("database_ready", stores_database_ready(&s->stores)),
         LOG_B("redis_ready", stores_redis_ready(&s->stores)),
         LOG_I("store_waiting", store_waiting(s->stores.store)),
-        LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
+        LOG_I("queue_waiting", queue_waiting(s->stores.queue)),
+        LOG_I("rejects_dropped", rejects_dropped(s->stores.rejects)));
     connect_log_pool("work", s->stores.pool);
     connect_log_pool("reads", s->stores.read_pool);
 }
@@ -115,7 +126,7 @@ static void heartbeat(void *ctx)
 static void open_door(struct server *s, const struct config *cfg)
 {
     const struct httpd_conf conf = {
-        .routes = routes,
+        .routes = server_routes,
         .ctx = &s->stores,
         .max_header = (size_t)cfg->max_header_bytes,
         .max_body = (size_t)cfg->max_body_bytes,

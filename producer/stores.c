@@ -26,6 +26,8 @@ static void redis_state(struct redis *r, bool up, void *ctx)
             LOG_S("remedy", "set maxmemory-policy noeviction: an evicted job is a lost job"));
     else if (up && !info->aof_enabled)
         log_warn("redis_not_durable", LOG_S("remedy", "set appendonly yes"));
+    if (up)
+        rejects_again(s->rejects);
 }
 
 bool stores_redis_ready(const struct stores *s)
@@ -102,6 +104,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
+    s->rejects = rejects_new(s->redis, cfg->queue_prefix, cfg->rejects_kept);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
     schema_wait_start(l, &s->schema, s->store,
@@ -117,6 +120,7 @@ void stores_close(struct stores *s)
     close_reads(s);
     store_free(s->store);
     queue_free(s->queue);
+    rejects_free(s->rejects);
     offload_free(s->names);
     offload_free(s->disk);
     spool_close(s->spool);

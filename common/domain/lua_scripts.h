@@ -5,6 +5,6 @@
 #include "io/redis.h"
 
 extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_promote, lua_takeover,
-    lua_attend, lua_limit;
+    lua_attend, lua_limit, lua_reject;
 
 #endif

@@ -1028,6 +1028,26 @@ const char *httpd_param(struct httpd_req *req, const char *name)
     return buf_str(value);
 }
 
+const char *httpd_header_at(const struct httpd_req *req, int i, const char **name, size_t *name_len)
+{
+    if (i >= req->head.n_fields)
+        return NULL;
+    const struct httpmsg_field *f = &req->head.fields[i];
+    *name = req->msg.data + f->name.at;
+    *name_len = f->name.len;
+    return req->msg.data + f->value.at;
+}
+
+bool httpd_is_whole(const struct httpd_req *req)
+{
+    return req->pending;
+}
+
+const char *httpd_reason(int status)
+{
+    return reason_of(status);
+}
+
 const char *httpd_body(const struct httpd_req *req, size_t *len)
 {
     *len = req->pending ? req->msg.len - req->head.len : 0;

@@ -72,6 +72,13 @@ const char *httpd_param(struct httpd_req *req, const char *name);
 const char *httpd_route_path(const struct httpd_req *req);
 /* A UUID of version 4 that names this request in headers, rows and logs; made when first asked for. */
 const char *httpd_request_id(struct httpd_req *req);
+/* The value of header number i from 0 as it was sent, and its name (not NUL-terminated); NULL behind
+ * the last. */
+const char *httpd_header_at(
+    const struct httpd_req *req, int i, const char **name, size_t *name_len);
+/* False in on_reply: httpd has refused the request before it was read to its end. */
+bool httpd_is_whole(const struct httpd_req *req);
+const char *httpd_reason(int status);                             /* "Not Found"; static */
 const char *httpd_body(const struct httpd_req *req, size_t *len); /* NUL-terminated after len */
 const char *httpd_peer(const struct httpd_req *req);              /* numeric address, no port */
 int64_t httpd_started_us(const struct httpd_req *req); /* clock_mono_us() at the first byte */

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SECRET     "a-secret-that-is-long-enough-for-everyone"
 #define HOOK_PATH  "/api/webhook/changedetection"
 #define START_MS   20000
 #define STREAM     "{hookline}:q:change"
@@ -26,7 +25,7 @@ static const char *program(const char *name)
     return harness_keep(mem_printf("%s/%s", harness_build(), name));
 }
 
-static const char secret_setting[] = "WEBHOOK_SECRET=" SECRET;
+static const char secret_setting[] = "WEBHOOK_SECRET=" RIG_SECRET;
 static const char token_setting[] = "WEBHOOK_INTAKE_TOKEN=" RIG_TOKEN;
 
 /* NAME=value is among env. */
@@ -169,7 +168,7 @@ static struct test_reply post(struct rig *r, const char *path)
             RIG_SITE, path));
     const char *headers = harness_keep(mem_printf("Content-Type: application/json\r\n"
                                                   "X-Signature: sha256=%s\r\n",
-        test_sign(SECRET, body, strlen(body))));
+        test_sign(RIG_SECRET, body, strlen(body))));
     return test_http(r->producer_port, "POST", HOOK_PATH, headers, body, strlen(body));
 }
 
