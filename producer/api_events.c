@@ -36,7 +36,7 @@ static const struct member shown[] = {
     {"finished_at",     api_put_iso,  VIEW_FINISHED},
     {"indexed_at",      api_put_iso,  VIEW_INDEXED},
     {"error",           api_put_text, VIEW_ERROR},
-    {NULL},
+    {NULL, NULL, 0},
 };
 static const struct member shown_alone[] = {
     {"claimed_at",   api_put_iso,  VIEW_CLAIMED_AT},
@@ -46,7 +46,7 @@ static const struct member shown_alone[] = {
     {"diff_summary", api_put_text, VIEW_DIFF},
     {"snapshot_url", api_put_text, VIEW_SNAPSHOT},
     {"metadata",     api_put_json, VIEW_METADATA},
-    {NULL},
+    {NULL, NULL, 0},
 };
 static const struct member moment[] = {
     {"at",          api_put_iso,    0},
@@ -56,7 +56,7 @@ static const struct member moment[] = {
     {"duration_ms", api_put_double, 4},
     {"success",     api_put_bool,   5},
     {"detail",      api_put_text,   6},
-    {NULL},
+    {NULL, NULL, 0},
 };
 /* clang-format on */
 

@@ -322,8 +322,9 @@ static bool reads_everything(const json_t *node)
 {
     const char *type = text_of(node, "Node Type"), *table = text_of(node, "Relation Name");
     if (strcmp(type, "Seq Scan") == 0)
-        return !is_empty_day(table) && strcmp(table, "workers") != 0 && strcmp(table, "schema_migrations") != 0 &&
-               strcmp(table, "queues") != 0 && strcmp(table, "upstreams") != 0;
+        return !is_empty_day(table) && strcmp(table, "workers") != 0 &&
+               strcmp(table, "schema_migrations") != 0 && strcmp(table, "queues") != 0 &&
+               strcmp(table, "upstreams") != 0;
     return strstr(type, "Index") && !json_object_get(node, "Index Cond") &&
            !is_small(text_of(node, "Index Name"));
 }
