@@ -90,13 +90,16 @@ $(BUILD)/stamp/lua: FORCE
 $(BUILD)/stamp/sql: FORCE
 	$(call stamp,$(SQL_SRC))
 
-# --- generated sources: Lua scripts and migrations become C strings ---------------------------------
+# --- generated sources: Lua scripts, migrations, the OpenAPI document become C strings ----------------
 $(BUILD)/gen/lua_scripts.c: common/embed.sh $(LUA_SRC) $(BUILD)/stamp/lua
 	@mkdir -p $(@D)
 	$(call say,GEN) common/embed.sh lua $(LUA_SRC) >$@
 $(BUILD)/gen/migrations.c: common/embed.sh $(SQL_SRC) $(BUILD)/stamp/sql
 	@mkdir -p $(@D)
 	$(call say,GEN) common/embed.sh sql $(SQL_SRC) >$@
+$(BUILD)/gen/openapi.c: common/embed.sh producer/openapi.json
+	@mkdir -p $(@D)
+	$(call say,GEN) common/embed.sh json producer/openapi.json >$@
 
 # --- objects, libraries, programs ---------------------------------------------------------------------
 # V=1 shows the commands.
@@ -115,7 +118,8 @@ define archive
 endef
 $(LIB): $(COMMON_OBJ) $(BUILD)/stamp/sources
 	$(archive)
-$(LIB_PRODUCER): $(call obj,$(call not_main,$(PRODUCER_SRC))) $(BUILD)/stamp/sources
+$(LIB_PRODUCER): $(call obj,$(call not_main,$(PRODUCER_SRC))) $(BUILD)/gen/openapi.o \
+    $(BUILD)/stamp/sources
 	$(archive)
 $(LIB_WORKER): $(call obj,$(call not_main,$(WORKER_SRC))) $(BUILD)/stamp/sources
 	$(archive)

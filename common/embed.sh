@@ -1,6 +1,7 @@
 #!/bin/sh
 # Turns files into C strings: `embed.sh lua FILE...` makes struct redis_script lua_NAME for each script,
-# `embed.sh sql FILE...` the table `migrations` of migrate.h. Prints C to standard output.
+# `embed.sh sql FILE...` the table `migrations` of migrate.h, `embed.sh json FILE` the text NAME_json (of
+# which the blanks at the start of lines are left out). Prints C to standard output.
 set -eu
 
 quote() { # each line of a file as a C string literal
@@ -31,5 +32,12 @@ sql)
         echo '},'
     done
     echo '{.version = 0}};'
+    ;;
+json)
+    name=$(basename "$1" .json)
+    printf '#include "producer/%s.h"\nconst char %s_json[] =\n' "$name" "$name"
+    sed 's/^ *//' "$1" | quote -
+    echo ';'
+    printf 'const size_t %s_json_len = sizeof(%s_json) - 1;\n' "$name" "$name"
     ;;
 esac

@@ -7,6 +7,7 @@
 #include "io/httpd.h"
 #include "producer/api.h"
 #include "producer/api_metrics.h"
+#include "producer/api_views.h"
 #include "producer/crawl_intake.h"
 #include "producer/forward.h"
 #include "producer/health.h"
@@ -37,13 +38,22 @@ struct server {
 };
 
 /* clang-format off */
-static const struct httpd_route routes[] = {
+const struct httpd_route server_routes[] = {
     {"GET", "/", health_root, 0, 0},
     {"GET", "/health", health_get, 0, 0},
+    {"GET", "/openapi.json", api_openapi, 0, 0},
     {"GET", "/api/metrics/requests", api_metrics_requests, 0, 0},
     {"GET", "/api/metrics/operations", api_metrics_operations, 0, 0},
     {"GET", "/api/metrics/summary", api_metrics_summary, 0, 0},
     {"GET", "/api/metrics/crawls/{crawl_id}", api_metrics_crawl, 0, 0},
+    {"GET", "/api/events", api_events_list, 0, 0},
+    {"GET", "/api/events/{id}", api_events_get, 0, 0},
+    {"POST", "/api/events/{id}/retry", api_events_retry, 0, 0},
+    {"GET", "/api/crawls", api_crawls_list, 0, 0},
+    {"GET", "/api/queues", api_queues, 0, 0},
+    {"GET", "/api/workers", api_workers, 0, 0},
+    {"GET", "/api/search", api_search, 0, 0},
+    {"GET", "/api/rejects", api_rejects, 0, 0},
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
     {"POST", "/api/webhook/firecrawl", crawl_intake, 0, HTTPD_ANY_SLASH},
     {0},
@@ -135,8 +145,8 @@ static void heartbeat(void *ctx)
 
 static void set_routes(struct server *s, const struct config *cfg)
 {
-    s->routes = mem_alloc(sizeof(routes));
-    memcpy(s->routes, routes, sizeof(routes));
+    s->routes = mem_alloc(sizeof(server_routes));
+    memcpy(s->routes, server_routes, sizeof(server_routes));
     for (struct httpd_route *r = s->routes; r->method; r++)
         if (r->handler == crawl_intake)
             r->max_body = (size_t)cfg->crawl_max_body_bytes;

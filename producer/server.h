@@ -3,9 +3,13 @@
 #define HL_PRODUCER_SERVER_H
 
 #include "base/config.h"
+#include "io/httpd.h"
 #include "io/prefork.h"
 
 /* prefork_role.run; listen_fd is shared by all processes. Returns the exit status. */
 int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_fd);
+
+/* Every route, up to one without a method; producer/openapi.json describes them all. */
+extern const struct httpd_route server_routes[];
 
 #endif

@@ -459,62 +459,64 @@ struct number store_number(int64_t v)
 }
 
 /* Short names for what follows. */
-#define run(...)  store_run(__VA_ARGS__)
-#define number(v) store_number(v)
+#define run(...) store_run(__VA_ARGS__)
 
 void store_register(struct store *s, store_cb *cb, void *ctx)
 {
     char host[64] = "host";
     gethostname(host, sizeof(host) - 1);
-    run(s, &stmt_register, 0, cb, ctx, (const char *[]){s->owner, host, number(getpid()).text});
+    store_run(s, &stmt_register, 0, cb, ctx,
+        (const char *[]){s->owner, host, store_number(getpid()).text});
 }
 
 void store_renew(struct store *s, const char *held, int64_t lease_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_renew, lease_ms / 3, cb, ctx,
-        (const char *[]){s->owner, held, number(lease_ms).text});
+    store_run(s, &stmt_renew, lease_ms / 3, cb, ctx,
+        (const char *[]){s->owner, held, store_number(lease_ms).text});
 }
 
 void store_resign(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_resign, 0, cb, ctx, (const char *[]){s->owner});
+    store_run(s, &stmt_resign, 0, cb, ctx, (const char *[]){s->owner});
 }
 
 void store_workers(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_workers, 0, cb, ctx, NULL);
+    store_run(s, &stmt_workers, 0, cb, ctx, NULL);
 }
 
 void store_declare_dead(
     struct store *s, const char *worker, int64_t beat, const char *cause, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_declare_dead, 0, cb, ctx, (const char *[]){worker, number(beat).text, cause});
+    store_run(s, &stmt_declare_dead, 0, cb, ctx,
+        (const char *[]){worker, store_number(beat).text, cause});
 }
 
 void store_dead_workers(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_dead_workers, 0, cb, ctx, NULL);
+    store_run(s, &stmt_dead_workers, 0, cb, ctx, NULL);
 }
 
 void store_forget_worker(struct store *s, const char *worker, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_forget_worker, 0, cb, ctx, (const char *[]){worker});
+    store_run(s, &stmt_forget_worker, 0, cb, ctx, (const char *[]){worker});
 }
 
 void store_reap(
     struct store *s, const struct store_limits *limits, int max, store_cb *cb, void *ctx)
 {
-    const struct number values[] = {number(limits->job_timeout_ms), number(limits->max_starts),
-        number(max), number(limits->lease_ms)};
-    run(s, &stmt_reap, 0, cb, ctx,
+    const struct number values[] = {store_number(limits->job_timeout_ms),
+        store_number(limits->max_starts), store_number(max), store_number(limits->lease_ms)};
+    store_run(s, &stmt_reap, 0, cb, ctx,
         (const char *[]){values[0].text, values[1].text, values[2].text, values[3].text});
 }
 
 void store_crash(struct store *s, const struct store_crash *c, store_cb *cb, void *ctx)
 {
-    const struct number pid = number(c->pid), signo = number(c->signo), code = number(c->exit_code),
-                        rss = number(c->max_rss_kb), lived = number(c->lived_ms);
-    run(s, &stmt_crash, 0, cb, ctx,
+    const struct number pid = store_number(c->pid), signo = store_number(c->signo),
+                        code = store_number(c->exit_code), rss = store_number(c->max_rss_kb),
+                        lived = store_number(c->lived_ms);
+    store_run(s, &stmt_crash, 0, cb, ctx,
         (const char *[]){c->worker, c->host, pid.text, c->role, c->signo ? signo.text : NULL,
             c->exit_code >= 0 ? code.text : NULL, c->cause, c->blamed ? "t" : "f", rss.text,
             lived.text, c->held, c->suspects});
@@ -522,12 +524,12 @@ void store_crash(struct store *s, const struct store_crash *c, store_cb *cb, voi
 
 void store_next_suspect(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_next_suspect, 0, cb, ctx, NULL);
+    store_run(s, &stmt_next_suspect, 0, cb, ctx, NULL);
 }
 
 void store_identify(struct store *s, int max, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_identify, 0, cb, ctx, (const char *[]){number(max).text});
+    store_run(s, &stmt_identify, 0, cb, ctx, (const char *[]){store_number(max).text});
 }
 
 /* --- the queue as the rows have it ------------------------------------------------------- */
@@ -547,8 +549,8 @@ void store_claim_due(
     struct store *s, const struct store_place *after, int max, int look, store_cb *cb, void *ctx)
 {
     run_both(s, &stmt_lock_due, &stmt_claim_due, CLAIM_DUE_MS, cb, ctx,
-        (const char *[]){
-            due_of(after), number(after->id).text, number(max).text, number(look).text, s->owner});
+        (const char *[]){due_of(after), store_number(after->id).text, store_number(max).text,
+            store_number(look).text, s->owner});
 }
 
 int64_t store_looked(const PGresult *rows, struct store_place *place)
@@ -560,9 +562,9 @@ int64_t store_looked(const PGresult *rows, struct store_place *place)
 void store_unpublished(struct store *s, const struct store_place *after, int64_t grace_ms,
     int limit, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_unpublished, 0, cb, ctx,
-        (const char *[]){
-            due_of(after), number(after->id).text, number(grace_ms).text, number(limit).text});
+    store_run(s, &stmt_unpublished, 0, cb, ctx,
+        (const char *[]){due_of(after), store_number(after->id).text, store_number(grace_ms).text,
+            store_number(limit).text});
 }
 
 bool store_went(const PGresult *rows, int limit, struct store_place *place)
@@ -579,148 +581,151 @@ bool store_went(const PGresult *rows, int limit, struct store_place *place)
 
 void store_generation(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_generation, 0, cb, ctx, NULL);
+    store_run(s, &stmt_generation, 0, cb, ctx, NULL);
 }
 
 void store_announced(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_announced, 0, cb, ctx, NULL);
+    store_run(s, &stmt_announced, 0, cb, ctx, NULL);
 }
 
 void store_upstreams(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_upstreams, 0, cb, ctx, (const char *[]){s->owner});
+    store_run(s, &stmt_upstreams, 0, cb, ctx, (const char *[]){s->owner});
 }
 
 void store_upstream_open(struct store *s, const char *host, int64_t failures, int64_t pause_ms,
     const char *error, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_upstream_open, 0, cb, ctx,
-        (const char *[]){host, number(failures).text, number(pause_ms).text, error});
+    store_run(s, &stmt_upstream_open, 0, cb, ctx,
+        (const char *[]){host, store_number(failures).text, store_number(pause_ms).text, error});
 }
 
 void store_upstream_probe(
     struct store *s, const char *host, int64_t probe_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_upstream_probe, 0, cb, ctx,
-        (const char *[]){host, s->owner, number(probe_ms).text});
+    store_run(s, &stmt_upstream_probe, 0, cb, ctx,
+        (const char *[]){host, s->owner, store_number(probe_ms).text});
 }
 
 void store_upstream_result(struct store *s, const char *host, const char *state, int64_t failures,
     int64_t pause_ms, const char *error, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_upstream_result, 0, cb, ctx,
-        (const char *[]){
-            host, s->owner, state, number(failures).text, number(pause_ms).text, error});
+    store_run(s, &stmt_upstream_result, 0, cb, ctx,
+        (const char *[]){host, s->owner, state, store_number(failures).text,
+            store_number(pause_ms).text, error});
 }
 
 void store_forget_upstreams(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_forget_upstreams, 0, cb, ctx, NULL);
+    store_run(s, &stmt_forget_upstreams, 0, cb, ctx, NULL);
 }
 
 void store_list_upstreams(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_list_upstreams, 0, cb, ctx, NULL);
+    store_run(s, &stmt_list_upstreams, 0, cb, ctx, NULL);
 }
 
 void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_partitions, 0, cb, ctx, (const char *[]){number(days).text});
+    store_run(s, &stmt_partitions, 0, cb, ctx, (const char *[]){store_number(days).text});
 }
 
 void store_prune_metrics(
     struct store *s, enum store_metrics table, int64_t days, int max, store_cb *cb, void *ctx)
 {
-    run(s, table == METRICS_REQUESTS ? &stmt_prune_requests : &stmt_prune_operations, 0, cb, ctx,
-        (const char *[]){number(days).text, number(max).text});
+    store_run(s, table == METRICS_REQUESTS ? &stmt_prune_requests : &stmt_prune_operations, 0, cb,
+        ctx, (const char *[]){store_number(days).text, store_number(max).text});
 }
 
 void store_prune_crashes(struct store *s, int64_t days, int max, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_prune_crashes, 0, cb, ctx, (const char *[]){number(days).text, number(max).text});
+    store_run(s, &stmt_prune_crashes, 0, cb, ctx,
+        (const char *[]){store_number(days).text, store_number(max).text});
 }
 
 void store_prune_events(
     struct store *s, int64_t days, int64_t after, int page, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_prune_events, 0, cb, ctx,
-        (const char *[]){number(days).text, number(after).text, number(page).text});
+    store_run(s, &stmt_prune_events, 0, cb, ctx,
+        (const char *[]){
+            store_number(days).text, store_number(after).text, store_number(page).text});
 }
 
 void store_prune_documents(
     struct store *s, int64_t days, const char *after, int page, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_prune_documents, 0, cb, ctx,
-        (const char *[]){number(days).text, after, number(page).text});
+    store_run(s, &stmt_prune_documents, 0, cb, ctx,
+        (const char *[]){store_number(days).text, after, store_number(page).text});
 }
 
 void store_spool_note(struct store *s, const char *segment, const char *host, const char *folder,
     const char *holder, int64_t bytes, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_spool_note, 0, cb, ctx,
-        (const char *[]){segment, host, folder, holder, number(bytes).text});
+    store_run(s, &stmt_spool_note, 0, cb, ctx,
+        (const char *[]){segment, host, folder, holder, store_number(bytes).text});
 }
 
 void store_spool_gone(struct store *s, const char *segment, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_spool_gone, 0, cb, ctx, (const char *[]){segment});
+    store_run(s, &stmt_spool_gone, 0, cb, ctx, (const char *[]){segment});
 }
 
 void store_schema_version(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_schema_version, 0, cb, ctx, NULL);
+    store_run(s, &stmt_schema_version, 0, cb, ctx, NULL);
 }
 
 void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_ping, timeout_ms, cb, ctx, NULL);
+    store_run(s, &stmt_ping, timeout_ms, cb, ctx, NULL);
 }
 
 void store_count_by_status(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_count_by_status, 0, cb, ctx, NULL);
+    store_run(s, &stmt_count_by_status, 0, cb, ctx, NULL);
 }
 
 void store_list_workers(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_list_workers, 0, cb, ctx, NULL);
+    store_run(s, &stmt_list_workers, 0, cb, ctx, NULL);
 }
 
 void store_list_spools(struct store *s, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_list_spools, 0, cb, ctx, NULL);
+    store_run(s, &stmt_list_spools, 0, cb, ctx, NULL);
 }
 
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, number(limit).text});
+    store_run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, store_number(limit).text});
 }
 
 void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, number(limit).text});
+    store_run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, store_number(limit).text});
 }
 
 void store_audit_rows(struct store *s, const char *ids, int64_t lease_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_audit_rows, 0, cb, ctx, (const char *[]){number(lease_ms).text, ids});
+    store_run(s, &stmt_audit_rows, 0, cb, ctx, (const char *[]){store_number(lease_ms).text, ids});
 }
 
 void store_audit_queued(struct store *s, int64_t after, int limit, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_audit_queued, 0, cb, ctx,
-        (const char *[]){number(after).text, number(limit).text});
+    store_run(s, &stmt_audit_queued, 0, cb, ctx,
+        (const char *[]){store_number(after).text, store_number(limit).text});
 }
 
 void store_audit_in_progress(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_audit_in_progress, 0, cb, ctx, (const char *[]){number(lease_ms).text});
+    store_run(
+        s, &stmt_audit_in_progress, 0, cb, ctx, (const char *[]){store_number(lease_ms).text});
 }
 
 void store_audit_work(struct store *s, int max, store_cb *cb, void *ctx)
 {
-    run(s, &stmt_audit_work, 0, cb, ctx, (const char *[]){number(max).text});
+    store_run(s, &stmt_audit_work, 0, cb, ctx, (const char *[]){store_number(max).text});
 }
 
 /* ================================ life, and rows read back =============================== */

@@ -42,7 +42,10 @@ extern const struct store_stmt *const store_stmts[];
     X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
     X(read_requests) X(read_operations) X(read_summary) X(read_crawl) X(read_crawl_steps)          \
     X(crawl_lock) X(crawl_keep) X(crawl_sum) X(crawl_due) X(crawl_take) X(crawl_missing)           \
-    X(crawl_asked) X(prune_crawls)
+    X(crawl_asked) X(prune_crawls)                                                                 \
+    X(view_events) X(view_queued) X(view_held) X(view_watch) X(view_event) X(view_timeline)        \
+    X(retry) X(view_crawls) X(view_queues) X(view_spools) X(view_workers) X(view_crashes)          \
+    X(view_search)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

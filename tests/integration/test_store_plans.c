@@ -301,6 +301,24 @@ static const struct ask asks[] = {
      {1, 10, 100}, 3000, 10, NULL},
     {"crawl_asked", "SELECT 'crawl-77', 100, 60000", {1}, 100, 0, NULL},
     {"prune_crawls", "SELECT 1, :n", {10, 100}, 1000, 60, NULL},
+    {"view_events", "SELECT 900000, NULL::bigint, NULL::bigint, 'failed', NULL::text, NULL::text, :n",
+     {10, 1000}, 6000, 10, NULL},
+    {"view_queued", "SELECT NULL::bigint, 1, 4102444800000000, 'queued', 'https://nowhere.example.com/',"
+     " NULL::text, :n", {10}, 30000, 10, NULL},
+    {"view_held", "SELECT NULL::bigint, NULL::bigint, NULL::bigint, 'in_progress', NULL::text,"
+     " NULL::text, :n", {10, 1000}, 4000, 10, NULL},
+    {"view_watch", "SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text,"
+     " 'watch-17', :n", {10, 1000}, 1000, 10, NULL},
+    {"view_event", "SELECT event_id, NULL::bigint FROM free LIMIT 1", {1}, 50, 0, NULL},
+    {"view_timeline", "SELECT NULL::uuid, 500000", {1}, 1500, 0, NULL},
+    {"retry", "SELECT NULL::uuid, (SELECT id FROM webhook.change_events WHERE id > 500000 AND"
+     " rescrape_status LIKE 'failed%' ORDER BY id LIMIT 1)", {1}, 100, 0, NULL},
+    {"view_crawls", "SELECT NULL::bigint, NULL::uuid, 'failed', :n", {10, 1000}, 3000, 10, NULL},
+    {"view_queues", NULL, {1}, 100, 0, NULL},
+    {"view_spools", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
+    {"view_workers", NULL, {1}, 3000, 0, NULL},
+    {"view_crashes", NULL, {1}, 100, 0, NULL},
+    {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
 };
 /* clang-format on */
 
@@ -327,6 +345,10 @@ static void put_execute(struct buf *b, const struct ask *ask, int n)
     r = query(sql.data, PGRES_TUPLES_OK);
     cr_assert_eq(PQntuples(r), 1);
     for (int i = 0; i < PQnfields(r); i++) {
+        if (PQgetisnull(r, 0, i)) {
+            buf_printf(b, "%sNULL", i ? ", " : "(");
+            continue;
+        }
         char *literal = PQescapeLiteral(db, PQgetvalue(r, 0, i), (size_t)PQgetlength(r, 0, i));
         buf_printf(b, "%s%s", i ? ", " : "(", PQgetisnull(r, 0, i) ? "NULL" : literal);
         PQfreemem(literal);

@@ -1,0 +1,289 @@
+/* api_events: GET /api/events, GET /api/events/{id}, POST /api/events/{id}/retry. */
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/uuid.h"
+#include "domain/store_view.h"
+#include "producer/api.h"
+#include "producer/api_page.h"
+#include "producer/api_views.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- what is shown of an event ----------------------------------------------------------- */
+
+typedef void put_fn(struct api_call *call, const char *key, const PGresult *r, int row, int col);
+
+struct member {
+    const char *name;
+    put_fn *put;
+    int col;
+};
+
+/* clang-format off */
+static const struct member shown[] = {
+    {"event_id",        api_put_text, VIEW_EVENT_ID},
+    {"change_event_id", api_put_int,  VIEW_ID},
+    {"watch_id",        api_put_text, VIEW_WATCH_ID},
+    {"watch_url",       api_put_text, VIEW_WATCH_URL},
+    {"status",          api_put_text, VIEW_STATUS},
+    {"detected_at",     api_put_iso,  VIEW_DETECTED},
+    {"created_at",      api_put_iso,  VIEW_CREATED},
+    {"attempts",        api_put_int,  VIEW_ATTEMPTS},
+    {"starts",          api_put_int,  VIEW_STARTS},
+    {"next_attempt_at", api_put_iso,  VIEW_NEXT_ATTEMPT},
+    {"finished_at",     api_put_iso,  VIEW_FINISHED},
+    {"indexed_at",      api_put_iso,  VIEW_INDEXED},
+    {"error",           api_put_text, VIEW_ERROR},
+    {NULL, NULL, 0},
+};
+static const struct member shown_alone[] = {
+    {"claimed_at",   api_put_iso,  VIEW_CLAIMED_AT},
+    {"claimed_by",   api_put_text, VIEW_CLAIMED_BY},
+    {"claim_epoch",  api_put_int,  VIEW_EPOCH},
+    {"suspect",      api_put_int,  VIEW_SUSPECT},
+    {"diff_summary", api_put_text, VIEW_DIFF},
+    {"snapshot_url", api_put_text, VIEW_SNAPSHOT},
+    {"metadata",     api_put_json, VIEW_METADATA},
+    {NULL, NULL, 0},
+};
+static const struct member moment[] = {
+    {"at",          api_put_iso,    0},
+    {"what",        api_put_text,   1},
+    {"by",          api_put_text,   2},
+    {"epoch",       api_put_int,    3},
+    {"duration_ms", api_put_double, 4},
+    {"success",     api_put_bool,   5},
+    {"detail",      api_put_text,   6},
+    {NULL, NULL, 0},
+};
+/* clang-format on */
+
+static void put_members(
+    struct api_call *call, const struct member *members, const PGresult *r, int row)
+{
+    for (; members->name; members++)
+        members->put(call, members->name, r, row, members->col);
+}
+
+/* --- the list ---------------------------------------------------------------------------- */
+
+enum { LIST_STATUS, LIST_URL, LIST_WATCH, LIST_SINCE, LIST_UNTIL, LIST_LIMIT, LIST_AFTER };
+static const struct api_param list_params[] = {
+    [LIST_STATUS] = {"status", API_TEXT, 0, 0,    0,   false},
+    [LIST_URL] = {"url",    API_TEXT, 0, 0,    0,   false},
+    [LIST_WATCH] = {"watch",  API_TEXT, 0, 0,    0,   false},
+    [LIST_SINCE] = {"since",  API_TIME, 0, 0,    0,   false},
+    [LIST_UNTIL] = {"until",  API_TIME, 0, 0,    0,   false},
+    [LIST_LIMIT] = {"limit",  API_INT,  1, 1000, 100, false},
+    [LIST_AFTER] = {"after",  API_TEXT, 0, 0,    0,   false},
+    {NULL,     API_INT,  0, 0,    0,   false},
+};
+
+static void list_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK) {
+        api_fail(call, rc, err);
+        return;
+    }
+    int limit = (int)call->values[LIST_LIMIT].n, n = PQntuples(rows);
+    bool full = n > limit; /* the one row more says that there is more */
+    buf_puts(&call->out, "{\"events\":[");
+    for (int row = 0; row < (full ? limit : n); row++) {
+        if (PQgetisnull(rows, row, VIEW_ID))
+            break;
+        api_page_item(call);
+        put_members(call, shown, rows, row);
+        buf_putc(&call->out, '}');
+    }
+    if (full)
+        api_page_end(call, true, db_text(rows, limit - 1, VIEW_ID), NULL);
+    else
+        api_page_end(call, !PQgetisnull(rows, 0, VIEW_EDGE), db_text(rows, 0, VIEW_EDGE), NULL);
+}
+
+static const int64_t *time_of(const struct api_value *v)
+{
+    return v->given ? &v->n : NULL;
+}
+
+static void list_go(struct api_call *call)
+{
+    static const char *const words[] = {
+        "queued", "in_progress", "completed", "superseded", "failed", NULL};
+    const struct api_value *v = call->values;
+    struct view_events q = {.status = v[LIST_STATUS].text,
+        .url = v[LIST_URL].text,
+        .watch = v[LIST_WATCH].text,
+        .since = time_of(&v[LIST_SINCE]),
+        .until = time_of(&v[LIST_UNTIL]),
+        .limit = (int)v[LIST_LIMIT].n};
+    if (api_page_word(call, LIST_STATUS, words) &&
+        api_page_after(call, LIST_AFTER, &q.before, NULL))
+        view_events(call->stores->reads, &q, list_read, call);
+}
+
+void api_events_list(struct httpd_req *req, void *stores)
+{
+    static const struct api_route route = {.params = list_params, .go = list_go};
+    api_handle(req, stores, &route);
+}
+
+/* --- one event --------------------------------------------------------------------------- */
+
+/* The path names an event id or a row id; false: neither, so there is no such event. */
+static bool read_key(const struct api_call *call, struct view_key *key)
+{
+    const char *id = httpd_param(call->req, "id");
+    struct uuid parsed;
+    size_t digits = strspn(id, "0123456789");
+    *key = (struct view_key){0};
+    if (uuid_parse(id, &parsed))
+        key->event_id = id;
+    else if (id[digits] || digits > 18)
+        return false;
+    else
+        key->row_id = strtoll(id, NULL, 10);
+    return true;
+}
+
+static void not_found(struct api_call *call)
+{
+    api_detail(call, 404, "Event not found: %s", httpd_param(call->req, "id"));
+}
+
+static void timeline_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK) {
+        api_fail(call, rc, err);
+        return;
+    }
+    for (int row = 0; row < PQntuples(rows); row++) {
+        api_page_item(call);
+        put_members(call, moment, rows, row);
+        buf_putc(&call->out, '}');
+    }
+    buf_puts(&call->out, "]}");
+    api_reply(call, 200);
+}
+
+static void event_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK) {
+        api_fail(call, rc, err);
+        return;
+    }
+    if (PQntuples(rows) == 0) {
+        not_found(call);
+        return;
+    }
+    buf_putc(&call->out, '{');
+    put_members(call, shown, rows, 0);
+    put_members(call, shown_alone, rows, 0);
+    buf_puts(&call->out, ",\"timeline\":[");
+    const struct view_key key = {.row_id = db_int(rows, 0, VIEW_ID)};
+    view_timeline(call->stores->reads, &key, timeline_read, call);
+}
+
+static void get_go(struct api_call *call)
+{
+    struct view_key key;
+    if (read_key(call, &key))
+        view_event(call->stores->reads, &key, event_read, call);
+    else
+        not_found(call);
+}
+
+void api_events_get(struct httpd_req *req, void *stores)
+{
+    static const struct api_route route = {.go = get_go};
+    api_handle(req, stores, &route);
+}
+
+/* --- tried again ------------------------------------------------------------------------- */
+
+/* On its way to Redis. Nobody waits for it: the row is queued, and what Redis does not take, a
+ * janitor publishes. */
+struct publication {
+    struct stores *stores;
+    struct change_event ev;
+    struct queue_req req;
+};
+
+static void published(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct publication *p = req->ctx;
+    if (rc != HL_OK)
+        log_warn("retry_not_published", LOG_S("error", err->msg));
+    event_release(&p->ev);
+    stores_intake_ends(p->stores);
+    free(p);
+}
+
+static void publish(struct stores *s, const PGresult *rows)
+{
+    struct publication *p = mem_new(struct publication);
+    if (!stores_redis_ready(s) || !store_event(rows, 0, &p->ev)) {
+        free(p);
+        return;
+    }
+    p->stores = s;
+    p->req.ev = &p->ev;
+    p->req.done = published;
+    p->req.ctx = p;
+    stores_intake_begins(s);
+    queue_do(s->queue, QUEUE_PUBLISH, &p->req);
+}
+
+static void reply_conflict(struct api_call *call, const char *status)
+{
+    api_detail(call, 409, "Event is %s; only failed events can be retried",
+        *status ? status : "without a status");
+}
+
+static void reply_queued(struct api_call *call, const PGresult *rows)
+{
+    log_info("event_retried", LOG_S("event_id", db_text(rows, 0, RETRY_EVENT_ID)),
+        LOG_I("change_event_id", db_int(rows, 0, RETRY_ROW_ID)),
+        LOG_S("was", db_text(rows, 0, RETRY_STATUS_BEFORE)),
+        LOG_S("request_id", httpd_request_id(call->req)));
+    buf_puts(&call->out, "{\"status\":\"queued\"");
+    api_put_text(call, "event_id", rows, 0, RETRY_EVENT_ID);
+    api_put_int(call, "change_event_id", rows, 0, RETRY_ROW_ID);
+    buf_putc(&call->out, '}');
+    api_reply(call, 202);
+}
+
+static void retried(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK) {
+        api_fail(call, rc, err);
+    } else if (PQntuples(rows) == 0) {
+        not_found(call);
+    } else if (*db_text(rows, 0, RETRY_DONE) != 't') {
+        reply_conflict(call, db_text(rows, 0, RETRY_STATUS_BEFORE));
+    } else {
+        publish(call->stores, rows);
+        reply_queued(call, rows);
+    }
+}
+
+static void retry_go(struct api_call *call)
+{
+    struct view_key key;
+    if (read_key(call, &key))
+        view_retry(call->stores->store, &key, retried, call);
+    else
+        not_found(call);
+}
+
+void api_events_retry(struct httpd_req *req, void *stores)
+{
+    static const struct api_route route = {.go = retry_go};
+    api_handle(req, stores, &route);
+}

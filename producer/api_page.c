@@ -1,0 +1,99 @@
+/* api_page: see api_page.h. */
+#include "producer/api_page.h"
+
+#include "base/json.h"
+#include "base/uuid.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A 422 in the shape of the others. ctx: members, NULL = none. Ends the call. */
+static void refuse(
+    struct api_call *call, int param, const char *type, const char *msg, const struct buf *expected)
+{
+    struct buf *b = &call->out;
+    buf_printf(b, "{\"detail\":[{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"]", type,
+        call->route->params[param].name);
+    json_put_key(b, "msg");
+    json_put_string(b, msg);
+    json_put_key(b, "input");
+    json_put_string(b, call->values[param].text);
+    if (expected) {
+        buf_puts(b, ",\"ctx\":{\"expected\":");
+        json_put_string(b, buf_str(expected));
+        buf_putc(b, '}');
+    }
+    buf_puts(b, "}]}");
+    api_reply(call, 422);
+}
+
+bool api_page_word(struct api_call *call, int param, const char *const *words)
+{
+    struct buf list = {0}, msg = {0};
+    const char *given = call->values[param].text;
+    for (int i = 0; words[i]; i++) {
+        if (!given || strcmp(words[i], given) == 0) {
+            buf_release(&list);
+            return true;
+        }
+        buf_printf(&list, "%s'%s'", i == 0 ? "" : words[i + 1] ? ", " : " or ", words[i]);
+    }
+    buf_printf(&msg, "Input should be %s", buf_str(&list));
+    refuse(call, param, "enum", msg.data, &list);
+    buf_release(&list);
+    buf_release(&msg);
+    return false;
+}
+
+/* Digits, more than 0, at most 18 of them; the end of them, or NULL. */
+static const char *read_place(const char *s, int64_t *place)
+{
+    size_t n = strspn(s, "0123456789");
+    if (n == 0 || n > 18)
+        return NULL;
+    *place = strtoll(s, NULL, 10);
+    return *place > 0 ? s + n : NULL;
+}
+
+void api_page_refuse(struct api_call *call, int param)
+{
+    static const char msg[] = "Value error, must be what `next` of the page before said";
+    refuse(call, param, "value_error", msg, NULL);
+}
+
+bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id)
+{
+    struct uuid parsed;
+    const char *given = call->values[param].text;
+    if (!given)
+        return true;
+    const char *rest = read_place(given, place);
+    if (rest && !id && !*rest)
+        return true;
+    if (rest && id && *rest == '-' && uuid_parse(rest + 1, &parsed)) {
+        *id = rest + 1;
+        return true;
+    }
+    refuse(call, param, "value_error", "Value error, must be what `next` of the page before said",
+        NULL);
+    return false;
+}
+
+void api_page_item(struct api_call *call)
+{
+    struct buf *b = &call->out;
+    if (b->data[b->len - 1] != '[')
+        buf_putc(b, ',');
+    buf_putc(b, '{');
+}
+
+void api_page_end(struct api_call *call, bool more, const char *place, const char *id)
+{
+    struct buf *b = &call->out;
+    if (more)
+        buf_printf(b, "],\"next\":\"%s%s%s\"}", place, id ? "-" : "", id ? id : "");
+    else
+        buf_puts(b, "],\"next\":null}");
+    api_reply(call, 200);
+}

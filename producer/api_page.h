@@ -1,0 +1,25 @@
+/* api_page: what the routes that answer lists share: words to choose from, the place where a page
+ * begins, the end of a page. */
+#ifndef HL_PRODUCER_API_PAGE_H
+#define HL_PRODUCER_API_PAGE_H
+
+#include "producer/api.h"
+
+/* The parameter is not given, or one of these words (NULL at the end). False: the call has ended,
+ * with 422. */
+bool api_page_word(struct api_call *call, int param, const char *const *words);
+
+/* Where a page begins: "<number>" or "<number>-<uuid>", opaque to clients. False: the call has ended,
+ * with 422. Not given: *place stays 0, *id NULL. id NULL: a number alone; *id is borrowed from the
+ * call. */
+bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id);
+
+/* The parameter names no such place: ends the call, with 422. */
+void api_page_refuse(struct api_call *call, int param);
+
+/* "key":[ {...},{...} ]: before each element. */
+void api_page_item(struct api_call *call);
+/* Closes the array and the answer: ],"next":"<place>" (or null)}, and replies. id: NULL = none. */
+void api_page_end(struct api_call *call, bool more, const char *place, const char *id);
+
+#endif
