@@ -40,7 +40,8 @@ extern const struct store_stmt *const store_stmts[];
     X(schema_version) X(ping)                                                                      \
     X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
     X(crawl_lock) X(crawl_keep) X(crawl_sum) X(crawl_due) X(crawl_take) X(crawl_missing)           \
-    X(crawl_asked) X(prune_crawls)
+    X(crawl_asked) X(prune_crawls)                                              \
+    X(retention_hold) X(retention_done)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;
