@@ -74,6 +74,42 @@ Test(retention, of_two_janitors_one_works_in_bounded_steps)
     cr_expect_eq(sql_int(bench_url(), "SELECT sum(n) FROM public.steps"), OLD);
 }
 
+Test(retention, each_table_has_its_days)
+{
+    static const struct {
+        const char *table, *insert; /* one row, so many days old */
+        int kept[3];                /* of rows that are 91, 41 and 11 days old */
+    } cases[] = {
+        {"webhook.operation_metrics",
+         "(id, timestamp, operation_type, operation_name, duration_ms, success, created_at)"
+            " SELECT gen_random_uuid(), old, 't', 'n', 1, true, old",                         {0, 1, 1}},
+        {"webhook.crawl_sessions",
+         "(id, job_id, base_url, started_at, completed_at, status, operation_type, updated_at)"
+            " SELECT gen_random_uuid(), old::text, 'u', old, old, 'completed', 'crawl', old", {0, 0, 1}},
+        {"webhook.change_events",
+         "(watch_id, watch_url, rescrape_status, created_at, finished_at)"
+            " SELECT 'w', 'u', 'completed', old, old",                                        {0, 0, 0}},
+        {"webhook.documents",
+         "(url_key, canonical_url, url, text, content_hash, search, scrape_seq, scraped_at)"
+            " SELECT sha256(old::text::bytea), 'u', 'u', 't', '', '', 1, old",                {1, 1, 1}},
+    };
+    static const int ages[] = {91, 41, 11};
+    cfg.crawl_retention_days = 40;
+    cfg.event_retention_days = 10;
+    cfg.document_retention_days = 0; /* for ever */
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        for (int k = 0; k < 3; k++)
+            sql_exec(bench_url(),
+                "INSERT INTO %s %s FROM (SELECT now() - interval '%d days' AS old) a",
+                cases[i].table, cases[i].insert, ages[k]);
+    retention_start(janitors[0]);
+    BENCH_UNTIL(is_done());
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        cr_expect_eq(bench_count(cases[i].table),
+            cases[i].kept[0] + cases[i].kept[1] + cases[i].kept[2], "%s: %ld", cases[i].table,
+            bench_count(cases[i].table));
+}
+
 Test(retention, the_next_pass_waits_for_the_interval)
 {
     retention_start(janitors[0]);

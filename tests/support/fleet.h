@@ -7,8 +7,8 @@
 #include "tests/support/harness.h"
 
 #define RIG_SECRET "a-secret-that-is-long-enough-for-everyone"
-#define RIG_TOKEN "a-token-for-senders-that-cannot-sign-webhooks"
-#define RIG_SITE  "http://page.test" /* the pages' address; paths choose the stand-in's behaviour */
+#define RIG_TOKEN  "a-token-for-senders-that-cannot-sign-webhooks"
+#define RIG_SITE   "http://page.test" /* the pages' address; paths choose the stand-in's behaviour */
 
 struct rig {
     const char *db;     /* URL of the database */
