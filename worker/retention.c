@@ -1,24 +1,32 @@
 /* retention: see retention.h. A pass is a row of tasks, a task a row of steps: one statement each,
- * whose answer tells whether the task goes on. */
+ * whose answer tells whether the task goes on. Before each step the pass is held again: whoever was
+ * taken for dead meanwhile goes no further. */
 #include "worker/retention.h"
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/uuid.h"
+#include "domain/store_crawl.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 
 enum {
-    PASS_MS = 3600 * 1000,
+    LEASE_MS = 5 * 60 * 1000,    /* longer than any step may take */
+    ASK_MAX_MS = 10 * 60 * 1000, /* whether it is time for a pass */
+    ASKS = 6,                    /* in an interval, at least */
     STEP_ROWS = 1000,
-    PAUSE_MS = 100, /* after a step: others want the disk, too */
+    STEP_CRAWLS = 10, /* each has many rows */
+    PAUSE_MS = 100,   /* after a step: others want the disk, too */
 };
 
 struct retention {
     const struct config *cfg;
     struct store *store;
-    struct timer next; /* of a step or a pass */
-    bool running;
+    char holder[UUID_STRLEN + 1]; /* who we are to the others */
+    struct timer next;            /* of a step or a pass */
+    bool running, held;
     size_t task;
     int64_t deleted;      /* by the task */
     int64_t event_after;  /* where the events' task is */
@@ -28,7 +36,7 @@ struct retention {
 struct task {
     const char *name;
     int64_t (*days)(const struct config *cfg);
-    bool unlimited_too; /* runs with 0 days as well */
+    bool by_all; /* cares itself that one is at it; runs with 0 days as well */
     void (*step)(struct retention *r, int64_t days);
     /* Whether there may be more. */
     bool (*more)(struct retention *r, const PGresult *rows);
@@ -51,6 +59,11 @@ static int64_t event_days(const struct config *cfg)
 static int64_t document_days(const struct config *cfg)
 {
     return cfg->document_retention_days;
+}
+
+static int64_t crawl_days(const struct config *cfg)
+{
+    return cfg->crawl_retention_days;
 }
 
 static void partitions(struct retention *r, int64_t days)
@@ -88,6 +101,17 @@ static void prune_crashes(struct retention *r, int64_t days)
     store_prune_crashes(r->store, days, STEP_ROWS, answered, r);
 }
 
+static void prune_crawls(struct retention *r, int64_t days)
+{
+    store_prune_crawls(r->store, days, STEP_CRAWLS, answered, r);
+}
+
+static bool some(struct retention *r, const PGresult *rows)
+{
+    r->deleted += db_int(rows, 0, 0);
+    return db_int(rows, 0, 0) > 0;
+}
+
 static void prune_events(struct retention *r, int64_t days)
 {
     store_prune_events(r->store, days, r->event_after, STEP_ROWS, answered, r);
@@ -121,6 +145,7 @@ static const struct task tasks[] = {
     {"request_metrics", metrics_days, false, prune_requests, full_step},
     {"operation_metrics", metrics_days, false, prune_operations, full_step},
     {"worker_crashes", metrics_days, false, prune_crashes, full_step},
+    {"crawl_sessions", crawl_days, false, prune_crawls, some},
     {"change_events", event_days, false, prune_events, more_events},
     {"documents", document_days, false, prune_documents, more_documents},
 };
@@ -137,27 +162,75 @@ static void end_task(struct retention *r)
     r->task++;
 }
 
+/* The others' clocks and ours drift apart, so that they seldom ask together. */
 static void end_pass(struct retention *r)
 {
+    int64_t ask = MIN(r->cfg->retention_every_ms / ASKS, ASK_MAX_MS);
+    r->held = false;
     r->task = 0;
+    r->deleted = 0;
     r->event_after = 0;
     free(r->document_after);
     r->document_after = NULL;
-    timer_start(&r->next, PASS_MS - (int64_t)arc4random_uniform(PASS_MS / 10));
+    timer_start(&r->next, ask - (int64_t)arc4random_uniform((uint32_t)ask / 10));
+}
+
+static void done(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct retention *r = ctx;
+    (void)rows;
+    if (!r->running)
+        return;
+    if (rc != HL_OK)
+        log_warn("retention_failed", LOG_S("table", "duties"), LOG_S("error", err->msg));
+    end_pass(r);
+}
+
+/* Who failed comes back after the interval, as does everybody: the next one would fail as well. */
+static void give_up(struct retention *r, const char *what, const struct hl_err *err)
+{
+    log_warn("retention_failed", LOG_S("table", what), LOG_S("error", err->msg));
+    if (r->held)
+        store_retention_done(r->store, r->holder, done, r);
+    else
+        end_pass(r);
+}
+
+static void held(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct retention *r = ctx;
+    if (!r->running)
+        return;
+    if (rc != HL_OK) {
+        r->held = false; /* nobody knows; the lease ends by itself */
+        give_up(r, "duties", err);
+        return;
+    }
+    bool before = r->held;
+    r->held = PQntuples(rows) == 1;
+    if (r->held) {
+        const struct task *t = &tasks[r->task];
+        t->step(r, t->days(r->cfg));
+        return;
+    }
+    if (before)
+        log_warn("retention_taken_over", LOG_S("table", tasks[r->task].name));
+    end_pass(r);
 }
 
 static void run_step(void *ctx)
 {
     struct retention *r = ctx;
-    for (; r->task < NTASKS; r->task++) {
-        const struct task *t = &tasks[r->task];
-        int64_t days = t->days(r->cfg);
-        if (days > 0 || t->unlimited_too) {
-            t->step(r, days);
-            return;
-        }
-    }
-    end_pass(r);
+    while (r->task < NTASKS && !tasks[r->task].by_all && tasks[r->task].days(r->cfg) <= 0)
+        r->task++;
+    if (r->task == NTASKS && r->held)
+        store_retention_done(r->store, r->holder, done, r);
+    else if (r->task == NTASKS)
+        end_pass(r);
+    else if (tasks[r->task].by_all)
+        tasks[r->task].step(r, tasks[r->task].days(r->cfg));
+    else
+        store_retention_hold(r->store, r->holder, LEASE_MS, r->cfg->retention_every_ms, held, r);
 }
 
 static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -166,9 +239,7 @@ static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
     if (!r->running)
         return;
     if (rc != HL_OK) {
-        log_warn("retention_failed", LOG_S("table", tasks[r->task].name), LOG_S("error", err->msg));
-        end_task(r);
-        end_pass(r);
+        give_up(r, tasks[r->task].name, err);
         return;
     }
     if (!tasks[r->task].more(r, rows))
@@ -183,6 +254,8 @@ struct retention *retention_new(struct loop *l, const struct config *cfg, struct
     struct retention *r = mem_new(struct retention);
     r->cfg = cfg;
     r->store = store;
+    const struct uuid id = uuid_v4();
+    uuid_format(&id, r->holder);
     timer_init(l, &r->next, run_step, r);
     return r;
 }

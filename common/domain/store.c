@@ -644,6 +644,18 @@ void store_prune_crashes(struct store *s, int64_t days, int max, store_cb *cb, v
         (const char *[]){store_number(days).text, store_number(max).text});
 }
 
+void store_retention_hold(struct store *s, const char *holder, int64_t lease_ms, int64_t every_ms,
+    store_cb *cb, void *ctx)
+{
+    run(s, &stmt_retention_hold, 0, cb, ctx,
+        (const char *[]){holder, number(lease_ms).text, number(every_ms).text});
+}
+
+void store_retention_done(struct store *s, const char *holder, store_cb *cb, void *ctx)
+{
+    run(s, &stmt_retention_done, 0, cb, ctx, (const char *[]){holder});
+}
+
 void store_prune_events(
     struct store *s, int64_t days, int64_t after, int page, store_cb *cb, void *ctx)
 {

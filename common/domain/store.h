@@ -198,6 +198,13 @@ void store_forget_upstreams(struct store *s, store_cb *cb, void *ctx);
 
 /* --- retention: each step deletes a bounded number of rows; repeat until nothing is left - */
 
+/* One process of the fleet at a time: a row, when retention is the holder's for lease_ms. It becomes
+ * so when nobody has it, or had it for longer than its lease, and it was last done every_ms ago; it
+ * stays so, whatever the interval, while the holder asks again. */
+void store_retention_hold(struct store *s, const char *holder, int64_t lease_ms, int64_t every_ms,
+    store_cb *cb, void *ctx);
+/* The holder has come to the end. No columns. */
+void store_retention_done(struct store *s, const char *holder, store_cb *cb, void *ctx);
 /* Days from today on get their partitions of the metrics tables, those older than days (0: none)
  * lose theirs. made, dropped. Nothing to do where the tables were adopted without partitions. */
 void store_partitions(struct store *s, int64_t days, store_cb *cb, void *ctx);

@@ -536,6 +536,22 @@ STMT(prune_crashes, "retention", ROWS_ONE, 2,
     "  DELETE FROM webhook.worker_crashes WHERE id = ANY (ARRAY(SELECT id FROM old)) RETURNING 1"
     ") SELECT count(*) FROM gone");
 
+/* Retention. $1 has it, or takes it, for $2 ms, when it was last done $3 ms ago: see the header. A
+ * time that lies too far ahead was written by a clock that was wrong. */
+STMT(retention_hold, "retention", ROWS_ANY, 3,
+    "INSERT INTO webhook.duties AS d (name, holder, held_until)"
+    " VALUES ('retention', $1, now() + $2::bigint * interval '1 ms')"
+    " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until"
+    " WHERE d.holder = excluded.holder"
+    "   OR ((d.holder IS NULL OR d.held_until < now() OR d.held_until > excluded.held_until)"
+    "     AND (d.done_at IS NULL OR d.done_at <= now() - $3::bigint * interval '1 ms'"
+    "       OR d.done_at > now())) "
+    "RETURNING true");
+
+STMT(retention_done, "retention", ROWS_NONE, 1,
+    "UPDATE webhook.duties SET holder = NULL, held_until = NULL, done_at = now()"
+    " WHERE name = 'retention' AND holder = $1");
+
 /* What a producer has on its disk only. */
 STMT(spool_note, "spools", ROWS_NONE, 5,
     "INSERT INTO webhook.spools AS s (segment, host, folder, holder, bytes)"

@@ -922,6 +922,7 @@ Test(intake, a_full_spool_says_so_and_recovers)
         r.body, "{\"detail\":\"The event cannot be stored now; try again later\"}", "%s", r.body);
     cr_expect(like(test_reply_header(&r, "Retry-After"), "^[1-9][0-9]*$"));
     cr_expect(test_proc_logged(w.producer, "WEBHOOK_SPOOL_MAX_BYTES"));
+    WAIT_FOR(redis_int(w.redis, "XLEN {hookline}:rejects") == 1, 5000);
     test_pg_restart(w.pg);
     WAIT_FOR(rows(&w) == kept, 30000);
     WAIT_FOR(spool_empty(&w), 30000);

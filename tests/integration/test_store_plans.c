@@ -259,6 +259,8 @@ static const struct ask asks[] = {
     {"prune_operations", "SELECT 2, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_events", "SELECT 1, 500000, :n", {10, 1000}, 1000, 60, NULL},
     {"prune_documents", "SELECT 1, repeat('40', 32), :n", {10, 1000}, 1000, 60, NULL},
+    {"retention_hold", "SELECT 'janitor-1', 60000, 3600000", {1}, 20, 0, NULL},
+    {"retention_done", "SELECT 'janitor-1'", {1}, 20, 0, NULL},
     {"spool_note", "SELECT 'host-1-abc.seg', 'host', '/spool', 'host-1', 100", {1}, 50, 0, NULL},
     {"spool_gone", "SELECT 'host-1-def.seg'", {1}, 50, 0, NULL},
     {"list_spools", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
@@ -372,7 +374,7 @@ static bool is_small(const char *index)
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
         "change_events_due_idx", "change_events_open_url_idx", "change_events_unidentified_idx",
         "change_events_suspect_idx", "queues_pkey", "workers_pkey", "schema_migrations_pkey",
-        "upstreams_pkey"};
+        "upstreams_pkey", "duties_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;
@@ -391,7 +393,7 @@ static bool reads_everything(const json_t *node)
     if (strcmp(type, "Seq Scan") == 0)
         return !touches_nothing(node) && strcmp(table, "workers") != 0 &&
                strcmp(table, "schema_migrations") != 0 && strcmp(table, "queues") != 0 &&
-               strcmp(table, "upstreams") != 0;
+               strcmp(table, "upstreams") != 0 && strcmp(table, "duties") != 0;
     return strstr(type, "Index") && !json_object_get(node, "Index Cond") &&
            !is_small(text_of(node, "Index Name"));
 }

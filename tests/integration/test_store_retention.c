@@ -296,6 +296,68 @@ Test(store_retention, documents_are_walked_in_the_order_of_their_keys)
     cr_expect_eq(bench_count("webhook.documents"), 20 - deleted);
 }
 
+/* --- one at a time ----------------------------------------------------------------------- */
+
+enum { LEASE_MS = 300000, EVERY_MS = 3600000 };
+
+static bool holds(struct store *j, const char *holder)
+{
+    struct bench_rows r;
+    BENCH_ASK(r, store_retention_hold(j, holder, LEASE_MS, EVERY_MS, BENCH_CB(r)));
+    return bench_nrows(&r) == 1;
+}
+
+static void ends(struct store *j, const char *holder)
+{
+    struct bench_rows r;
+    BENCH_ASK(r, store_retention_done(j, holder, BENCH_CB(r)));
+}
+
+static void set_duty(const char *assignments)
+{
+    sql_exec(bench_url(), "UPDATE webhook.duties SET %s WHERE name = 'retention'", assignments);
+}
+
+Test(store_retention, one_holds_it_until_it_is_done_and_nobody_before_the_interval_is_over)
+{
+    struct store *j = bench_store(NULL), *k = bench_store(NULL);
+    cr_expect(holds(j, "a"), "never done before");
+    cr_expect_not(holds(k, "b"));
+    cr_expect(holds(j, "a"), "the same again");
+    ends(k, "b");
+    cr_expect_not(holds(k, "b"), "who does not have it ends nothing");
+    ends(j, "a");
+    cr_expect_not(holds(j, "a"));
+    cr_expect_not(holds(k, "b"));
+    set_duty("done_at = now() - interval '59 minutes'");
+    cr_expect_not(holds(k, "b"));
+    set_duty("done_at = now() - interval '61 minutes'");
+    cr_expect(holds(k, "b"));
+    cr_expect(holds(k, "b"), "while it runs the interval does not count");
+}
+
+Test(store_retention, who_is_silent_for_its_lease_is_succeeded)
+{
+    struct store *j = bench_store(NULL);
+    cr_expect(holds(j, "a"));
+    set_duty("held_until = now() - interval '1 second'");
+    cr_expect(holds(j, "b"));
+    cr_expect_not(holds(j, "a"), "it was taken for dead");
+    ends(j, "b");
+    cr_expect_not(holds(j, "a"), "and its work was done");
+}
+
+Test(store_retention, a_clock_that_was_wrong_stops_it_for_no_longer_than_a_lease)
+{
+    struct store *j = bench_store(NULL);
+    cr_expect(holds(j, "a"));
+    set_duty("held_until = now() + interval '1 year'");
+    cr_expect(holds(j, "b"));
+    ends(j, "b");
+    set_duty("done_at = now() + interval '1 year'");
+    cr_expect(holds(j, "c"));
+}
+
 /* --- fire and forget --------------------------------------------------------------------- */
 
 Test(store_retention, a_statement_may_be_fired_and_forgotten)

@@ -56,6 +56,11 @@ void bench_stop(void)
     loop_free(loop);
 }
 
+struct loop *bench_loop(void)
+{
+    return loop;
+}
+
 const char *bench_url(void)
 {
     return url;

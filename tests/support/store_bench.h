@@ -11,6 +11,7 @@
 void bench_start(void);
 void bench_stop(void);
 const char *bench_url(void); /* of the database */
+struct loop *bench_loop(void);
 
 /* A store with a pool of its own. worker: registers it, and it claims under that name; NULL:
  * neither. */

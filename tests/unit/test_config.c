@@ -377,6 +377,98 @@ Test(config, bad_values_are_named_with_what_is_allowed)
     }
 }
 
+Test(config, fractions_are_read_exactly)
+{
+    static const struct {
+        const char *text;
+        int64_t millionths;
+        const char *printed;
+    } good[] = {
+        {"0",        0,       "0.0"     },
+        {"0.0",      0,       "0.0"     },
+        {"1",        1000000, "1.0"     },
+        {"1.0",      1000000, "1.0"     },
+        {"1.000000", 1000000, "1.0"     },
+        {"0.25",     250000,  "0.25"    },
+        {"0.10",     100000,  "0.1"     },
+        {"0.000001", 1,       "0.000001"},
+        {"00.5",     500000,  "0.5"     },
+    };
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {".5",        "is malformed"                                                },
+        {"1.",        "is malformed"                                                },
+        {".",         "is malformed"                                                },
+        {"",          "is empty"                                                    },
+        {"-1",        "is malformed"                                                },
+        {"+1",        "is malformed"                                                },
+        {"1e3",       "is malformed"                                                },
+        {"0,5",       "is malformed"                                                },
+        {"0.5.5",     "is malformed"                                                },
+        {"50%",       "is malformed"                                                },
+        {"0.0000001", "is malformed"                                                },
+        {"1000000",   "is malformed"                                                },
+        {"2",         "\"2\" is out of range; allowed: a fraction from 0.0 to 1.0\n"},
+        {"1.000001",  "\"1.000001\" is out of range"                                },
+    };
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        char *var = keep(mem_printf("WEBHOOK_METRICS_SAMPLE=%s", good[i].text));
+        struct config cfg = loaded(CFG_PRODUCER, NULL, ENV("WEBHOOK_SECRET=" SECRET, var));
+        cr_expect_eq(cfg.metrics_sample, good[i].millionths, "%s", var);
+        const char *line = keep(mem_printf("\nWEBHOOK_METRICS_SAMPLE=%s #", good[i].printed));
+        cr_expect(strstr(printed(&cfg, CFG_PRODUCER), line), "%s", var);
+        config_release(&cfg);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        char *var = keep(mem_printf("WEBHOOK_METRICS_SAMPLE=%s", bad[i].text));
+        const char *faults = refused(CFG_PRODUCER, NULL, ENV("WEBHOOK_SECRET=" SECRET, var));
+        cr_expect(strstr(faults, bad[i].says), "%s: %s", var, faults);
+    }
+}
+
+Test(config, origins_are_an_array_a_list_or_a_star)
+{
+    static const struct {
+        const char *text;
+        bool good;
+    } cases[] = {
+        {"",                                         true },
+        {"*",                                        true },
+        {"http://localhost:3000",                    true },
+        {"https://a.example,http://b.example:8080",  true },
+        {"https://a.example, http://b.example",      true },
+        {"[]",                                       true },
+        {"[\"https://a.example\", \"http://b:81\"]", true },
+        {"[\"*\"]",                                  true },
+        {"http://[::1]:3000",                        true },
+        {"http://localhost:3000/",                   false},
+        {"http://localhost/path",                    false},
+        {"localhost:3000",                           false},
+        {"ftp://a.example",                          false},
+        {"http://",                                  false},
+        {"https://a.example,b.example",              false},
+        {",https://a.example",                       false},
+        {"*,https://a.example",                      false},
+        {"[\"https://a.example/\"]",                 false},
+        {"[\"a.example\"]",                          false},
+        {"[\"https://a.example\", 7]",               false},
+        {"[\"https://a.example\"",                   false},
+        {"null",                                     false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        char *var = keep(mem_printf("WEBHOOK_CORS_ORIGINS=%s", cases[i].text));
+        if (!cases[i].good) {
+            const char *faults = refused(CFG_PRODUCER, NULL, ENV("WEBHOOK_SECRET=" SECRET, var));
+            cr_expect(strstr(faults, "allowed: origins (http://host[:port])"), "%s", faults);
+            continue;
+        }
+        struct config cfg = loaded(CFG_PRODUCER, NULL, ENV("WEBHOOK_SECRET=" SECRET, var));
+        cr_expect_str_eq(cfg.cors_origins, cases[i].text);
+        config_release(&cfg);
+    }
+}
+
 Test(config, zero_turns_the_watchdog_off)
 {
     struct config cfg = loaded(CFG_WORKER, NULL, ENV("WEBHOOK_WATCHDOG_SECONDS=0"));
