@@ -2,14 +2,17 @@
  * deadline takes the connection down, and others use it too. */
 #include "domain/limits.h"
 
+#include "base/buf.h"
 #include "base/digest.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "domain/lua_scripts.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define STRING(x)    #x
+#define STRING_OF(x) STRING(x)
 
 struct limits {
     struct loop *loop;
@@ -87,28 +90,38 @@ static void counted(const redisReply *reply, const struct hl_err *err, void *ctx
 }
 
 /* The digest keeps the key short, whatever stands in the path. */
-static char *key_for(const struct limits *x, const char *client, const char *what)
+static void counter_key(struct buf *key, const char *client_key, const char *what)
 {
     uint8_t digest[DIGEST_LEN];
     char hex[DIGEST_HEXLEN + 1];
     digest_sha256(what, strlen(what), digest);
     digest_hex(digest, DIGEST_LEN, hex);
-    return mem_printf("{%s}:limit:%s:%.32s", x->prefix, client, hex);
+    buf_printf(key, "%s:%.32s", client_key, hex);
+}
+
+static void count(struct ask *a, const char *client, const char *what)
+{
+    static const char window[] = STRING_OF(LIMITS_WINDOW_MS), paths[] = STRING_OF(LIMITS_PATHS);
+    struct buf all = {0}, one = {0}, rest = {0};
+    buf_printf(&all, "{%s}:limit:%s", a->limits->prefix, client);
+    buf_printf(&rest, "%s:*", all.data);
+    counter_key(&one, all.data, what);
+    redis_eval(a->limits->redis, &lua_limit, 0, counted, a, 3, 5,
+        (const char *const[]){one.data, all.data, rest.data, window, paths},
+        (const size_t[]){one.len, all.len, rest.len, sizeof(window) - 1, sizeof(paths) - 1});
+    buf_release(&all);
+    buf_release(&one);
+    buf_release(&rest);
 }
 
 void limits_take(struct limits *x, const char *client, const char *what, limits_cb *done, void *ctx)
 {
     struct ask *a = mem_new(struct ask);
-    char window[24];
-    char *key = key_for(x, client, what);
     a->limits = x;
     a->done = done;
     a->ctx = ctx;
     list_push(&x->asked, &a->node);
     timer_init(x->loop, &a->patience, out_of_patience, a);
     timer_start(&a->patience, LIMITS_PATIENCE_MS);
-    snprintf(window, sizeof(window), "%d", LIMITS_WINDOW_MS);
-    redis_eval(x->redis, &lua_limit, 0, counted, a, 1, 2, (const char *const[]){key, window},
-        (const size_t[]){strlen(key), strlen(window)});
-    free(key);
+    count(a, client, what);
 }

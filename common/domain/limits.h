@@ -11,6 +11,7 @@
 
 #define LIMITS_WINDOW_MS   60000
 #define LIMITS_PATIENCE_MS 100
+#define LIMITS_PATHS       1000 /* counters of one client; what it asks for besides shares another */
 
 struct limits;
 

@@ -648,7 +648,7 @@ void store_retention_hold(struct store *s, const char *holder, int64_t lease_ms,
     store_cb *cb, void *ctx)
 {
     run(s, &stmt_retention_hold, 0, cb, ctx,
-        (const char *[]){holder, number(lease_ms).text, number(every_ms).text});
+        (const char *[]){holder, store_number(lease_ms).text, store_number(every_ms).text});
 }
 
 void store_retention_done(struct store *s, const char *holder, store_cb *cb, void *ctx)

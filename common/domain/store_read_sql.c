@@ -33,7 +33,7 @@ STMT(read_requests, "read API", ROWS_ANY, 6,
                            "    m.duration_ms, m.request_id, m.client_ip"
                            "  FROM webhook.request_metrics m WHERE " REQUESTS_ASKED
                            " AND " SLOW_ENOUGH "  ORDER BY m.\"timestamp\" DESC, m.id LIMIT "
-                                               "$2::bigint OFFSET $3::bigint"
+                           "$2::bigint OFFSET $3::bigint"
                            ") p ON true ORDER BY p.at DESC, p.id");
 
 #define OPERATIONS_ASKED                                                                           \
@@ -59,7 +59,7 @@ STMT(read_operations, "read API", ROWS_ANY, 7,
                 "WHERE " OPERATIONS_ASKED ") s LEFT JOIN ("
                 "  SELECT p.id, " MICROSECONDS(
                     "p.\"timestamp\"") ", p.operation_type, p.operation_name,"
-                                       "    p.duration_ms, p.success, p.error_message, "
+                                       "    p.duration_ms, p.success, left(p.error_message, 4096), "
                                        "p.request_id, p.job_id, p.document_url,"
                                        "    t.operation_type, t.mean, t.least, t.most, t.total, "
                                        "t.good, t.total - t.good,"

@@ -41,12 +41,17 @@ static struct test_reply ask(const struct world *w, const char *path)
     return get(w, path, AUTH);
 }
 
+static bool is_healthy(const struct world *w, const char *headers)
+{
+    return strstr(get(w, "/health", headers).body, "\"status\":\"healthy\"");
+}
+
 /* As somebody new each time, whom no rate limit has seen. */
 static bool is_ready(const struct world *w)
 {
     static int n;
-    const char *who = harness_text("X-Forwarded-For: 198.51.100.%d\r\n", ++n % 250 + 1);
-    return strstr(get(w, "/health", who).body, "\"status\":\"healthy\"");
+    const char *who = harness_text(AUTH "X-Forwarded-For: 198.51.100.%d\r\n", ++n % 250 + 1);
+    return is_healthy(w, who) && get(w, "/api/metrics/crawls/none", who).status != 503;
 }
 
 static struct world start_on(
@@ -649,6 +654,19 @@ Test(api_metrics, a_client_may_ask_for_one_path_so_often_a_minute)
     stop(&w);
 }
 
+Test(api_metrics, ever_new_paths_do_not_fill_redis)
+{
+    struct world w = start_with((const char *const[]){"WEBHOOK_RATE_LIMIT=3", NULL});
+    int passed = 0;
+    for (int i = 0; i < 1100; i++)
+        passed += get(&w, harness_text("/api/metrics/crawls/%d", i), NULL).status == 401;
+    cr_expect_eq(passed, 1003, "%d", passed);
+    cr_expect_eq(get(&w, "/api/metrics/crawls/7", NULL).status, 401, "it has its own counter");
+    cr_expect_leq(redis_int(w.redis, "DBSIZE"), 1100);
+    WAIT_FOR(is_ready(&w), 10000); /* others are not concerned */
+    stop(&w);
+}
+
 Test(api_metrics, where_redis_cannot_count_everybody_may)
 {
     struct world w = start_with((const char *const[]){"WEBHOOK_RATE_LIMIT=1", NULL});
@@ -797,7 +815,7 @@ Test(api_metrics, slow_questions_get_503_in_time_and_hold_up_nobody_else)
         10000);
     for (int i = 0; i < 20; i++)
         post_event(&w, i);
-    cr_expect(is_ready(&w));
+    cr_expect(is_healthy(&w, NULL));
     for (int i = 0; i < ASKING; i++) {
         int status;
         cr_expect_eq(waitpid(pids[i], &status, 0), pids[i]);
