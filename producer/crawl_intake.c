@@ -4,7 +4,7 @@
  * both have answered; the client's answer goes out once. */
 #include "producer/crawl_intake.h"
 
-#include "base/clock.h"
+#include "base/crawl_job.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "producer/admission.h"
@@ -24,6 +24,8 @@ enum {
         16 * 1024, /* the slowest store that a large job is given time for: 16 MiB a second;
                                senders wait 10 s */
 };
+
+_Static_assert(SPOOL_MAX_RECORD >= CRAWL_MAX_BODY + 4096, "any event can be spooled");
 
 struct crawl_intake {
     struct stores *stores;
@@ -110,7 +112,7 @@ static int64_t patience(const struct crawl_intake *in, int64_t ms)
 /* A disk that hangs gathers no events that are safe elsewhere, or were refused. */
 static void undo_spool(struct crawl_intake *in)
 {
-    if (in->spooling && spool_append_undo(in->stores->spool, &in->append)) {
+    if (in->spooling && spool_append_undo(in->stores->crawl_spool, &in->append)) {
         in->spooling = false;
         in->pending--;
     }
@@ -174,7 +176,7 @@ static void start_spool(struct crawl_intake *in)
     in->append = (struct spool_append){
         .data = in->hooked.job.data, .len = in->hooked.job.len, .done = spool_done, .ctx = in};
     timer_start(&in->deadline, patience(in, SPOOL_MS));
-    spool_append(in->stores->spool, &in->append);
+    spool_append(in->stores->crawl_spool, &in->append);
 }
 
 static void start_publish(struct crawl_intake *in)
