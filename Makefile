@@ -224,11 +224,15 @@ chaos-mutants: ## each guarantee switched off once: the checker must notice ever
 
 # --- speed ------------------------------------------------------------------------------------------------
 # A='--rounds 3 --seconds 1' passes options; A=--help lists them.
-.PHONY: bench-postgres build-bench
-build-bench: $(BUILD)/hooklinectl $(BUILD)/tests/bench/bench_postgres
+.PHONY: bench-postgres bench-metrics build-bench
+build-bench: $(BUILD)/hooklinectl $(BUILD)/hookline-producer $(BUILD)/tests/bench/bench_postgres \
+    $(BUILD)/tests/bench/bench_metrics
 bench-postgres: ## events a second through PostgreSQL, beside one row a transaction (minutes; A=--help)
 	@$(MAKE) --no-print-directory $(PARALLEL) build-bench
 	@BUILD=$(BUILD) tests/bench/postgres.sh $(A)
+bench-metrics: ## what metrics cost PostgreSQL and intake (minutes; A=--help)
+	@$(MAKE) --no-print-directory $(PARALLEL) build-bench
+	@BUILD=$(BUILD) tests/bench/metrics.sh $(A)
 
 # --- form -------------------------------------------------------------------------------------------------
 C_FILES = $(shell find common producer worker tests deploy -name '*.[ch]' 2>/dev/null | sort)

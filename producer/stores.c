@@ -76,6 +76,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     if (!s->redis)
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
+    s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     s->crawl_queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CRAWL, NULL);
     redis_on_state(s->redis, redis_state, s);
@@ -94,6 +95,7 @@ void stores_close(struct stores *s)
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
     store_free(s->store);
+    metrics_free(s->metrics);
     queue_free(s->queue);
     queue_free(s->crawl_queue);
     offload_free(s->names);
