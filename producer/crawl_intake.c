@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "producer/admission.h"
 #include "producer/crawl_hook.h"
+#include "producer/measure.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
@@ -55,11 +56,28 @@ static void finish(struct crawl_intake *in)
     stores_intake_ends(s);
 }
 
-/* The one place where a request of this route is refused; before the answer. */
-static void refused(
-    struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
+/* Before the answer. h: NULL = it is not known what it is. */
+static void measure(struct stores *s, struct httpd_req *req, const struct crawl_hooked *h,
+    int status, const char *error)
 {
-    (void)s;
+    char id[UUID_STRLEN + 1] = "";
+    bool known = h && h->accepted;
+    if (known)
+        uuid_format(&h->id, id);
+    measure_webhook(s->metrics, req,
+        &(struct measure_webhook){.event = known && *h->type ? h->type : "crawl",
+            .status = status,
+            .error = error,
+            .job_id = known ? id : NULL,
+            .crawl_id = known ? h->crawl_id : NULL,
+            .document_url = known ? h->document_url : NULL});
+}
+
+/* The one place where a request of this route is refused; before the answer. */
+static void refused(struct stores *s, struct httpd_req *req, const struct crawl_hooked *h,
+    int status, const char *reason, bool authenticated)
+{
+    measure(s, req, h, status, reason);
     log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
         LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
 }
@@ -69,6 +87,8 @@ static void reply(struct crawl_intake *in, bool again)
     if (!in->req)
         return;
     timer_stop(&in->deadline);
+    if (in->hooked.accepted)
+        measure(in->stores, in->req, &in->hooked, in->hooked.status, NULL);
     if (again)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     httpd_reply(in->req, in->hooked.status, "application/json", in->hooked.answer.data,
@@ -81,7 +101,7 @@ static void reply_detail(struct crawl_intake *in, int status, const char *detail
     if (!in->req)
         return;
     timer_stop(&in->deadline);
-    refused(in->stores, in->req, status, detail, true);
+    refused(in->stores, in->req, &in->hooked, status, detail, true);
     httpd_reply_detail(in->req, status, "%s", detail);
     in->req = NULL;
 }
@@ -202,7 +222,7 @@ static void judged(struct crawl_intake *in)
     if (admitted)
         admission_count(in->stores, in->hooked.gate, httpd_peer(in->req));
     if (!in->hooked.accepted) {
-        refused(in->stores, in->req, in->hooked.status, in->hooked.reason, admitted);
+        refused(in->stores, in->req, &in->hooked, in->hooked.status, in->hooked.reason, admitted);
         reply(in, false);
         finish(in);
     } else if (stores_redis_ready(in->stores)) {
@@ -241,7 +261,7 @@ static void begin(struct crawl_intake *in)
 static void refuse_for_now(struct stores *s, struct httpd_req *req)
 {
     static const char *detail = "Too many large events at a time; try again later";
-    refused(s, req, 503, detail, false);
+    refused(s, req, NULL, 503, detail, false);
     httpd_add_header(req, "Retry-After", "5");
     httpd_reply_detail(req, 503, "%s", detail);
 }

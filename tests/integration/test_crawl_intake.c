@@ -483,6 +483,25 @@ Test(crawl_intake, the_route_takes_a_slash_more_and_no_other_method)
     stop(&w);
 }
 
+Test(crawl_intake, each_webhook_is_measured_under_its_type)
+{
+    const char *db = harness_database(true);
+    struct world w =
+        start_with((const char *const[]){harness_text("WEBHOOK_DATABASE_URL=%s", db), NULL});
+    const char *measured = "SELECT coalesce(string_agg(concat_ws('|', operation_name, success, "
+                           "crawl_id, document_url, duration_ms > 0, job_id IS NOT NULL), ' ' "
+                           "ORDER BY id), '') FROM webhook.operation_metrics";
+    post(&w, STARTED);
+    post(&w, PAGE("c", DOC("1")));
+    post(&w, PAGE("c", DOC("1") "," DOC("2")));
+    post(&w, PAGE("c", "7"));
+    post(&w, "{\"success\":false}");
+    const char *want = "crawl.started|t|c1|t|t crawl.page|t|c|https://e.com/1|t|t "
+                       "crawl.page|t|c|t|t crawl|f|t|f crawl|t|t|t";
+    WAIT_FOR(strcmp(sql_text(db, "%s", measured), want) == 0, 20000);
+    stop(&w);
+}
+
 /* --- what comes again -------------------------------------------------------------------- */
 
 Test(crawl_intake, a_repeated_event_has_the_same_answer_and_one_job)
