@@ -127,6 +127,8 @@ static void name(struct crawl_hooked *out, const struct crawl_event *ev)
     buf_release(&key);
     snprintf(out->type, sizeof(out->type), "%s", ev->type ? ev->type : "");
     out->crawl_id = mem_strdup(ev->id);
+    if (ev->ndocuments == 1)
+        out->document_url = mem_strdup(ev->documents[0].url);
 }
 
 static void encode(struct crawl_hooked *out, const struct crawl_request *in)
@@ -180,5 +182,6 @@ void crawl_hooked_release(struct crawl_hooked *h)
     buf_release(&h->answer);
     buf_release(&h->job);
     free(h->crawl_id);
+    free(h->document_url);
     *h = (struct crawl_hooked){0};
 }

@@ -26,7 +26,7 @@ struct crawl_hooked {
     uint8_t digest[DIGEST_LEN];    /* of the body */
     struct buf job;                /* encoded */
     char type[CRAWL_MAX_TYPE + 1]; /* "" = none that is one */
-    char *crawl_id;                /* owned; NULL = none */
+    char *crawl_id, *document_url; /* owned; NULL = none, or of several documents */
 };
 
 /* Fills all of *out; the caller releases it. */

@@ -4,11 +4,12 @@
  * both have answered; the client's answer goes out once. */
 #include "producer/crawl_intake.h"
 
-#include "base/clock.h"
+#include "base/crawl_job.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "producer/admission.h"
 #include "producer/crawl_hook.h"
+#include "producer/measure.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
@@ -24,6 +25,8 @@ enum {
         16 * 1024, /* the slowest store that a large job is given time for: 16 MiB a second;
                                senders wait 10 s */
 };
+
+_Static_assert(SPOOL_MAX_RECORD >= CRAWL_MAX_BODY + 4096, "any event can be spooled");
 
 struct crawl_intake {
     struct stores *stores;
@@ -53,11 +56,28 @@ static void finish(struct crawl_intake *in)
     stores_intake_ends(s);
 }
 
-/* The one place where a request of this route is refused; before the answer. */
-static void refused(
-    struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
+/* Before the answer. h: NULL = it is not known what it is. */
+static void measure(struct stores *s, struct httpd_req *req, const struct crawl_hooked *h,
+    int status, const char *error)
 {
-    (void)s;
+    char id[UUID_STRLEN + 1] = "";
+    bool known = h && h->accepted;
+    if (known)
+        uuid_format(&h->id, id);
+    measure_webhook(s->metrics, req,
+        &(struct measure_webhook){.event = known && *h->type ? h->type : "crawl",
+            .status = status,
+            .error = error,
+            .job_id = known ? id : NULL,
+            .crawl_id = known ? h->crawl_id : NULL,
+            .document_url = known ? h->document_url : NULL});
+}
+
+/* The one place where a request of this route is refused; before the answer. */
+static void refused(struct stores *s, struct httpd_req *req, const struct crawl_hooked *h,
+    int status, const char *reason, bool authenticated)
+{
+    measure(s, req, h, status, reason);
     log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
         LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
 }
@@ -67,6 +87,8 @@ static void reply(struct crawl_intake *in, bool again)
     if (!in->req)
         return;
     timer_stop(&in->deadline);
+    if (in->hooked.accepted)
+        measure(in->stores, in->req, &in->hooked, in->hooked.status, NULL);
     if (again)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     httpd_reply(in->req, in->hooked.status, "application/json", in->hooked.answer.data,
@@ -79,7 +101,7 @@ static void reply_detail(struct crawl_intake *in, int status, const char *detail
     if (!in->req)
         return;
     timer_stop(&in->deadline);
-    refused(in->stores, in->req, status, detail, true);
+    refused(in->stores, in->req, &in->hooked, status, detail, true);
     httpd_reply_detail(in->req, status, "%s", detail);
     in->req = NULL;
 }
@@ -110,7 +132,7 @@ static int64_t patience(const struct crawl_intake *in, int64_t ms)
 /* A disk that hangs gathers no events that are safe elsewhere, or were refused. */
 static void undo_spool(struct crawl_intake *in)
 {
-    if (in->spooling && spool_append_undo(in->stores->spool, &in->append)) {
+    if (in->spooling && spool_append_undo(in->stores->crawl_spool, &in->append)) {
         in->spooling = false;
         in->pending--;
     }
@@ -174,7 +196,7 @@ static void start_spool(struct crawl_intake *in)
     in->append = (struct spool_append){
         .data = in->hooked.job.data, .len = in->hooked.job.len, .done = spool_done, .ctx = in};
     timer_start(&in->deadline, patience(in, SPOOL_MS));
-    spool_append(in->stores->spool, &in->append);
+    spool_append(in->stores->crawl_spool, &in->append);
 }
 
 static void start_publish(struct crawl_intake *in)
@@ -200,7 +222,7 @@ static void judged(struct crawl_intake *in)
     if (admitted)
         admission_count(in->stores, in->hooked.gate, httpd_peer(in->req));
     if (!in->hooked.accepted) {
-        refused(in->stores, in->req, in->hooked.status, in->hooked.reason, admitted);
+        refused(in->stores, in->req, &in->hooked, in->hooked.status, in->hooked.reason, admitted);
         reply(in, false);
         finish(in);
     } else if (stores_redis_ready(in->stores)) {
@@ -239,7 +261,7 @@ static void begin(struct crawl_intake *in)
 static void refuse_for_now(struct stores *s, struct httpd_req *req)
 {
     static const char *detail = "Too many large events at a time; try again later";
-    refused(s, req, 503, detail, false);
+    refused(s, req, NULL, 503, detail, false);
     httpd_add_header(req, "Retry-After", "5");
     httpd_reply_detail(req, 503, "%s", detail);
 }

@@ -8,6 +8,7 @@
 #include "producer/api.h"
 #include "producer/api_metrics.h"
 #include "producer/api_views.h"
+#include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
 #include "producer/forward.h"
 #include "producer/health.h"
@@ -28,6 +29,7 @@ struct server {
     struct stores stores;
     struct loop *loop;
     struct forward *forward;
+    struct crawl_forward *crawl_forward;
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
@@ -126,6 +128,7 @@ static void on_state(void *ctx)
         LOG_I("store_waiting", store_waiting(s->stores.store)),
         LOG_I("queue_waiting", queue_waiting(s->stores.queue)),
         LOG_I("crawl_queue_waiting", queue_waiting(s->stores.crawl_queue)),
+        LOG_I("crawl_spool_bytes", spool_depth(s->stores.crawl_spool)),
         LOG_I("large_bodies", s->stores.crunching),
         LOG_I("rejects_dropped", rejects_dropped(s->stores.rejects)));
     connect_log_pool("work", s->stores.pool);
@@ -180,8 +183,10 @@ static void close_all(struct server *s)
     httpd_free(s->httpd);
     free(s->routes);
     forward_stop(s->forward);
+    crawl_forward_stop(s->crawl_forward);
     stores_close(&s->stores);
-    forward_free(s->forward); /* it owns requests that the stores still had */
+    forward_free(s->forward); /* they own requests that the stores still had */
+    crawl_forward_free(s->crawl_forward);
     loop_free(s->loop);
 }
 
@@ -204,6 +209,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     heartbeat(&s);
     s.forward = forward_new(&s.stores);
+    s.crawl_forward = crawl_forward_new(&s.stores);
     set_routes(&s, cfg);
     open_door(&s, cfg);
     prefork_ready(slot);

@@ -43,6 +43,7 @@ struct spool {
     struct loop *loop;
     struct offload *offload;
     char *dir;
+    const char *suffix; /* of its segments' files */
     int64_t max_bytes, segment_bytes;
     struct list adopted, mine; /* segments, the older ones first */
     struct segment *own;       /* the last of mine: appended to; NULL: the disk was full so far */
@@ -142,6 +143,11 @@ static bool make_dir(const char *dir, struct hl_err *err)
     return false;
 }
 
+static bool is_any_segment(const char *name)
+{
+    return spool_is_segment(name, SPOOL_SEGMENT) || spool_is_segment(name, SPOOL_CRAWL);
+}
+
 /* Bytes of all segments in the folder, whoever owns them. */
 static int64_t folder_bytes(const struct spool *s)
 {
@@ -149,7 +155,7 @@ static int64_t folder_bytes(const struct spool *s)
     DIR *d = opendir(s->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (spool_is_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+        if (is_any_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
             sum += st.st_size;
     }
     if (d)
@@ -289,7 +295,7 @@ static void flush(struct list *items, void *ctx)
     }
     s->busy = true;
     s->target = full ? NULL : s->own;
-    s->fresh_path = spool_new_path(s->dir);
+    s->fresh_path = spool_new_path(s->dir, s->suffix);
     s->job.work = write_and_sync;
     s->job.done = written;
     CRASH_POINT("spool.append");
@@ -575,7 +581,7 @@ static struct candidate *candidates(const struct spool *s, size_t *n)
     *n = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (!spool_is_segment(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+        if (!spool_is_segment(e->d_name, s->suffix) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
             continue;
         all = mem_grow(all, (*n + 1) * sizeof(*all));
         all[(*n)++] =
@@ -616,9 +622,10 @@ int spool_adopt(struct spool *s)
 }
 
 /* *own: NULL when the disk is full now. That passes, and PostgreSQL may be well meanwhile. */
-static bool first_segment(const char *dir, struct segment **own, struct hl_err *err)
+static bool first_segment(
+    const char *dir, const char *suffix, struct segment **own, struct hl_err *err)
 {
-    char *path = spool_new_path(dir);
+    char *path = spool_new_path(dir, suffix);
     *own = segment_create(path, dir);
     int error = *own ? 0 : errno;
     free(path);
@@ -634,16 +641,23 @@ static bool first_segment(const char *dir, struct segment **own, struct hl_err *
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err)
 {
+    return spool_open_kind(l, o, dir, SPOOL_SEGMENT, max_bytes, err);
+}
+
+struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
+    const char *suffix, int64_t max_bytes, struct hl_err *err)
+{
     if (!make_dir(dir, err))
         return NULL;
     struct segment *own;
-    if (!first_segment(dir, &own, err))
+    if (!first_segment(dir, suffix, &own, err))
         return NULL;
     struct spool *s = mem_new(struct spool);
     int64_t eighth = max_bytes / 8;
     s->loop = l;
     s->offload = o;
     s->dir = mem_strdup(dir);
+    s->suffix = suffix;
     s->max_bytes = max_bytes;
     s->segment_bytes = eighth < SEGMENT_MIN   ? SEGMENT_MIN
                        : eighth > SEGMENT_MAX ? SEGMENT_MAX

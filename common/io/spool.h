@@ -25,6 +25,11 @@ struct spool;
  * max_bytes: quota over all segments in the folder. Synchronous; err names folder and remedy. */
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err);
+/* The same with segments of another kind: spools of several kinds share a folder, and each counts the
+ * segments of all. suffix: of their files; ".seg" is spool_open's. */
+struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
+    const char *suffix, int64_t max_bytes, struct hl_err *err);
+#define SPOOL_CRAWL ".crawl" /* Firecrawl's events */
 /* Closes; an empty segment is removed, others stay for whoever adopts them. No append may be
  * waiting. */
 void spool_close(struct spool *s);

@@ -77,20 +77,20 @@ size_t spool_frame_at(const char *p, size_t left, struct spool_frame *f)
 
 /* --- names, making ----------------------------------------------------------------------- */
 
-bool spool_is_segment(const char *name)
+bool spool_is_segment(const char *name, const char *suffix)
 {
-    size_t len = strlen(name);
-    return len > 4 && strcmp(name + len - 4, ".seg") == 0;
+    size_t len = strlen(name), end = strlen(suffix);
+    return len > end && strcmp(name + len - end, suffix) == 0;
 }
 
-char *spool_new_path(const char *dir)
+char *spool_new_path(const char *dir, const char *suffix)
 {
     char host[64] = "host", id[UUID_STRLEN + 1];
     struct uuid nonce = uuid_v4();
 
     gethostname(host, sizeof(host) - 1);
     uuid_format(&nonce, id);
-    return mem_printf("%s/%s-%d-%.8s.seg", dir, host, (int)getpid(), id);
+    return mem_printf("%s/%s-%d-%.8s%s", dir, host, (int)getpid(), id, suffix);
 }
 
 int spool_sync_dir(const char *dir)

@@ -33,9 +33,10 @@ size_t spool_frame_told(const char *p, size_t left);
 /* A whole, intact frame at p; its bytes in all, 0 when there is none. */
 size_t spool_frame_at(const char *p, size_t left, struct spool_frame *f);
 
-bool spool_is_segment(const char *name);
+#define SPOOL_SEGMENT ".seg" /* suffix of change events' segments */
+bool spool_is_segment(const char *name, const char *suffix);
 /* A path in dir that nobody else will ever use; caller frees. */
-char *spool_new_path(const char *dir);
+char *spool_new_path(const char *dir, const char *suffix);
 
 /* Makes, locks and syncs an empty segment, and its entry in the folder. The descriptor, which holds
  * the lock; -1 with errno, and no file is left. */

@@ -108,7 +108,7 @@ enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl
     if (!d)
         return hl_fail(err, HL_FATAL, "spool folder %s cannot be read: %s", dir, strerror(errno));
     for (struct dirent *e; walk == WALK_ON && (e = readdir(d));) {
-        if (!spool_is_segment(e->d_name))
+        if (!spool_is_segment(e->d_name, SPOOL_SEGMENT))
             continue;
         walk = walk_file(&s, dirfd(d), e->d_name);
         if (walk == WALK_UNREADABLE)
