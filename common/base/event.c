@@ -23,6 +23,7 @@ void event_release(struct change_event *ev)
     free(ev->diff_summary);
     free(ev->snapshot_url);
     free(ev->metadata);
+    free(ev->request_id);
     *ev = (struct change_event){0};
 }
 
@@ -34,6 +35,7 @@ void event_copy(struct change_event *to, const struct change_event *from)
     to->diff_summary = mem_strdup(from->diff_summary);
     to->snapshot_url = mem_strdup(from->snapshot_url);
     to->metadata = mem_strdup(from->metadata);
+    to->request_id = mem_strdup(from->request_id);
 }
 
 /* --- encoding ---------------------------------------------------------------------------- */
@@ -63,7 +65,7 @@ void event_encode(const struct change_event *ev, struct buf *out)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, out, flatmap_to_buf);
-    msgpack_pack_map(&pk, 9);
+    msgpack_pack_map(&pk, ev->request_id ? 10 : 9);
     put_int(&pk, "v", EVENT_VERSION);
     put_bytes(&pk, "id", ev->id.b, sizeof(ev->id.b));
     put_text(&pk, "w", ev->watch_id);
@@ -73,6 +75,8 @@ void event_encode(const struct change_event *ev, struct buf *out)
     put_text(&pk, "s", ev->snapshot_url);
     put_text(&pk, "m", ev->metadata);
     put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
+    if (ev->request_id)
+        put_text(&pk, "q", ev->request_id);
 }
 
 /* --- decoding ---------------------------------------------------------------------------- */
@@ -86,6 +90,7 @@ struct field {
     size_t bytes;  /* at most; of take_bytes exactly */
     size_t chars;  /* at most; 0 = only bytes are limited */
     bool optional; /* may be nil */
+    bool absent;   /* may be left out */
 };
 
 static const char *take_text(const struct field *f, const msgpack_object *o, void *to)
@@ -159,6 +164,8 @@ static const struct field fields[] = {
         .bytes = EVENT_MAX_URL, .optional = true},
     {.key = "m", .name = "metadata", AT(metadata), .take = take_json, .bytes = EVENT_MAX_METADATA},
     {.key = "h", .name = "body digest", AT(body_digest), .take = take_bytes, .bytes = DIGEST_LEN},
+    {.key = "q", .name = "request id", AT(request_id), .take = take_text,
+        .bytes = EVENT_MAX_REQUEST, .absent = true},
 };
 /* clang-format on */
 #define NFIELDS (sizeof(fields) / sizeof(*fields))
@@ -223,7 +230,7 @@ static enum hl_rc read_event(
         if ((rc = read_pair(m, ev, &seen, err)) != HL_OK)
             return rc;
     for (size_t i = 0; i < NFIELDS; i++)
-        if (!(seen & 1U << i))
+        if (!(seen & 1U << i) && !fields[i].absent)
             return hl_fail(err, HL_FATAL, "job has no %s", fields[i].name);
     if (m->at != m->len)
         return hl_fail(err, HL_FATAL, "%zu bytes follow the job", m->len - m->at);
