@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 #include "base/pgarray.h"
-#include "domain/store_sql.h"
+#include "domain/store_private.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,18 +16,13 @@
 #define LANES            2
 #define LANE_FULL        32    /* requests that wait in one before the next is used */
 #define MAX_WAITING      32768 /* of one lane */
-#define MAX_PARAMS       12
+#define MAX_PARAMS       32
 #define CONFLICT_RETRIES 5            /* deadlock, serialization, a row seen by neither snapshot */
 #define MAX_SINGLE       12           /* parameters of a statement, and of the one before it */
 #define CLAIM_DUE_MS     5000         /* soon enough for the lease, and for a drain */
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
 /* ================================ batching =============================================== */
-
-/* Each kind of request has two lanes, with one flush in flight each. The second one opens when a
- * flush's worth waits in the first: two backends then share the work, where one alone would run on
- * one core. A quiet process uses the first only. */
-enum op_kind { OP_ACCEPT, OP_CLAIM, OP_COMPLETE, OP_SETTLE, NOPS };
 
 struct op {
     struct store *store;
@@ -39,18 +34,6 @@ struct op {
     int conflicts;
     struct buf params[MAX_PARAMS];
     const char *values[MAX_PARAMS + 1];
-};
-
-struct op_spec {
-    int nparams;
-    bool owner_first;             /* $1 is the owner; arrays follow */
-    bool see_again;               /* HL_RETRY of get: the next snapshot sees it; run it again */
-    const struct db_stmt *before; /* runs first, in the same transaction; takes the first arrays */
-    const struct db_stmt *stmt;   /* takes the rest */
-    /* Adds one request to the arrays. */
-    void (*put)(struct store_req *r, struct buf *arrays);
-    /* Reads one result row; returns the request's outcome. */
-    enum hl_rc (*get)(struct store_req *r, const PGresult *rows, int row);
 };
 
 struct store {
@@ -145,8 +128,7 @@ static enum hl_rc t3_outcome(const PGresult *rows, int row)
     return is_true(rows, row, 1) ? HL_OK : HL_LOST;
 }
 
-/* Only the first SEARCH_BYTES are searched; the whole text is kept. NULL: all of it. */
-static char *searched_part(const char *text)
+char *store_searched(const char *text)
 {
     if (!text || strlen(text) <= SEARCH_BYTES)
         return NULL;
@@ -159,7 +141,7 @@ static char *searched_part(const char *text)
 static void put_complete(struct store_req *r, struct buf *b)
 {
     struct store_complete *c = LIST_OF(r, struct store_complete, req);
-    char *searched = searched_part(c->doc.text);
+    char *searched = store_searched(c->doc.text);
     put_id(&b[0], c->ev);
     pgarray_int(&b[1], c->epoch);
     pgarray_text(&b[2], c->metadata);
@@ -203,15 +185,16 @@ static enum hl_rc get_settle(struct store_req *r, const PGresult *rows, int row)
 }
 
 /* clang-format off */
-static const struct op_spec specs[NOPS] = {
-    [OP_ACCEPT]   = {.nparams = 8, .see_again = true, .stmt = &stmt_accept.db,
+static const struct op_spec *const specs[NOPS] = {
+    [OP_ACCEPT]   = &(const struct op_spec){.nparams = 8, .see_again = true, .stmt = &stmt_accept.db,
                      .put = put_accept, .get = get_accept},
-    [OP_CLAIM]    = {.nparams = 4, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
+    [OP_CLAIM]    = &(const struct op_spec){.nparams = 4, .before = &stmt_lock_urls.db, .stmt = &stmt_claim.db,
                      .put = put_claim, .get = get_claim},
-    [OP_COMPLETE] = {.nparams = 11, .owner_first = true, .stmt = &stmt_complete.db,
+    [OP_COMPLETE] = &(const struct op_spec){.nparams = 11, .owner_first = true, .stmt = &stmt_complete.db,
                      .put = put_complete, .get = get_complete},
-    [OP_SETTLE]   = {.nparams = 6, .owner_first = true, .stmt = &stmt_settle.db,
+    [OP_SETTLE]   = &(const struct op_spec){.nparams = 6, .owner_first = true, .stmt = &stmt_settle.db,
                      .put = put_settle, .get = get_settle},
+    [OP_CRAWL]    = &store_crawl_spec,
 };
 /* clang-format on */
 
@@ -229,7 +212,7 @@ static void op_run(struct op *op, size_t max)
 {
     const struct op_spec *spec = op->spec;
     int first = spec->owner_first ? 1 : 0;
-    struct db_call calls[2];
+    struct db_call calls[3];
     int n = 0;
 
     for (int i = 0; i < spec->nparams; i++)
@@ -237,16 +220,21 @@ static void op_run(struct op *op, size_t max)
     for (op->nsent = 0; op->nsent < max; op->nsent++) {
         struct store_req *r = LIST_OF(list_pop(&op->left), struct store_req, item.node);
         op->sent[op->nsent] = r;
+        r->place = (int64_t)op->nsent + 1;
         spec->put(r, op->params);
     }
     /* The owner stands before the arrays or behind them; dbpool borrows all values. */
     op->values[0] = op->values[spec->nparams] = op->store->owner;
     for (int i = 0; i < spec->nparams; i++)
         op->values[first + i] = pgarray_end(&op->params[i]);
-    if (spec->before)
-        calls[n++] = (struct db_call){spec->before, op->values};
-    calls[n++] =
-        (struct db_call){spec->stmt, op->values + (spec->before ? spec->before->nparams : 0)};
+    const char *const *values = op->values;
+    const struct db_stmt *const stmts[] = {spec->before, spec->stmt, spec->after};
+    for (size_t i = 0; i < sizeof(stmts) / sizeof(*stmts); i++) {
+        if (!stmts[i])
+            continue;
+        calls[n++] = (struct db_call){stmts[i], values};
+        values += stmts[i]->nparams;
+    }
     dbpool_exec(op->store->pool, calls, n, op->store->timeout_ms, op_done, op);
 }
 
@@ -358,7 +346,7 @@ static void op_refused(struct batch_item *item, void *ctx)
     op_answer(LIST_OF(item, struct store_req, item), HL_RETRY, &err);
 }
 
-static void submit(struct store *s, enum op_kind kind, struct store_req *r, size_t bytes)
+void store_submit(struct store *s, enum op_kind kind, struct store_req *r, size_t bytes)
 {
     struct op *lanes = s->ops[kind];
     size_t first = batch_waiting(lanes[0].batch), second = batch_waiting(lanes[1].batch);
@@ -366,15 +354,16 @@ static void submit(struct store *s, enum op_kind kind, struct store_req *r, size
     batch_add(lanes[first >= LANE_FULL && second < first ? 1 : 0].batch, &r->item);
 }
 
-static size_t length(const char *s)
+size_t store_length(const char *s)
 {
     return s ? strlen(s) : 0;
 }
 
 void store_accept(struct store *s, struct store_accept *a)
 {
-    submit(s, OP_ACCEPT, &a->req,
-        128 + length(a->ev->watch_url) + length(a->ev->metadata) + length(a->ev->diff_summary));
+    store_submit(s, OP_ACCEPT, &a->req,
+        128 + store_length(a->ev->watch_url) + store_length(a->ev->metadata) +
+            store_length(a->ev->diff_summary));
 }
 
 bool store_accept_undo(struct store *s, struct store_accept *a)
@@ -385,17 +374,18 @@ bool store_accept_undo(struct store *s, struct store_accept *a)
 
 void store_claim(struct store *s, struct store_claim *c)
 {
-    submit(s, OP_CLAIM, &c->req, 64);
+    store_submit(s, OP_CLAIM, &c->req, 64);
 }
 
 void store_complete(struct store *s, struct store_complete *c)
 {
-    submit(s, OP_COMPLETE, &c->req, 128 + length(c->doc.text) + length(c->metadata));
+    store_submit(
+        s, OP_COMPLETE, &c->req, 128 + store_length(c->doc.text) + store_length(c->metadata));
 }
 
 void store_settle(struct store *s, struct store_settle *f)
 {
-    submit(s, OP_SETTLE, &f->req, 128 + length(f->metadata));
+    store_submit(s, OP_SETTLE, &f->req, 128 + store_length(f->metadata));
 }
 
 /* ================================ single statements ====================================== */
@@ -449,22 +439,22 @@ static void run_both(struct store *s, const struct store_stmt *before,
     dbpool_exec(s->pool, calls, n, timeout_ms, single_done, one);
 }
 
-static void run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
+void store_run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
     void *ctx, const char *const *values)
 {
     run_both(s, NULL, stmt, timeout_ms, cb, ctx, values);
 }
 
-struct number {
-    char text[24];
-};
-
-static struct number number(int64_t v)
+struct number store_number(int64_t v)
 {
     struct number n;
     snprintf(n.text, sizeof(n.text), "%lld", (long long)v);
     return n;
 }
+
+/* Short names for what follows. */
+#define run(...)  store_run(__VA_ARGS__)
+#define number(v) store_number(v)
 
 void store_register(struct store *s, store_cb *cb, void *ctx)
 {
@@ -738,7 +728,7 @@ struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, 
     for (int i = 0; i < NOPS * LANES; i++) {
         struct op *op = &s->ops[i / LANES][i % LANES];
         op->store = s;
-        op->spec = &specs[i / LANES];
+        op->spec = specs[i / LANES];
         list_init(&op->left);
         op->batch = batch_new(l, &(struct batch_conf){.max_items = FLUSH_ITEMS,
                                      .max_bytes = FLUSH_BYTES,

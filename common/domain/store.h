@@ -25,6 +25,7 @@ size_t store_waiting(const struct store *s); /* batched requests that no flush h
  * HL_FATAL PostgreSQL refuses this row for good. err is NULL for HL_OK and HL_LOST. */
 struct store_req {
     struct batch_item item; /* private */
+    int64_t place;          /* private */
     void (*done)(struct store_req *req, enum hl_rc rc, const struct hl_err *err);
     void *ctx;
 };

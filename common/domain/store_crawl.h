@@ -46,15 +46,20 @@ void store_crawl(struct store *s, struct store_crawl *c);
 /* Sets the time at which a session may be asked about: ended ones soon, silent ones after quiet_ms.
  * Bounded, cheap when there is nothing to do. */
 void store_crawl_due(struct store *s, int64_t quiet_ms, store_cb *cb, void *ctx);
-/* Takes one session whose time has come: nobody else gets it for again_ms. One row (job_id,
- * operation_type, status, tries), or none. */
-void store_crawl_take(struct store *s, int64_t again_ms, store_cb *cb, void *ctx);
+/* Takes one session whose time has come: nobody else gets it for lease_ms. One row (job_id,
+ * operation_type, status, tries, this one included, since it ended), or none. */
+void store_crawl_take(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx);
 /* Which of these scrape ids (text of a text array) and URLs the crawl has pages of: place in the
  * arrays, from 1, of those it has not. */
 void store_crawl_missing(struct store *s, const char *crawl_id, const char *scrape_ids,
     const char *urls, store_cb *cb, void *ctx);
-/* What Firecrawl said: so many pages in all (-1 = it no longer knows); final: do not ask again. */
-void store_crawl_asked(
-    struct store *s, const char *crawl_id, int64_t reported, bool final, store_cb *cb, void *ctx);
+/* What Firecrawl said: so many pages in all (-1 = nothing); it is asked again in again_ms (-1 =
+ * never). */
+void store_crawl_asked(struct store *s, const char *crawl_id, int64_t reported, int64_t again_ms,
+    store_cb *cb, void *ctx);
+
+/* Retention: one step of at most max sessions that ended more than days ago, with their events,
+ * pages and contents, and of as many events of no crawl. Deleted; repeat until it is 0. */
+void store_prune_crawls(struct store *s, int64_t days, int max, store_cb *cb, void *ctx);
 
 #endif

@@ -5,11 +5,6 @@
 
 #include "base/mutant.h"
 
-/* clang-format off */
-#define STMT(name, transaction, expected, params, text)                                            \
-    const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
-/* clang-format on */
-
 #define STORE_STMT_ADDRESS(name) &stmt_##name,
 const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) NULL};
 

@@ -19,6 +19,11 @@ struct store_stmt {
     enum store_rows rows;
 };
 
+/* clang-format off */
+#define STMT(name, transaction, expected, params, text)                                            \
+    const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
+/* clang-format on */
+
 /* Ends with NULL. */
 extern const struct store_stmt *const store_stmts[];
 
@@ -34,7 +39,9 @@ extern const struct store_stmt *const store_stmts[];
     X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
     X(metrics_patience) X(metrics_requests) X(metrics_operations)                                  \
-    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)
+    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
+    X(crawl_lock) X(crawl_keep) X(crawl_sum) X(crawl_due) X(crawl_take) X(crawl_missing)           \
+    X(crawl_asked) X(prune_crawls)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

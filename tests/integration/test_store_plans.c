@@ -95,9 +95,30 @@ static const char *const data[] = {
     " SELECT md5('o' || i)::uuid, at, 'scrape', 'fetch', i % 100, true, 'r' || i, 'j' || i, at"
     " FROM generate_series(1, 200000) i,"
     "  LATERAL (SELECT now() - (200000 - i) * interval '2.16 s' AS at) t",
-    "INSERT INTO webhook.crawl_sessions (id, job_id, base_url, started_at, status, operation_type)"
-    " SELECT md5('c' || i)::uuid, 'crawl-' || i, 'https://shop.example.com/',"
-    "  now() - i * interval '1 minute', 'completed', 'crawl' FROM generate_series(1, 50000) i",
+    "INSERT INTO webhook.crawl_sessions (id, job_id, base_url, started_at, status, operation_type,"
+    "  completed_at, updated_at, reconciled_at, reconcile_at)"
+    " SELECT md5('c' || i)::uuid, 'crawl-' || i, 'https://shop.example.com/', at, 'completed',"
+    "  'crawl', at, at, CASE WHEN i > 60 THEN at END,"
+    "  CASE WHEN i < 20 THEN now() - interval '1 minute' END"
+    " FROM generate_series(1, 50000) i, LATERAL (SELECT now() - i * interval '1 minute' AS at) t",
+    /* One crawl has ten thousand pages, twenty have a thousand, most have ten. */
+    "CREATE TEMP TABLE seen AS SELECT 'crawl-' || c AS crawl, i,"
+    "  'https://shop.example.com/' || c || '/' || i AS url, now() - c * interval '1 minute' AS at,"
+    "  md5(c || '-' || i)::uuid AS id FROM generate_series(1, 9000) c,"
+    "  LATERAL generate_series(1, CASE WHEN c = 1 THEN 10000 WHEN c < 22 THEN 1000 ELSE 10 END) i",
+    "INSERT INTO webhook.crawl_events (event_id, crawl_id, type, kind, received_at, success,"
+    "  documents, metadata) SELECT id, crawl, 'crawl.page', 'page', at, true, 1, '{}' FROM seen",
+    "INSERT INTO webhook.crawl_events (event_id, crawl_id, type, kind, received_at, success,"
+    "  metadata) SELECT md5(c::text)::uuid, 'crawl-' || c, 'crawl.started', 'started', now(),"
+    "  true, '{\"a\": 1}' FROM generate_series(1, 50000) c",
+    "INSERT INTO webhook.crawl_events (event_id, type, kind, received_at)"
+    " SELECT md5('none' || i)::uuid, 'monitor.page', 'page', now() - i * interval '1 minute'"
+    " FROM generate_series(1, 5000) i",
+    "INSERT INTO webhook.crawl_pages (crawl_id, url_key, url, scrape_id, status_code, indexed,"
+    "  event_id, received_at) SELECT crawl, sha256(convert_to(url, 'UTF8')), url, id::text, 200,"
+    "  true, id, at FROM seen",
+    "INSERT INTO webhook.scraped_content (crawl_session_id, url, content_source, markdown,"
+    "  content_hash) SELECT crawl, url, 'firecrawl_crawl', 'text of ' || url, md5(url) FROM seen",
     "UPDATE webhook.change_events SET suspect = 2 WHERE id BETWEEN 990000 AND 990050",
     "INSERT INTO webhook.worker_crashes (worker, host, pid, role, cause, blamed, crashed_at)"
     " SELECT 'crashed-' || i, 'host', i, 'worker', 'signal 11', true,"
@@ -107,6 +128,9 @@ static const char *const data[] = {
     "CREATE VIEW free AS SELECT id, event_id, watch_url, body_digest FROM webhook.change_events"
     " WHERE id BETWEEN 980000 AND 981000 AND rescrape_status = 'queued' AND next_attempt_at IS NULL"
     " ORDER BY id",
+    "CREATE VIEW news AS SELECT gen_random_uuid() AS event_id, 'crawl-' || 2 + i % 20 AS crawl,"
+    "  'https://shop.example.com/' || 2 + i % 20 || '/' || i AS url, i FROM generate_series(900, 1500)"
+    "  i",
     "CREATE VIEW held AS SELECT event_id, watch_url FROM webhook.change_events"
     " WHERE claimed_by = 'worker-1' AND rescrape_status = 'in_progress' ORDER BY id",
     NULL,
@@ -188,6 +212,16 @@ static const char operations_params[] =
     ALL("'https://shop.example.com/new/' || i") ", " ALL("'{}'::text")
     " FROM generate_series(1, :n) i";
 
+/* New events of crawls that are there, a page each, some of them known. */
+static const char crawl_params[] = BATCH(ALL("event_id") ", " ALL("crawl") ", "
+    ALL("'crawl.page'::text") ", " ALL("'page'::text") ", " ALL("1700000000000000") ", " ALL("1")
+    ", " ALL("NULL::text") ", " ALL("1") ", " ALL("'{}'::text") ", " ALL("0") ", " ALL("0") ", "
+    ALL("NULL::text") ", " ALL("'firecrawl_crawl'::text") ", array_agg(i - 899), " ALL("url") ", "
+    ALL("url") ", " ALL("event_id::text") ", " ALL("200") ", " ALL("NULL::text") ", "
+    ALL("'body of ' || url") ", " ALL("NULL::text") ", " ALL("'{}'::text") ", " ALL("url") ", "
+    ALL("url") ", " ALL("'Page'::text") ", " ALL("NULL::text") ", " ALL("NULL::text") ", "
+    ALL("'body of ' || url") ", " ALL("NULL::text"), "news");
+
 static const char settle_params[] = BATCH("'worker-1', " ALL("event_id") ", " ALL("1") ", "
     ALL("'queued'::text") ", " ALL("1") ", " ALL("5000") ", "
     ALL("'{\"error\": \"no\"}'::text"), "held");
@@ -250,6 +284,17 @@ static const struct ask asks[] = {
     {"audit_queued", "SELECT 980000, :n", {10, 1000}, 1000, 10, NULL},
     {"audit_in_progress", "SELECT 30000", {1}, 3000, 0, NULL},
     {"audit_work", "SELECT :n", {10, 1000}, 3000, 10, NULL},
+    {"crawl_lock", BATCH(ALL("crawl") ", " ALL("'new-' || i"), "news"), {1, 64, 256}, 100, 40, NULL},
+    {"crawl_keep", crawl_params, {1, 64, 256}, 200, 150, NULL},
+    {"crawl_sum", "SELECT array_agg('crawl-' || i) FROM generate_series(2, 1 + :n) i", {1, 5, 20},
+     500, 4000, NULL},
+    {"crawl_due", "SELECT 600000", {1}, 3000, 0, NULL},
+    {"crawl_take", "SELECT 60000", {1}, 300, 0, NULL},
+    {"crawl_missing", "SELECT 'crawl-2', array_agg(md5('2-' || i)), array_agg("
+     "'https://shop.example.com/2/' || i + 500) FROM generate_series(500, 499 + :n) i",
+     {1, 10, 100}, 3000, 10, NULL},
+    {"crawl_asked", "SELECT 'crawl-77', 100, 60000", {1}, 100, 0, NULL},
+    {"prune_crawls", "SELECT 1, :n", {10, 100}, 1000, 60, NULL},
 };
 /* clang-format on */
 
