@@ -672,7 +672,7 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     schema_wait_start(
         c.wires.loop, &c.schema, c.wires.store, "run `hooklinectl migrate`", start_lease, &c);
     loop_run(c.wires.loop);
-    if (!c.flight.jobs.len && crawls_idle(c.crawls))
+    if (!c.flight.jobs.len && crawls_settled(c.crawls))
         tear_down(&c);
     letters_free(c.letters);
     return c.exit_code;

@@ -38,7 +38,8 @@ struct crawl {
     void (*step)(struct crawl *c);
     int tries;          /* of this step */
     int64_t entered_ms; /* this step */
-    bool aborting;
+    bool asking;        /* PostgreSQL, or Redis for the bytes: an answer will come */
+    bool aborting, orphan;
     struct timer retry; /* the step is tried again */
 
     struct offload_job reading;
@@ -75,13 +76,22 @@ static void enter(struct crawl *c, const char *name, void (*step)(struct crawl *
     step(c);
 }
 
+/* What is under way may still happen, and does no harm: nobody waits for its answer. */
+static void let_go(struct crawl *c)
+{
+    c->orphan = true;
+    c->env->orphaned(c, c->env->ctx);
+}
+
 static void repeat_now(void *ctx)
 {
     struct crawl *c = ctx;
-    if (c->aborting)
-        end(c, true);
-    else
+    if (!c->aborting)
         c->step(c);
+    else if (c->asking)
+        let_go(c);
+    else
+        end(c, true);
 }
 
 static void repeat(struct crawl *c, const struct hl_err *err)
@@ -281,6 +291,7 @@ static void refused(struct crawl *c, const struct hl_err *err)
 static void store_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct crawl *c = req->ctx;
+    c->asking = false;
     if (c->aborting) { /* stored or not: whoever reads the entry next finds out */
         end(c, true);
         return;
@@ -306,6 +317,7 @@ static void store(struct crawl *c)
         c->store.pages = &c->effects.rows[c->page];
         c->store.npages = 1;
     }
+    c->asking = true;
     CRASH_POINT("crawl.before_store");
     store_crawl(c->env->store, &c->store);
 }
@@ -359,6 +371,7 @@ static void read_job(struct crawl *c)
 static void fetched(enum hl_rc rc, const void *job, size_t len, const struct hl_err *err, void *ctx)
 {
     struct crawl *c = ctx;
+    c->asking = false;
     if (rc == HL_OK && job && !c->aborting) {
         c->bytes = mem_alloc(len + 1);
         memcpy(c->bytes, job, len);
@@ -379,6 +392,7 @@ static void fetched(enum hl_rc rc, const void *job, size_t len, const struct hl_
 
 static void fetch(struct crawl *c)
 {
+    c->asking = true;
     queue_fetch(c->env->queue, c->id, fetched, c);
 }
 
@@ -425,7 +439,7 @@ void crawl_start(struct crawl *c)
 void crawl_abort(struct crawl *c)
 {
     c->aborting = true;
-    if (timer_running(&c->retry))
+    if (timer_running(&c->retry) || c->asking)
         timer_start(&c->retry, 0);
 }
 
@@ -468,6 +482,11 @@ const char *crawl_entry(const struct crawl *c)
 size_t crawl_bytes(const struct crawl *c)
 {
     return c->weight;
+}
+
+bool crawl_orphan(const struct crawl *c)
+{
+    return c->orphan;
 }
 
 bool crawl_suspect(const struct crawl *c)

@@ -24,6 +24,9 @@ struct crawl_env {
     /* It has ended, and is freed after this. again: its entry is still ours, and to be looked at
      * again. */
     void (*done)(struct crawl *c, bool again, void *ctx);
+    /* Aborted while an answer is awaited that may be long in coming: its entry may be given to others
+     * already; done runs when the answer is there. */
+    void (*orphaned)(struct crawl *c, void *ctx);
     void *ctx;
 };
 
@@ -40,6 +43,7 @@ struct list_node *crawl_link(struct crawl *c); /* for its owner's list */
 struct crawl *crawl_of(struct list_node *link);
 const char *crawl_entry(const struct crawl *c);
 size_t crawl_bytes(const struct crawl *c); /* of the job, as it travels */
+bool crawl_orphan(const struct crawl *c);
 /* A reader died with it: it had better run alone. */
 bool crawl_suspect(const struct crawl *c);
 

@@ -29,6 +29,7 @@ struct crawls {
     struct crawl_env env;
 
     struct list running, waiting;    /* of crawl_link */
+    struct list orphans;             /* let go of; an answer for them is awaited */
     size_t bytes;                    /* of those running */
     char own_after[QUEUE_ENTRY_MAX]; /* our own entries are being looked through: behind this one */
     bool reading, read_own;
@@ -89,14 +90,30 @@ static void go_on(void *ctx)
     crawls_read(cs);
 }
 
-static void job_done(struct crawl *c, bool again, void *ctx)
+static void remove_running(struct crawls *cs, struct crawl *c)
 {
-    struct crawls *cs = ctx;
-    cs->read_own |= again;
-    cs->jobs_done++;
     cs->bytes -= crawl_bytes(c);
     list_remove(&cs->running, crawl_link(c));
     loop_defer(cs->conf.wires->loop, &cs->kick, go_on, cs);
+}
+
+static void job_done(struct crawl *c, bool again, void *ctx)
+{
+    struct crawls *cs = ctx;
+    if (crawl_orphan(c)) {
+        list_remove(&cs->orphans, crawl_link(c));
+        return;
+    }
+    cs->read_own |= again;
+    cs->jobs_done += !again;
+    remove_running(cs, c);
+}
+
+static void job_orphaned(struct crawl *c, void *ctx)
+{
+    struct crawls *cs = ctx;
+    remove_running(cs, c);
+    list_push(&cs->orphans, crawl_link(c));
 }
 
 /* --- reading ----------------------------------------------------------------------------- */
@@ -217,6 +234,11 @@ bool crawls_idle(const struct crawls *cs)
     return !cs->running.len && !cs->waiting.len;
 }
 
+bool crawls_settled(const struct crawls *cs)
+{
+    return crawls_idle(cs) && !cs->orphans.len;
+}
+
 void crawls_abort(struct crawls *cs)
 {
     hand_back_waiting(cs);
@@ -274,6 +296,7 @@ struct crawls *crawls_new(const struct crawls_conf *conf, struct hl_err *err)
     cs->conf = *conf;
     list_init(&cs->running);
     list_init(&cs->waiting);
+    list_init(&cs->orphans);
     timer_init(loop, &cs->retry, read_again, cs);
     timer_init(loop, &cs->own_check, check_own, cs);
     if (!dial(cs, err)) {
@@ -289,6 +312,7 @@ struct crawls *crawls_new(const struct crawls_conf *conf, struct hl_err *err)
         .index = conf->cfg->index == INDEX_POSTGRES,
         .max_starts = conf->cfg->max_starts,
         .done = job_done,
+        .orphaned = job_orphaned,
         .ctx = cs};
     redis_on_state(cs->reader, reader_state, cs);
     timer_start(&cs->own_check, OWN_CHECK_MS);

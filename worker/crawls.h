@@ -21,11 +21,13 @@ struct crawls_conf { /* borrowed, wires and cfg for its whole life */
     void *ctx;
 };
 struct crawls *crawls_new(const struct crawls_conf *conf, struct hl_err *err);
-/* NULL ok. Only while idle, before the wires are closed; requests under way are forgotten. */
+/* NULL ok. Only while settled, before the wires are closed; requests under way are forgotten. */
 void crawls_free(struct crawls *cs);
 
 void crawls_read(struct crawls *cs); /* work may be taken now */
 bool crawls_idle(const struct crawls *cs);
+bool crawls_settled(
+    const struct crawls *cs);         /* idle, and no answer is awaited for what was let go */
 void crawls_abort(struct crawls *cs); /* what runs lets go; crawls_idle soon */
 /* While idle: reads no more and gives its entries back to the queue; done runs from the loop. */
 void crawls_leave(struct crawls *cs, void (*done)(void *ctx), void *ctx);
