@@ -26,6 +26,7 @@ enum {
     POLICY_CHECK_MS = 30000, /* a Redis that evicts is asked again whether it still does */
     OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
+    LAST_METRICS_MS = 1000,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
 };
 
@@ -291,7 +292,8 @@ static int64_t room_by_row(void *ctx)
     return breaker_room(c->breaker, c->upstream, c->flight.room);
 }
 
-static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx)
+static void claimed_by_row(
+    struct change_event *ev, int64_t epoch, int64_t attempts, int64_t waited_ms, void *ctx)
 {
     struct child *c = ctx;
     struct job *same = inflight_find(&c->flight, &ev->id);
@@ -301,7 +303,7 @@ static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attem
         event_release(ev);
         return;
     }
-    struct job *j = job_start_claimed(&c->env, ev, epoch, attempts);
+    struct job *j = job_start_claimed(&c->env, ev, epoch, attempts, waited_ms);
     inflight_add(&c->flight, j);
     if (c->draining) /* asked for before the signal came */
         job_abort(j);
@@ -398,13 +400,19 @@ static void give_up_leaving(void *ctx)
     loop_stop(c->wires.loop);
 }
 
+static void leave(void *ctx)
+{
+    struct child *c = ctx;
+    loop_stop(c->wires.loop);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct child *c = ctx;
     (void)rows;
     (void)err;
     c->exit_code = rc == HL_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-    loop_stop(c->wires.loop);
+    metrics_drain(c->wires.metrics, LAST_METRICS_MS, leave, c);
 }
 
 static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
@@ -497,6 +505,7 @@ static void on_state(void *ctx)
         .lease = c->lease,
         .store = c->wires.store,
         .queue = c->wires.queue,
+        .metrics = c->wires.metrics,
         .pool = c->wires.pool,
         .lease_pool = c->lease_pool});
     crawls_log(c->crawls);
@@ -590,6 +599,7 @@ static bool build(struct child *c, struct hl_err *err)
         .queue = c->wires.queue,
         .scraper = c->scraper,
         .breaker = c->breaker,
+        .metrics = c->wires.metrics,
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
