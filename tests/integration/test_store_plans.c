@@ -211,6 +211,7 @@ static const char operations_params[] =
     ALL("'new-r' || i") ", " ALL("'new-j' || i") ", " ALL("NULL::text") ", "
     ALL("'https://shop.example.com/new/' || i") ", " ALL("'{}'::text")
     " FROM generate_series(1, :n) i";
+
 /* New events of crawls that are there, a page each, some of them known. */
 static const char crawl_params[] = BATCH(ALL("event_id") ", " ALL("crawl") ", "
     ALL("'crawl.page'::text") ", " ALL("'page'::text") ", " ALL("1700000000000000") ", " ALL("1")
