@@ -6,7 +6,7 @@
 #define HL_PRODUCER_HOOK_H
 
 #include "base/event.h"
-#include "producer/identity.h"
+#include "base/identity.h"
 
 #include <stdbool.h>
 

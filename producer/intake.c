@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "producer/gate.h"
 #include "producer/hook.h"
+#include "producer/measure.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
@@ -55,6 +56,19 @@ static void finish(struct intake *in)
     stores_intake_ends(s);
 }
 
+/* Before the answer. */
+static void measure(const struct intake *in, int status, const char *error)
+{
+    char id[UUID_STRLEN + 1];
+    uuid_format(&in->ev.id, id);
+    measure_webhook(in->stores->metrics, in->req,
+        &(struct measure_webhook){.event = "change",
+            .status = status,
+            .error = error,
+            .job_id = id,
+            .document_url = in->ev.watch_url});
+}
+
 static void reply_accepted(struct intake *in)
 {
     char id[UUID_STRLEN + 1];
@@ -81,6 +95,7 @@ static void reply_accepted(struct intake *in)
     if (again)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     CRASH_POINT("reply.before");
+    measure(in, 202, NULL);
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
     in->req = NULL;
     buf_release(&b);
@@ -93,6 +108,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     log_error("intake_refused", LOG_S("why", hl_why_name(err->why)), LOG_S("error", err->msg));
     timer_stop(&in->deadline);
     httpd_add_header(in->req, "Retry-After", "5");
+    measure(in, 503, err->msg);
     httpd_reply_detail(in->req, 503, "The event cannot be stored now; try again later");
     in->req = NULL;
 }
@@ -111,6 +127,7 @@ static void reply_conflict(struct intake *in)
         return;
     log_conflict(in);
     timer_stop(&in->deadline);
+    measure(in, 409, CONFLICT);
     httpd_reply_detail(in->req, 409,
         "Another event came under this key before, with a different body; each event needs a key "
         "of its own (webhook-id, Idempotency-Key, webhookId or scrapeId)");
@@ -301,6 +318,7 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
     in->stores = s;
     in->req = req;
     in->ev = *ev;
+    in->ev.request_id = mem_strdup(httpd_request_id(req));
     in->who = *who;
     timer_init(s->loop, &in->deadline, timed_out, in);
     if (s->cfg->ack == ACK_QUEUE && stores_redis_ready(s))
@@ -311,7 +329,14 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
 
 /* --- the request ------------------------------------------------------------------------- */
 
-static void refuse(struct httpd_req *req, enum gate_verdict verdict)
+/* One that is no event. */
+static void measure_refused(struct stores *s, struct httpd_req *req, int status, const char *error)
+{
+    measure_webhook(s->metrics, req,
+        &(struct measure_webhook){.event = "change", .status = status, .error = error});
+}
+
+static void refuse(struct stores *s, struct httpd_req *req, enum gate_verdict verdict)
 {
     static const char *const details[] = {
         [GATE_MISSING] = "Missing X-Signature header",
@@ -325,6 +350,7 @@ static void refuse(struct httpd_req *req, enum gate_verdict verdict)
     };
     log_warn("webhook_refused", LOG_S("route", "changedetection"), LOG_S("peer", httpd_peer(req)),
         LOG_S("reason", details[verdict]));
+    measure_refused(s, req, 401, details[verdict]);
     httpd_reply_detail(req, 401, "%s", details[verdict]);
 }
 
@@ -375,7 +401,7 @@ static bool admitted(
         count_signature(s, *verdict, httpd_peer(req));
         return true;
     }
-    refuse(req, *verdict);
+    refuse(s, req, *verdict);
     return false;
 }
 
@@ -407,6 +433,7 @@ void intake_changedetection(struct httpd_req *req, void *stores)
     if (hook_read(&in, &ev, &who, &err) != HL_OK) {
         log_warn("webhook_refused", LOG_S("route", "changedetection"),
             LOG_S("peer", httpd_peer(req)), LOG_S("reason", err.msg));
+        measure_refused(s, req, 400, err.msg);
         httpd_reply_detail(req, 400, "Invalid payload: %s", err.msg);
         return;
     }

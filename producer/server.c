@@ -7,6 +7,7 @@
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
+#include "producer/measure.h"
 #include "producer/stores.h"
 
 #include <signal.h>
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { HEARTBEAT_MS = 500 };
+enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000 };
 
 struct server {
     struct stores stores;
@@ -25,7 +26,7 @@ struct server {
     struct timer heartbeat;
     struct sigwatch term, hurry, state;
     int listen_fd; /* this process's copy; closed when the drain begins */
-    bool draining, drained;
+    bool draining, drained, leaving;
 };
 
 /* clang-format off */
@@ -40,21 +41,30 @@ static const struct httpd_route routes[] = {
 /* Every answer carries its id and the time it took (reference contract section 1.1). */
 static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
+    const struct stores *s = ctx;
     char took[32];
-    (void)status;
-    (void)ctx;
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
+    measure_request(s->metrics, req, status);
 }
 
 /* --- the end ----------------------------------------------------------------------------- */
 
+static void leave(void *ctx)
+{
+    struct server *s = ctx;
+    loop_stop(s->loop);
+}
+
+/* Last of all what was measured is written, if PostgreSQL has time for it. */
 static void leave_if_done(void *ctx)
 {
     struct server *s = ctx;
-    if (s->drained && s->stores.intakes == 0)
-        loop_stop(s->loop);
+    if (!s->drained || s->stores.intakes || s->leaving)
+        return;
+    s->leaving = true;
+    metrics_drain(s->stores.metrics, LAST_METRICS_MS, leave, s);
 }
 
 static void drained(void *ctx)
@@ -93,6 +103,7 @@ static void on_state(void *ctx)
         LOG_I("store_waiting", store_waiting(s->stores.store)),
         LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
     connect_log_pool("work", s->stores.pool);
+    metrics_log(s->stores.metrics);
 }
 
 static void heartbeat(void *ctx)

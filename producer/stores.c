@@ -73,6 +73,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     if (!s->redis)
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
+    s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
@@ -87,6 +88,7 @@ void stores_close(struct stores *s)
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
     store_free(s->store);
+    metrics_free(s->metrics);
     queue_free(s->queue);
     offload_free(s->names);
     offload_free(s->disk);

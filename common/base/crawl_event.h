@@ -5,6 +5,7 @@
 #define HL_BASE_CRAWL_EVENT_H
 
 #include "base/buf.h"
+#include "base/digest.h"
 #include "base/err.h"
 #include "base/json.h"
 
@@ -15,8 +16,10 @@
 #define CRAWL_MAX_DOCUMENTS 1000 /* of one event */
 #define CRAWL_MAX_ID        255  /* characters: the column's width */
 #define CRAWL_MAX_TYPE      100  /* bytes */
+#define CRAWL_MAX_URL       8192 /* bytes */
 
-/* By what stands behind the dot of its type. */
+/* By what stands behind the first dot of its type. Pages are those of crawls and batches: what is a
+ * page elsewhere ("monitor.page") need not look like one. */
 enum crawl_kind {
     CRAWL_STARTED,
     CRAWL_PAGE,
@@ -39,10 +42,11 @@ struct crawl_document {
 struct crawl_event {
     json_t *tree;
     bool success;
-    const char *type, *id, *webhook_id, *error; /* NULL = absent; type and id are not in CRAWL_OK */
+    const char *type, *id, *webhook_id, *error; /* NULL = absent; type and id are not in CRAWL_OK;
+                                                   they keep to their limits, or are NULL */
     enum crawl_kind kind;
     const json_t *metadata;           /* object; NULL = absent */
-    struct crawl_document *documents; /* owned */
+    struct crawl_document *documents; /* owned; of CRAWL_PAGE only */
     size_t ndocuments;
 };
 
@@ -58,6 +62,13 @@ enum crawl_verdict {
 enum crawl_verdict crawl_event_read(
     const char *body, size_t len, struct crawl_event *ev, struct buf *problems, struct hl_err *err);
 void crawl_event_release(struct crawl_event *ev);
+
+/* Appends what names the event among all others, for identity_of("firecrawl", IDENTITY_ID, ...): its
+ * crawl, its type, and of a page its scrapeId, else its webhookId, else, where a crawl may have
+ * several of the type, the digest of its body. Whoever finds a page of a crawl by asking Firecrawl
+ * makes the same key of it. */
+void crawl_event_key(
+    const struct crawl_event *ev, const uint8_t digest[DIGEST_LEN], struct buf *out);
 
 /* "crawl", "batch_scrape", "extract", ...: what stands before the dot; cut to size. */
 void crawl_event_family(const struct crawl_event *ev, char *out, size_t size);

@@ -1,10 +1,7 @@
-/* event: the change event and its msgpack form; see event.h.
- *
- * A job comes out of a queue that others can write to, so decoding trusts nothing. Items are
- * unpacked one at a time and none may be a map or an array: nothing nests, and msgpack-c, which
- * allocates what a container's header claims, never meets a container. */
+/* event: the change event and its msgpack form; see event.h. */
 #include "base/event.h"
 
+#include "base/flatmap.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
@@ -26,6 +23,7 @@ void event_release(struct change_event *ev)
     free(ev->diff_summary);
     free(ev->snapshot_url);
     free(ev->metadata);
+    free(ev->request_id);
     *ev = (struct change_event){0};
 }
 
@@ -37,15 +35,10 @@ void event_copy(struct change_event *to, const struct change_event *from)
     to->diff_summary = mem_strdup(from->diff_summary);
     to->snapshot_url = mem_strdup(from->snapshot_url);
     to->metadata = mem_strdup(from->metadata);
+    to->request_id = mem_strdup(from->request_id);
 }
 
 /* --- encoding ---------------------------------------------------------------------------- */
-
-static int to_buf(void *out, const char *data, size_t len)
-{
-    buf_append(out, data, len);
-    return 0;
-}
 
 static void put_text(msgpack_packer *pk, const char *key, const char *value)
 {
@@ -71,8 +64,8 @@ static void put_int(msgpack_packer *pk, const char *key, int64_t value)
 void event_encode(const struct change_event *ev, struct buf *out)
 {
     msgpack_packer pk;
-    msgpack_packer_init(&pk, out, to_buf);
-    msgpack_pack_map(&pk, 9);
+    msgpack_packer_init(&pk, out, flatmap_to_buf);
+    msgpack_pack_map(&pk, ev->request_id ? 10 : 9);
     put_int(&pk, "v", EVENT_VERSION);
     put_bytes(&pk, "id", ev->id.b, sizeof(ev->id.b));
     put_text(&pk, "w", ev->watch_id);
@@ -82,6 +75,8 @@ void event_encode(const struct change_event *ev, struct buf *out)
     put_text(&pk, "s", ev->snapshot_url);
     put_text(&pk, "m", ev->metadata);
     put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
+    if (ev->request_id)
+        put_text(&pk, "q", ev->request_id);
 }
 
 /* --- decoding ---------------------------------------------------------------------------- */
@@ -95,6 +90,7 @@ struct field {
     size_t bytes;  /* at most; of take_bytes exactly */
     size_t chars;  /* at most; 0 = only bytes are limited */
     bool optional; /* may be nil */
+    bool absent;   /* may be left out */
 };
 
 static const char *take_text(const struct field *f, const msgpack_object *o, void *to)
@@ -168,57 +164,19 @@ static const struct field fields[] = {
         .bytes = EVENT_MAX_URL, .optional = true},
     {.key = "m", .name = "metadata", AT(metadata), .take = take_json, .bytes = EVENT_MAX_METADATA},
     {.key = "h", .name = "body digest", AT(body_digest), .take = take_bytes, .bytes = DIGEST_LEN},
+    {.key = "q", .name = "request id", AT(request_id), .take = take_text,
+        .bytes = EVENT_MAX_REQUEST, .absent = true},
 };
 /* clang-format on */
 #define NFIELDS (sizeof(fields) / sizeof(*fields))
 
-struct reader {
-    const char *data;
-    size_t len, at;
-    msgpack_unpacked item; /* the item read last; its strings point into data */
-};
-
-/* Number of pairs of the map that data begins with; -1 when it does not begin with a map. */
-static int read_map(struct reader *r)
-{
-    const uint8_t *p = (const uint8_t *)r->data;
-    if (r->len >= 1 && (p[0] & 0xf0) == 0x80) {
-        r->at = 1;
-        return p[0] & 0x0f;
-    }
-    if (r->len >= 3 && p[0] == 0xde) {
-        r->at = 3;
-        return p[1] << 8 | p[2];
-    }
-    return -1;
-}
-
-static bool is_container(uint8_t head)
-{
-    return (head & 0xe0) == 0x80 || (head >= 0xdc && head <= 0xdf);
-}
-
-static const msgpack_object *read_item(struct reader *r)
-{
-    if (r->at >= r->len || is_container((uint8_t)r->data[r->at]))
-        return NULL;
-    int rc = msgpack_unpack_next(&r->item, r->data, r->len, &r->at);
-    return rc == MSGPACK_UNPACK_SUCCESS || rc == MSGPACK_UNPACK_EXTRA_BYTES ? &r->item.data : NULL;
-}
-
-static bool is_key(const msgpack_object *o, const char *key)
-{
-    return o->type == MSGPACK_OBJECT_STR && o->via.str.size == strlen(key) &&
-           memcmp(o->via.str.ptr, key, o->via.str.size) == 0;
-}
-
 /* The version comes first, so that a newer job is recognised before anything else is judged. */
-static enum hl_rc read_version(struct reader *r, struct hl_err *err)
+static enum hl_rc read_version(struct flatmap *m, struct hl_err *err)
 {
-    const msgpack_object *key = read_item(r);
-    if (!key || !is_key(key, "v"))
+    const msgpack_object *key = flatmap_next(m);
+    if (!key || !flatmap_is(key, "v"))
         return hl_fail(err, HL_FATAL, "not a job: its first key is not \"v\"");
-    const msgpack_object *v = read_item(r);
+    const msgpack_object *v = flatmap_next(m);
     if (!v || v->type != MSGPACK_OBJECT_POSITIVE_INTEGER || v->via.u64 == 0)
         return hl_fail(err, HL_FATAL, "not a job: its version is not a positive number");
     if (v->via.u64 > EVENT_VERSION)
@@ -230,19 +188,19 @@ static enum hl_rc read_version(struct reader *r, struct hl_err *err)
 static const struct field *field_of(const msgpack_object *key)
 {
     for (size_t i = 0; i < NFIELDS; i++)
-        if (is_key(key, fields[i].key))
+        if (flatmap_is(key, fields[i].key))
             return &fields[i];
     return NULL;
 }
 
 static enum hl_rc read_pair(
-    struct reader *r, struct change_event *ev, unsigned *seen, struct hl_err *err)
+    struct flatmap *m, struct change_event *ev, unsigned *seen, struct hl_err *err)
 {
-    const msgpack_object *key = read_item(r);
+    const msgpack_object *key = flatmap_next(m);
     if (!key || key->type != MSGPACK_OBJECT_STR)
         return hl_fail(err, HL_FATAL, "job is cut short or has a key that is no string");
     const struct field *f = field_of(key);
-    const msgpack_object *value = read_item(r);
+    const msgpack_object *value = flatmap_next(m);
     if (!value)
         return hl_fail(err, HL_FATAL, "job is cut short or holds a nested value");
     if (!f)
@@ -257,34 +215,35 @@ static enum hl_rc read_pair(
     return HL_OK;
 }
 
-static enum hl_rc read_event(struct reader *r, struct change_event *ev, struct hl_err *err)
+static enum hl_rc read_event(
+    struct flatmap *m, int pairs, struct change_event *ev, struct hl_err *err)
 {
-    int pairs = read_map(r);
     if (pairs < 0)
         return hl_fail(err, HL_FATAL, "not a job: not a msgpack map");
-    enum hl_rc rc = read_version(r, err);
+    enum hl_rc rc = read_version(m, err);
     if (rc != HL_OK)
         return rc;
     if (pairs > MAX_KEYS)
         return hl_fail(err, HL_FATAL, "job has %d keys, more than %d", pairs, MAX_KEYS);
     unsigned seen = 0;
     for (int i = 1; i < pairs; i++)
-        if ((rc = read_pair(r, ev, &seen, err)) != HL_OK)
+        if ((rc = read_pair(m, ev, &seen, err)) != HL_OK)
             return rc;
     for (size_t i = 0; i < NFIELDS; i++)
-        if (!(seen & 1U << i))
+        if (!(seen & 1U << i) && !fields[i].absent)
             return hl_fail(err, HL_FATAL, "job has no %s", fields[i].name);
-    if (r->at != r->len)
-        return hl_fail(err, HL_FATAL, "%zu bytes follow the job", r->len - r->at);
+    if (m->at != m->len)
+        return hl_fail(err, HL_FATAL, "%zu bytes follow the job", m->len - m->at);
     return HL_OK;
 }
 
 enum hl_rc event_decode(const void *data, size_t len, struct change_event *ev, struct hl_err *err)
 {
-    struct reader r = {.data = data, .len = len};
+    struct flatmap m;
     struct change_event got = {0};
-    enum hl_rc rc = read_event(&r, &got, err);
-    msgpack_unpacked_destroy(&r.item);
+    int pairs = flatmap_open(&m, data, len);
+    enum hl_rc rc = read_event(&m, pairs, &got, err);
+    flatmap_close(&m);
     if (rc == HL_OK)
         *ev = got;
     else

@@ -11,8 +11,9 @@
  *     s     str or nil  snapshot_url
  *     m     str         metadata, text of a JSON object
  *     h     bin 32      SHA-256 of the request body, and of a NUL and the query if that counted
+ *     q     str         id of the request that brought it; may be left out
  *
- * Every key is there exactly once; only "v" has a fixed place. Keys a reader does not know are
+ * Every key but "q" is there exactly once; only "v" has a fixed place. Keys a reader does not know are
  * skipped; their values are no maps or arrays either. What a reader of the same version could
  * not skip raises the version. */
 #ifndef HL_BASE_EVENT_H
@@ -34,6 +35,7 @@
 #define EVENT_MAX_TITLE    4096  /* bytes */
 #define EVENT_MAX_DIFF     500   /* characters of diff_summary */
 #define EVENT_MAX_METADATA 65536 /* bytes of JSON */
+#define EVENT_MAX_REQUEST  100   /* bytes of the id of a request */
 
 /* Strings are valid UTF-8 without NUL, owned by whoever made the struct (event_release frees). */
 struct change_event {
@@ -45,6 +47,8 @@ struct change_event {
     char *snapshot_url;              /* NULL ok */
     char *metadata;                  /* JSON object text */
     uint8_t body_digest[DIGEST_LEN]; /* SHA-256 of what came: the body and, if heeded, the query */
+    char *request_id; /* of the request that brought it, for its metrics; NULL: not known, as in all
+                         that comes from a row */
 };
 
 void event_release(struct change_event *ev);

@@ -10,13 +10,15 @@
 
 struct metrics;
 
+#define METRICS_EXTRA_MAX 16384
+
 /* pool is borrowed. capacity: measurements; 0 gives NULL: nothing is measured, and every function
  * here takes NULL. sample: millionths of the requests without an error that are recorded. */
 struct metrics *metrics_new(struct loop *l, struct dbpool *pool, int64_t capacity, int64_t sample);
 /* After the pool: nothing may be under way. What waits still is lost, and logged as such. */
 void metrics_free(struct metrics *m);
 /* The end is near: what waits is written now; done runs from the loop when all is written, or when
- * deadline_ms is over. Recording goes on. */
+ * deadline_ms is over (m NULL: at once). Recording goes on. */
 void metrics_drain(struct metrics *m, int64_t deadline_ms, void (*done)(void *ctx), void *ctx);
 
 /* All texts are borrowed during the call; NULL = SQL NULL. Any bytes will do. */
@@ -25,7 +27,7 @@ struct metrics_request {
     double duration_ms;
     int status;
     const char *method, *path, *request_id, *client_ip, *user_agent;
-    const char *extra; /* JSON object */
+    const char *extra; /* JSON object; one of more than METRICS_EXTRA_MAX bytes is left out */
 };
 /* Requests with a status of 400 or more are always kept. */
 void metrics_request(struct metrics *m, const struct metrics_request *r);
@@ -47,5 +49,6 @@ struct metrics_stats {
     int64_t waiting;
 };
 void metrics_stats(const struct metrics *m, struct metrics_stats *out);
+void metrics_log(const struct metrics *m); /* the same as a log line, for who is asked (SIGUSR2) */
 
 #endif

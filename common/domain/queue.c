@@ -15,6 +15,10 @@
 #define FLUSH_BYTES (1024 * 1024)
 #define MAX_WAITING 65536
 #define TIMEOUT_MS  5000
+#define BYTES_A_MS  4096 /* the slowest link that a large job is given time for: 4 MiB a second */
+#define BESIDE      "65536"    /* crawl jobs of more bytes have a key of their own */
+#define TOMBSTONE   "86400000" /* ms for which a crawl job that is done is remembered */
+#define LARGEST     (INT64_C(160) * 1024 * 1024) /* bytes: no crawl job has more */
 
 struct op {
     struct queue *q;
@@ -23,27 +27,39 @@ struct op {
 };
 
 struct queue {
+    enum queue_kind kind;
     struct redis *redis;
     char *consumer; /* NULL = publishes only */
     char *alive;    /* key of the lease mirror */
     char *generation, *reconciler;
-    char *stream, *later, *later_jobs, *dead, *marker_prefix, *seen_prefix;
+    char *stream, *later, *later_jobs, *dead, *marker_prefix, *seen_prefix, *blob_prefix;
     struct op ops[QUEUE_NOPS];
 };
 
-/* --- arguments: one flat buffer, offsets into it ----------------------------------------- */
+/* --- arguments: small ones in one flat buffer, large ones where they are ----------------- */
+
+struct arg {
+    const void *borrowed; /* NULL = the next len bytes of the buffer */
+    size_t len;
+};
 
 struct args {
     struct buf bytes;
-    struct buf lens; /* size_t each */
+    struct buf list; /* struct arg each */
     int n;
 };
+
+static void arg_push(struct args *a, const void *borrowed, size_t len)
+{
+    const struct arg arg = {borrowed, len};
+    buf_append(&a->list, &arg, sizeof(arg));
+    a->n++;
+}
 
 static void arg_add(struct args *a, const void *data, size_t len)
 {
     buf_append(&a->bytes, data, len);
-    buf_append(&a->lens, &len, sizeof(len));
-    a->n++;
+    arg_push(a, NULL, len);
 }
 
 static void arg_str(struct args *a, const char *s)
@@ -51,30 +67,45 @@ static void arg_str(struct args *a, const char *s)
     arg_add(a, s, strlen(s));
 }
 
-static void arg_marker(struct args *a, const struct queue *q, const struct change_event *ev)
+static void arg_key(struct args *a, const char *prefix, const char *name)
+{
+    size_t before = a->bytes.len;
+    buf_printf(&a->bytes, "%s%s", prefix, name);
+    arg_push(a, NULL, a->bytes.len - before);
+}
+
+static const struct uuid *id_of(const struct queue_req *r)
+{
+    return r->ev ? &r->ev->id : &r->id;
+}
+
+static void arg_id_key(struct args *a, const char *prefix, const struct queue_req *r)
 {
     char id[UUID_STRLEN + 1];
-    struct buf key = {0};
-    uuid_format(&ev->id, id);
-    buf_printf(&key, "%s%s", q->marker_prefix, id);
-    arg_add(a, key.data, key.len);
-    buf_release(&key);
+    uuid_format(id_of(r), id);
+    arg_key(a, prefix, id);
+}
+
+static void arg_id(struct args *a, const struct queue_req *r)
+{
+    arg_id_key(a, "", r);
+}
+
+/* The keys of one request, by what the script takes. */
+static void key_marker(struct args *a, const struct queue *q, const struct queue_req *r)
+{
+    arg_id_key(a, q->marker_prefix, r);
 }
 
 /* A script's keys must be there: without one it stands for nothing. */
-static void arg_seen_key(struct args *a, const struct queue *q, const struct queue_req *r)
+static void key_seen(struct args *a, const struct queue *q, const struct queue_req *r)
 {
-    struct buf key = {0};
-    buf_printf(&key, "%s%s", q->seen_prefix, r->seen ? r->seen : "-");
-    arg_add(a, key.data, key.len);
-    buf_release(&key);
+    arg_key(a, q->seen_prefix, r->seen ? r->seen : "-");
 }
 
-static void arg_id(struct args *a, const struct change_event *ev)
+static void key_blob(struct args *a, const struct queue *q, const struct queue_req *r)
 {
-    char id[UUID_STRLEN + 1];
-    uuid_format(&ev->id, id);
-    arg_str(a, id);
+    arg_id_key(a, q->blob_prefix, r);
 }
 
 static void arg_payload(struct args *a, const struct change_event *ev)
@@ -88,15 +119,22 @@ static void arg_payload(struct args *a, const struct change_event *ev)
 static void args_eval(struct args *a, struct queue *q, struct redis_script *script, int nkeys,
     redis_cb *cb, void *ctx)
 {
+    const struct arg *list = (const struct arg *)(void *)a->list.data;
     const char **argv = mem_array((size_t)a->n, sizeof(*argv));
-    const size_t *lens = (const size_t *)(void *)a->lens.data;
-    size_t at = 0;
-    for (int i = 0; i < a->n; at += lens[i++])
-        argv[i] = a->bytes.data + at;
-    redis_eval(q->redis, script, TIMEOUT_MS, cb, ctx, nkeys, a->n, argv, lens);
+    size_t *lens = mem_array((size_t)a->n, sizeof(*lens));
+    size_t at = 0, total = 0;
+    for (int i = 0; i < a->n; i++) {
+        argv[i] = list[i].borrowed ? list[i].borrowed : a->bytes.data + at;
+        at += list[i].borrowed ? 0 : list[i].len;
+        lens[i] = list[i].len;
+        total += lens[i];
+    }
+    redis_eval(q->redis, script, TIMEOUT_MS + (int64_t)total / BYTES_A_MS, cb, ctx, nkeys, a->n,
+        argv, lens);
     free(argv);
+    free(lens);
     buf_release(&a->bytes);
-    buf_release(&a->lens);
+    buf_release(&a->list);
 }
 
 /* --- batched operations ------------------------------------------------------------------ */
@@ -124,7 +162,7 @@ static void arg_int(struct args *a, int64_t n)
 
 static void put_job(struct args *a, const struct queue_req *r)
 {
-    arg_id(a, r->ev);
+    arg_id(a, r);
     arg_payload(a, r->ev);
     arg_seen(a, r);
     arg_int(a, r->seen_ms);
@@ -139,7 +177,7 @@ static void get_seen(struct queue_req *r, const redisReply *was)
 
 static void put_requeue(struct args *a, const struct queue_req *r)
 {
-    arg_id(a, r->ev);
+    arg_id(a, r);
     arg_str(a, r->entry);
     arg_int(a, r->delay_ms);
     arg_payload(a, r->ev);
@@ -153,35 +191,84 @@ static void put_entry(struct args *a, const struct queue_req *r)
 static void put_bury(struct args *a, const struct queue_req *r)
 {
     arg_str(a, r->entry);
-    arg_id(a, r->ev);
+    arg_id(a, r);
     arg_str(a, r->reason);
     arg_payload(a, r->ev);
 }
 
+static void put_crawl_job(struct args *a, const struct queue_req *r)
+{
+    char digest[DIGEST_HEXLEN + 1];
+    digest_hex(r->digest, DIGEST_LEN, digest);
+    arg_id(a, r);
+    arg_str(a, digest);
+    arg_push(a, r->job, r->len);
+}
+
+static void put_crawl_requeue(struct args *a, const struct queue_req *r)
+{
+    arg_id(a, r);
+    arg_str(a, r->entry);
+    arg_int(a, r->delay_ms);
+}
+
+static void put_crawl_bury(struct args *a, const struct queue_req *r)
+{
+    arg_str(a, r->entry);
+    arg_id(a, r);
+    arg_str(a, r->reason);
+    if (r->job)
+        arg_push(a, r->job, r->len);
+    else
+        arg_str(a, "");
+}
+
 /* What each script takes before and for each request (see the scripts' own headers). */
 /* clang-format off */
-static const struct {
+static const struct spec {
     struct redis_script *script;
-    bool later_keys, dead_key;
+    bool later_key, later_jobs_key, dead_key;
+    void (*keys[2])(struct args *a, const struct queue *q, const struct queue_req *r); /* of each */
     const char *more; /* one further argument behind the group */
+    bool prefixes;    /* and those of markers and large jobs */
     void (*put)(struct args *a, const struct queue_req *r);
-    bool seen_keys; /* behind the markers, one for each request */
     void (*get)(struct queue_req *r, const redisReply *element); /* an array comes back */
-} specs[QUEUE_NOPS] = {
-    [QUEUE_PUBLISH] = {.script = &lua_publish, .later_keys = true, .put = put_job,
-                       .seen_keys = true, .get = get_seen},
-    [QUEUE_REQUEUE] = {.script = &lua_requeue, .later_keys = true, .put = put_requeue},
-    [QUEUE_ACK]     = {.script = &lua_ack, .put = put_entry},
-    [QUEUE_BURY]    = {.script = &lua_bury, .dead_key = true, .more = DEAD_KEPT, .put = put_bury},
+} specs[][QUEUE_NOPS] = {
+    [QUEUE_CHANGE] = {
+        [QUEUE_PUBLISH] = {.script = &lua_publish, .later_key = true, .later_jobs_key = true,
+                           .keys = {key_marker, key_seen}, .put = put_job, .get = get_seen},
+        [QUEUE_REQUEUE] = {.script = &lua_requeue, .later_key = true, .later_jobs_key = true,
+                           .keys = {key_marker}, .put = put_requeue},
+        [QUEUE_ACK]     = {.script = &lua_ack, .keys = {key_marker}, .put = put_entry},
+        [QUEUE_BURY]    = {.script = &lua_bury, .dead_key = true, .keys = {key_marker},
+                           .more = DEAD_KEPT, .put = put_bury},
+    },
+    [QUEUE_CRAWL] = {
+        [QUEUE_PUBLISH] = {.script = &lua_crawl_publish, .later_key = true,
+                           .keys = {key_marker, key_blob}, .more = BESIDE, .put = put_crawl_job,
+                           .get = get_seen},
+        [QUEUE_REQUEUE] = {.script = &lua_crawl_requeue, .later_key = true, .later_jobs_key = true,
+                           .keys = {key_marker}, .put = put_crawl_requeue},
+        [QUEUE_ACK]     = {.script = &lua_crawl_ack, .keys = {key_marker, key_blob},
+                           .more = TOMBSTONE, .put = put_entry},
+        [QUEUE_BURY]    = {.script = &lua_crawl_bury, .dead_key = true, .more = DEAD_KEPT,
+                           .prefixes = true, .put = put_crawl_bury},
+    },
 };
 /* clang-format on */
+
+static const struct spec *spec_of(const struct op *op)
+{
+    return &specs[op->q->kind][op - op->q->ops];
+}
 
 static void answered(const redisReply *reply, const struct hl_err *err, void *ctx)
 {
     struct op *op = ctx;
     struct list done;
     enum hl_rc rc = err ? err->rc : HL_OK;
-    bool each = !err && specs[op - op->q->ops].get && reply->type == REDIS_REPLY_ARRAY;
+    const struct spec *spec = spec_of(op);
+    bool each = !err && spec->get && reply->type == REDIS_REPLY_ARRAY;
 
     list_init(&done);
     list_splice(&done, &op->sent);
@@ -189,7 +276,7 @@ static void answered(const redisReply *reply, const struct hl_err *err, void *ct
     for (size_t i = 0; done.len; i++) {
         struct queue_req *r = LIST_OF(list_pop(&done), struct queue_req, item.node);
         if (each && i < reply->elements)
-            specs[op - op->q->ops].get(r, reply->element[i]);
+            spec->get(r, reply->element[i]);
         r->done(r, rc, err);
     }
 }
@@ -198,41 +285,43 @@ static void flush(struct list *items, void *ctx)
 {
     struct op *op = ctx;
     struct queue *q = op->q;
-    enum queue_op kind = (enum queue_op)(op - q->ops);
+    const struct spec *spec = spec_of(op);
     struct args a = {0};
 
     list_splice(&op->sent, items);
     arg_str(&a, q->stream);
-    if (specs[kind].later_keys) {
+    if (spec->later_key)
         arg_str(&a, q->later);
+    if (spec->later_jobs_key)
         arg_str(&a, q->later_jobs);
-    }
-    if (specs[kind].dead_key)
+    if (spec->dead_key)
         arg_str(&a, q->dead);
-    LIST_EACH(&op->sent, n)
-    {
-        arg_marker(&a, q, LIST_OF(n, struct queue_req, item.node)->ev);
-    }
-    if (specs[kind].seen_keys)
+    for (size_t i = 0; i < 2 && spec->keys[i]; i++)
         LIST_EACH(&op->sent, n)
         {
-            arg_seen_key(&a, q, LIST_OF(n, struct queue_req, item.node));
+            spec->keys[i](&a, q, LIST_OF(n, struct queue_req, item.node));
         }
     int nkeys = a.n;
     arg_str(&a, GROUP);
-    if (specs[kind].more)
-        arg_str(&a, specs[kind].more);
+    if (spec->more)
+        arg_str(&a, spec->more);
+    if (spec->prefixes) {
+        arg_str(&a, q->marker_prefix);
+        arg_str(&a, q->blob_prefix);
+    }
     LIST_EACH(&op->sent, n)
     {
-        specs[kind].put(&a, LIST_OF(n, struct queue_req, item.node));
+        spec->put(&a, LIST_OF(n, struct queue_req, item.node));
     }
-    args_eval(&a, q, specs[kind].script, nkeys, answered, op);
+    args_eval(&a, q, spec->script, nkeys, answered, op);
 }
 
 void queue_do(struct queue *q, enum queue_op op, struct queue_req *req)
 {
-    req->item.bytes =
-        256 + (req->ev->metadata ? strlen(req->ev->metadata) : 0) + strlen(req->ev->watch_url);
+    req->item.bytes = 256 + (req->job ? req->len : 0);
+    if (req->ev)
+        req->item.bytes +=
+            (req->ev->metadata ? strlen(req->ev->metadata) : 0) + strlen(req->ev->watch_url);
     batch_add(q->ops[op].batch, &req->item);
 }
 
@@ -276,18 +365,29 @@ static bool is_array(const redisReply *r, size_t at_least)
     return r && r->type == REDIS_REPLY_ARRAY && r->elements >= at_least;
 }
 
-/* [id, [field, value, ...]] */
+/* [id, [field, value, ...]]; a crawl job with `len` in place of `job` is kept beside. */
 static bool entry_of(const redisReply *r, struct queue_entry *out)
 {
+    bool job = false;
     if (!is_array(r, 2) || !is_text(r->element[0]))
         return false;
-    *out = (struct queue_entry){.entry = r->element[0]->str, .job = "", .len = 0};
+    *out = (struct queue_entry){.entry = r->element[0]->str, .job = "", .id = ""};
     const redisReply *fields = r->element[1];
     for (size_t i = 0; is_array(fields, i + 2); i += 2) {
         const redisReply *key = fields->element[i], *value = fields->element[i + 1];
-        if (is_text(key) && is_text(value) && strcmp(key->str, "job") == 0) {
+        if (!is_text(key) || !is_text(value))
+            continue;
+        if (strcmp(key->str, "id") == 0)
+            out->id = value->str;
+        else if (strcmp(key->str, "starts") == 0)
+            out->starts = strtoll(value->str, NULL, 10);
+        else if (strcmp(key->str, "job") == 0) {
+            job = true;
             out->job = value->str;
             out->len = value->len;
+        } else if (strcmp(key->str, "len") == 0 && !job) {
+            out->len = strtoul(value->str, NULL, 10);
+            out->job = out->len ? NULL : "";
         }
     }
     return true;
@@ -299,6 +399,7 @@ static void let_go_of_deleted(struct queue *q, const redisReply *r, struct queue
     if (r->element[1]->type != REDIS_REPLY_NIL)
         return;
     e->job = NULL;
+    e->len = 0;
     redis_call(q->redis, TIMEOUT_MS, NULL, NULL, "XACK", q->stream, GROUP, e->entry, NULL);
 }
 
@@ -358,6 +459,31 @@ void queue_read(struct queue *q, struct redis *reader, const char *after, int co
             q->consumer, "COUNT", count_s, "BLOCK", block_s, "STREAMS", q->stream, ">", NULL);
 }
 
+/* --- large crawl jobs -------------------------------------------------------------------- */
+
+struct fetch_call {
+    queue_fetch_cb *cb;
+    void *ctx;
+};
+
+static void fetched(const redisReply *reply, const struct hl_err *err, void *ctx)
+{
+    struct fetch_call call = *(struct fetch_call *)ctx;
+    bool there = !err && is_text(reply);
+    free(ctx);
+    call.cb(
+        err ? err->rc : HL_OK, there ? reply->str : NULL, there ? reply->len : 0, err, call.ctx);
+}
+
+void queue_fetch(struct queue *q, const char *id, queue_fetch_cb *cb, void *ctx)
+{
+    struct fetch_call *call = mem_new(struct fetch_call);
+    char *key = mem_printf("%s%s", q->blob_prefix, id);
+    *call = (struct fetch_call){cb, ctx};
+    redis_call(q->redis, TIMEOUT_MS + LARGEST / BYTES_A_MS, fetched, call, "GET", key, NULL);
+    free(key);
+}
+
 /* --- the janitor's moves ----------------------------------------------------------------- */
 
 struct move_call {
@@ -378,23 +504,26 @@ static void quarantined(const redisReply *reply, const struct hl_err *err, void 
 void queue_quarantine(struct queue *q, const char *id, const char *entry, const void *bytes,
     size_t len, const char *reason, queue_moved_cb *cb, void *ctx)
 {
+    const struct spec *bury = &specs[q->kind][QUEUE_BURY];
     struct move_call *call = mem_new(struct move_call);
     struct args a = {0};
     arg_str(&a, q->stream);
     arg_str(&a, q->dead);
-    struct buf marker = {0};
-    buf_printf(&marker, "%s-", q->marker_prefix);
-    arg_add(&a, marker.data, marker.len);
-    buf_release(&marker);
+    if (bury->keys[0])
+        arg_key(&a, q->marker_prefix, "-");
     int nkeys = a.n;
     arg_str(&a, GROUP);
     arg_str(&a, DEAD_KEPT);
+    if (bury->prefixes) {
+        arg_str(&a, q->marker_prefix);
+        arg_str(&a, q->blob_prefix);
+    }
     arg_str(&a, entry);
     arg_str(&a, id ? id : "-");
     arg_str(&a, reason);
-    arg_add(&a, bytes, len);
+    arg_push(&a, len ? bytes : NULL, len);
     *call = (struct move_call){.cb = cb, .ctx = ctx};
-    args_eval(&a, q, &lua_bury, nkeys, quarantined, call);
+    args_eval(&a, q, bury->script, nkeys, quarantined, call);
 }
 
 static void promoted(const redisReply *reply, const struct hl_err *err, void *ctx)
@@ -418,7 +547,7 @@ void queue_promote(struct queue *q, int limit, queue_moved_cb *cb, void *ctx)
     arg_str(&a, q->later_jobs);
     arg_str(&a, max);
     arg_str(&a, q->marker_prefix);
-    args_eval(&a, q, &lua_promote, 3, promoted, call);
+    args_eval(&a, q, q->kind == QUEUE_CRAWL ? &lua_crawl_promote : &lua_promote, 3, promoted, call);
 }
 
 static void taken_over(const redisReply *reply, const struct hl_err *err, void *ctx)
@@ -436,7 +565,6 @@ static void taken_over(const redisReply *reply, const struct hl_err *err, void *
 void queue_takeover(
     struct queue *q, const char *consumer, bool died, int limit, queue_moved_cb *cb, void *ctx)
 {
-    (void)died;
     struct move_call *call = mem_new(struct move_call);
     struct args a = {0};
     char max[16];
@@ -448,7 +576,10 @@ void queue_takeover(
     arg_str(&a, consumer);
     arg_str(&a, max);
     arg_str(&a, q->marker_prefix);
-    args_eval(&a, q, &lua_takeover, 1, taken_over, call);
+    if (q->kind == QUEUE_CRAWL)
+        arg_str(&a, died ? "1" : "0");
+    args_eval(
+        &a, q, q->kind == QUEUE_CRAWL ? &lua_crawl_takeover : &lua_takeover, 1, taken_over, call);
 }
 
 struct names_call {
@@ -657,6 +788,7 @@ struct queue *queue_new(struct loop *l, struct redis *redis, const char *prefix,
         [QUEUE_CRAWL] = {"crawl",  "later:crawl"},
     };
     struct queue *q = mem_new(struct queue);
+    q->kind = kind;
     q->redis = redis;
     q->consumer = mem_strdup(consumer);
     q->stream = mem_printf("{%s}:q:%s", prefix, kinds[kind].name);
@@ -665,6 +797,7 @@ struct queue *queue_new(struct loop *l, struct redis *redis, const char *prefix,
     q->dead = mem_printf("{%s}:dead", prefix);
     q->marker_prefix = mem_printf("{%s}:job:", prefix);
     q->seen_prefix = mem_printf("{%s}:seen:", prefix);
+    q->blob_prefix = mem_printf("{%s}:blob:", prefix);
     q->generation = mem_printf("{%s}:generation", prefix);
     q->reconciler = mem_printf("{%s}:reconciler", prefix);
     q->alive = mem_printf("{%s}:worker:%s", prefix, consumer ? consumer : "-");
@@ -697,6 +830,7 @@ void queue_free(struct queue *q)
     free(q->dead);
     free(q->marker_prefix);
     free(q->seen_prefix);
+    free(q->blob_prefix);
     free(q->alive);
     free(q->generation);
     free(q->reconciler);
@@ -705,7 +839,8 @@ void queue_free(struct queue *q)
 
 struct queue_keys queue_keys(const struct queue *q)
 {
-    return (struct queue_keys){.redis = q->redis,
+    return (struct queue_keys){.kind = q->kind,
+        .redis = q->redis,
         .stream = q->stream,
         .group = GROUP,
         .later = q->later,

@@ -40,12 +40,12 @@ struct queue_req {
     struct batch_item item;        /* private */
     const struct change_event *ev; /* what it is about; borrowed. Not in a crawl queue: there */
     struct uuid id;                /* the event, */
-    const void *job;               /* its job, encoded, borrowed (ack: not needed), */
-    size_t len;
-    const uint8_t *digest;       /* and publish: of its body, DIGEST_LEN bytes, borrowed */
-    char entry[QUEUE_ENTRY_MAX]; /* all but publish: the stream entry in hand; "" = none */
-    int64_t delay_ms;            /* requeue: 0 = at once */
-    const char *reason;          /* bury; borrowed */
+    const void *job;               /* publish: its job, encoded, borrowed; the others move what */
+    size_t len;                    /* the entry has (bury without an entry: these bytes), */
+    const uint8_t *digest;         /* and publish: of its body, DIGEST_LEN bytes, borrowed */
+    char entry[QUEUE_ENTRY_MAX];   /* all but publish: the stream entry in hand; "" = none */
+    int64_t delay_ms;              /* requeue: 0 = at once */
+    const char *reason;            /* bury; borrowed */
     /* publish: "<source>:<kind>:<digest of the sender's key>", borrowed; NULL = none. Remembered
      * for seen_ms together with the job, never without one. */
     const char *seen;

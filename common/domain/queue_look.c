@@ -74,6 +74,13 @@ static const redisReply *field(const redisReply *fields, const char *name)
     return NULL;
 }
 
+/* Dead letters of both queues stand in one stream; those of crawl jobs say so. */
+static bool of_this_queue(const struct look *l, const redisReply *fields)
+{
+    bool crawl = field(fields, "queue") != NULL;
+    return l->place != QUEUE_AT_DEAD || crawl == (l->keys.kind == QUEUE_CRAWL);
+}
+
 /* [[entry, [field, value, ...]], ...]; false at the end. */
 static bool show_entries(struct look *l, const redisReply *page)
 {
@@ -81,8 +88,9 @@ static bool show_entries(struct look *l, const redisReply *page)
         const redisReply *e = page->element[i];
         if (!is_array(e, 2) || !is_text(e->element[0]))
             return false;
-        show(l, field(e->element[1], "id"), field(e->element[1], "job"), e->element[0]->str,
-            l->place == QUEUE_AT_STREAM);
+        if (of_this_queue(l, e->element[1]))
+            show(l, field(e->element[1], "id"), field(e->element[1], "job"), e->element[0]->str,
+                l->place == QUEUE_AT_STREAM);
         snprintf(l->after, sizeof(l->after), "(%s", e->element[0]->str);
     }
     return is_array(page, 1);

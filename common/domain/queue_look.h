@@ -1,6 +1,6 @@
 /* queue_look: what a queue holds, place by place, for who wants to account for every job. Only
  * reads, a bounded page at a time, so that Redis is never held up. What moves meanwhile may be seen
- * twice, or not at all: look again. */
+ * twice, or not at all: look again. For queues of change events. */
 #ifndef HL_DOMAIN_QUEUE_LOOK_H
 #define HL_DOMAIN_QUEUE_LOOK_H
 
@@ -10,7 +10,8 @@ enum queue_place {
     QUEUE_AT_STREAM,
     QUEUE_AT_LATER,      /* ids; they may be seen more than once */
     QUEUE_AT_LATER_JOBS, /* the jobs of those ids; likewise */
-    QUEUE_AT_DEAD, /* a dead letter with an event's id counts as its job, whatever else it holds */
+    QUEUE_AT_DEAD, /* a dead letter with an event's id counts as its job, whatever else it holds;
+                    * those of the other queue are left out */
     QUEUE_NPLACES
 };
 

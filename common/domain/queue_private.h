@@ -6,6 +6,7 @@
 
 /* Borrowed from the queue. */
 struct queue_keys {
+    enum queue_kind kind;
     struct redis *redis;
     const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix;
 };

@@ -293,24 +293,12 @@ static void op_succeeded(struct op *op, const PGresult *rows)
             op_answer(sent[i], rcs[i], &err);
 }
 
-/* Only the data itself is refused for good: classes 22 and 23, and 54, more of it than the server
- * can handle. Anything else that PostgreSQL says no to, a missing table or right, is the
- * installation's fault: the event waits until somebody mends it. */
-static bool data_refused(const struct hl_err *err)
-{
-    static const char *const classes[] = {"22", "23", "54"};
-    for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++)
-        if (strncmp(err->sqlstate, classes[i], 2) == 0)
-            return true;
-    return false;
-}
-
 static void op_failed(struct op *op, enum hl_rc rc, const struct hl_err *err)
 {
     struct store_req *sent[FLUSH_ITEMS];
     size_t n = op->nsent;
 
-    if (rc == HL_FATAL && !data_refused(err))
+    if (rc == HL_FATAL && !db_refuses_data(err))
         rc = HL_RETRY;
     for (size_t i = 0; i < n; i++)
         sent[i] = op->sent[i];
@@ -325,7 +313,7 @@ static void op_done(const struct db_result *res, void *ctx)
     size_t n = op->nsent;
     bool conflict = res->rc == HL_RETRY && strncmp(res->err->sqlstate, "40", 2) == 0 &&
                     op->conflicts < CONFLICT_RETRIES;
-    bool refused = res->rc == HL_FATAL && data_refused(res->err) && n > 1;
+    bool refused = res->rc == HL_FATAL && db_refuses_data(res->err) && n > 1;
 
     if (res->rc == HL_OK) {
         op_succeeded(op, res->pg);

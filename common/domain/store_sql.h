@@ -38,6 +38,7 @@ extern const struct store_stmt *const store_stmts[];
     X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
+    X(metrics_patience) X(metrics_requests) X(metrics_operations)                                  \
     X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
     X(crawl_lock) X(crawl_keep) X(crawl_sum) X(crawl_due) X(crawl_take) X(crawl_missing)           \
     X(crawl_asked) X(prune_crawls)

@@ -105,6 +105,15 @@ enum hl_rc db_classify(const char *sqlstate)
     return classify(sqlstate, &why);
 }
 
+bool db_refuses_data(const struct hl_err *err)
+{
+    static const char *const classes[] = {"22", "23", "54"};
+    for (size_t i = 0; i < sizeof(classes) / sizeof(*classes); i++)
+        if (strncmp(err->sqlstate, classes[i], 2) == 0)
+            return true;
+    return false;
+}
+
 /* After these the connection is of no use: a standby, or its prepared statements are not ours. */
 static bool spoils_connection(const char *sqlstate)
 {

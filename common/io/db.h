@@ -57,4 +57,9 @@ struct db_conn;
  * for tests. */
 enum hl_rc db_classify(const char *sqlstate);
 
+/* Of a refusal (HL_FATAL): only the data itself is refused for good, classes 22 and 23, and 54, more
+ * of it than the server can handle. Anything else that PostgreSQL says no to, a missing table or
+ * right, is the installation's fault, and passes when somebody mends it. */
+bool db_refuses_data(const struct hl_err *err);
+
 #endif

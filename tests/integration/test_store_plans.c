@@ -199,6 +199,19 @@ static const char complete_params[] = BATCH("'worker-1', " ALL("event_id") ", " 
 static const char crash_params[] = BATCH("'worker-1', 'host', 1, 'worker', 11, 1,"
     " 'signal 11', true, 1000, 1000, '[]'::text, " ALL("event_id"), "held");
 
+static const char requests_params[] =
+    "SELECT " ALL("gen_random_uuid()") ", " ALL("1700000000000000 + i") ", " ALL("1500") ", "
+    ALL("202") ", " ALL("'POST'::text") ", " ALL("'/api/webhook/changedetection'::text") ", "
+    ALL("'new-r' || i") ", " ALL("'192.0.2.7'::text") ", " ALL("'sender/1'::text") ", "
+    ALL("'{}'::text") " FROM generate_series(1, :n) i";
+
+static const char operations_params[] =
+    "SELECT " ALL("gen_random_uuid()") ", " ALL("1700000000000000 + i") ", " ALL("1500") ", "
+    ALL("1") ", " ALL("'rescrape'::text") ", " ALL("'scrape'::text") ", " ALL("NULL::text") ", "
+    ALL("'new-r' || i") ", " ALL("'new-j' || i") ", " ALL("NULL::text") ", "
+    ALL("'https://shop.example.com/new/' || i") ", " ALL("'{}'::text")
+    " FROM generate_series(1, :n) i";
+
 /* New events of crawls that are there, a page each, some of them known. */
 static const char crawl_params[] = BATCH(ALL("event_id") ", " ALL("crawl") ", "
     ALL("'crawl.page'::text") ", " ALL("'page'::text") ", " ALL("1700000000000000") ", " ALL("1")
@@ -258,6 +271,9 @@ static const struct ask asks[] = {
     {"forget_upstreams", NULL, {1}, 100, 0, NULL},
     {"list_upstreams", NULL, {1}, 100, 0, NULL},
     {"schema_version", NULL, {1}, 20, 0, NULL},
+    {"metrics_patience", NULL, {1}, 0, 0, NULL},
+    {"metrics_requests", requests_params, {1, 64, 1000}, 300, 40, NULL},
+    {"metrics_operations", operations_params, {1, 64, 1000}, 300, 50, NULL},
     {"ping", NULL, {1}, 0, 0, NULL},
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
     {"list_workers", NULL, {1}, 3000, 0, NULL},

@@ -3,82 +3,14 @@
  * the breaking. */
 #include "base/mem.h"
 #include "tests/support/harness.h"
+#include "tests/support/relay.h"
 #include "tests/support/store_bench.h"
 
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <libpq-fe.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-/* --- the relay --------------------------------------------------------------------------- */
-
-/* What becomes of the link at the next bytes; once, then it passes everything again. */
-enum mishap { NOTHING, LOSE_REQUEST, LOSE_ANSWER };
-
-static struct {
-    int listen_fd, server_port;
-    _Atomic int mishap;
-    pthread_t thread;
-} relay;
-
-static int dial(int port)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0)
-        return fd;
-    close(fd);
-    return -1;
-}
-
-static bool pass(int from, int to, enum mishap if_this)
-{
-    char bytes[65536];
-    int expected = (int)if_this;
-    ssize_t n = read(from, bytes, sizeof(bytes));
-    if (n <= 0 || atomic_compare_exchange_strong(&relay.mishap, &expected, NOTHING))
-        return false;
-    return send(to, bytes, (size_t)n, MSG_NOSIGNAL) == n;
-}
-
-static void *relay_main(void *arg)
-{
-    for (int client; (client = accept(relay.listen_fd, NULL, NULL)) >= 0; close(client)) {
-        struct pollfd p[2] = {
-            {client,                  POLLIN, 0},
-            {dial(relay.server_port), POLLIN, 0}
-        };
-        while (p[1].fd >= 0 && poll(p, 2, -1) > 0) {
-            if (p[0].revents && !pass(client, p[1].fd, LOSE_REQUEST))
-                break;
-            if (p[1].revents && !pass(p[1].fd, client, LOSE_ANSWER))
-                break;
-        }
-        if (p[1].fd >= 0)
-            close(p[1].fd);
-    }
-    return arg;
-}
-
-static const char *relay_url(void)
-{
-    int port;
-    relay.listen_fd = harness_listen(&port);
-    relay.server_port = atoi(strrchr(bench_url(), ':') + 1);
-    cr_assert_eq(pthread_create(&relay.thread, NULL, relay_main, NULL), 0);
-    static char url[256];
-    snprintf(url, sizeof(url), "postgresql://postgres@127.0.0.1:%d/%s", port,
-        strrchr(bench_url(), '/') + 1);
-    return url;
-}
 
 TestSuite(store_unsure, .init = bench_start, .fini = bench_stop, .timeout = 60);
 
@@ -91,7 +23,7 @@ static void warm_up(void);
 static void start(void)
 {
     direct = bench_store("w1");
-    s = bench_store_at(relay_url(), "w1");
+    s = bench_store_at(relay_start(bench_url()), "w1");
     warm_up();
 }
 
@@ -117,15 +49,10 @@ static void warm_up(void)
         rc_;                                                                                       \
     })
 
-static void break_next(enum mishap how)
-{
-    atomic_store(&relay.mishap, (int)how);
-}
-
 static void expect_broken(enum hl_rc rc)
 {
     cr_assert_eq(rc, HL_UNSURE, "%s", hl_rc_name(rc));
-    cr_assert_eq(atomic_load(&relay.mishap), NOTHING);
+    cr_assert(relay_broke());
 }
 
 static const enum mishap mishaps[] = {LOSE_REQUEST, LOSE_ANSWER};
@@ -136,7 +63,7 @@ Test(store_unsure, an_accept_is_one_row)
     for (int i = 0; i < 2; i++) {
         struct change_event *ev = bench_event(page);
         struct store_accept a;
-        break_next(mishaps[i]);
+        relay_break_next(mishaps[i]);
         expect_broken(bench_accept(s, ev, NULL));
         cr_expect_eq(REPEATED(bench_accept(s, ev, &a)), HL_OK);
         cr_expect_eq(a.existed, mishaps[i] == LOSE_ANSWER);
@@ -161,7 +88,7 @@ Test(store_unsure, a_claim_is_one_start)
         struct change_event *ev = bench_event(i ? page : "https://other/");
         struct store_claim c;
         cr_assert_eq(bench_accept(s, ev, NULL), HL_OK);
-        break_next(mishaps[i]);
+        relay_break_next(mishaps[i]);
         expect_broken(try_claim(ev, &c));
         cr_expect_eq(REPEATED(try_claim(ev, &c)), HL_OK);
         cr_expect_eq(c.state, CLAIM_OK);
@@ -179,7 +106,7 @@ Test(store_unsure, a_completion_is_one_document)
         struct change_event *older = bench_event(page), *ev = bench_event(page);
         bench_accept(s, older, NULL);
         int64_t epoch = bench_begin(s, ev);
-        break_next(mishaps[i]);
+        relay_break_next(mishaps[i]);
         expect_broken(bench_complete(s, ev, epoch, bench_document(page, "t", "text"), NULL));
         cr_expect_eq(
             REPEATED(bench_complete(s, ev, epoch, bench_document(page, "t", "text"), NULL)), HL_OK);
@@ -196,7 +123,7 @@ Test(store_unsure, a_failed_attempt_is_charged_once)
         struct change_event *ev = bench_event(page);
         struct bench_settle retry = {.charge = true, .delay_ms = 1000};
         int64_t epoch = bench_begin(s, ev);
-        break_next(mishaps[i]);
+        relay_break_next(mishaps[i]);
         expect_broken(bench_settle(s, ev, epoch, retry, NULL));
         cr_expect_eq(REPEATED(bench_settle(s, ev, epoch, retry, NULL)), HL_OK);
         cr_expect(bench_is(ev, "rescrape_status = 'queued' AND attempts = 1"));

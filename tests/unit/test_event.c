@@ -54,6 +54,7 @@ static void assert_round_trip(const struct change_event *ev)
     assert_same_text(got.diff_summary, ev->diff_summary);
     assert_same_text(got.snapshot_url, ev->snapshot_url);
     assert_same_text(got.metadata, ev->metadata);
+    assert_same_text(got.request_id, ev->request_id);
     event_release(&got);
     cr_assert_null(got.watch_id);
     buf_release(&b);
@@ -88,6 +89,19 @@ Test(event, survives_a_round_trip_without_its_optional_parts)
     ev.diff_summary = ev.snapshot_url = NULL;
     ev.metadata = "{}";
     assert_round_trip(&ev);
+}
+
+/* The version stays: readers of before skip a key that they do not know. */
+Test(event, carries_the_id_of_its_request_where_that_is_known)
+{
+    struct change_event ev = sample(), copy;
+    ev.request_id = "6f1c7a90-1111-4222-8333-0123456789ab";
+    assert_round_trip(&ev);
+    event_copy(&copy, &ev);
+    cr_assert_str_eq(copy.request_id, ev.request_id);
+    cr_assert_neq(copy.request_id, ev.request_id);
+    event_release(&copy);
+    cr_assert_null(copy.request_id);
 }
 
 Test(event, keeps_empty_strings_apart_from_absent_ones)
@@ -323,6 +337,9 @@ Test(event, wrong_values_are_refused_by_name)
         {"m", RAW("\xa3{}}"), "metadata of the job is not a JSON object"},
         {"m", RAW("\x80"), "nested"},
         {"h", RAW("\xc4\x01h"), "body digest of the job is not bytes of the right length"},
+        {"q", RAW("\xc0"), "request id of the job is not a string"},
+        {"q", RAW("\xa1\xff"), "request id of the job is not valid UTF-8"},
+        {"q", RAW("\xa3r\0r"), "request id of the job holds a NUL byte"},
         {"x", RAW("\x80"), "nested"},
         {"x", RAW("\x91\xc0"), "nested"},
         {"x", RAW("\xdd\xff\xff\xff\xff"), "nested"},

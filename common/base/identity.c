@@ -1,5 +1,5 @@
 /* identity: see identity.h. */
-#include "producer/identity.h"
+#include "base/identity.h"
 
 #include "base/buf.h"
 #include "base/digest.h"

@@ -1,8 +1,8 @@
 /* identity: which event a request is. Pure. Two requests of one identity are one event, for ever: it
  * gives the event its id, which is unique in PostgreSQL. Redis remembers it for a while under
  * `seen`, for when PostgreSQL cannot be asked. */
-#ifndef HL_PRODUCER_IDENTITY_H
-#define HL_PRODUCER_IDENTITY_H
+#ifndef HL_BASE_IDENTITY_H
+#define HL_BASE_IDENTITY_H
 
 #include "base/uuid.h"
 

@@ -1,0 +1,319 @@
+/* crawl_job: see crawl_job.h. */
+#include "base/crawl_job.h"
+
+#include "base/flatmap.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+#include <msgpack.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+#define KIND              "crawl"
+#define MAX_KEYS          64
+#define MAX_REQUEST_ID    128  /* bytes */
+#define COMPRESS_FROM     1024 /* bytes */
+#define COMPRESSION_LEVEL 1
+#define MAX_RECEIVED_AT   INT64_C(253402300799999999) /* the year 9999 */
+
+void crawl_job_release(struct crawl_job *j)
+{
+    free(j->request_id);
+    free(j->body);
+    *j = (struct crawl_job){0};
+}
+
+/* --- encoding ---------------------------------------------------------------------------- */
+
+static void put_key(msgpack_packer *pk, const char *key)
+{
+    msgpack_pack_str_with_body(pk, key, strlen(key));
+}
+
+static void put_text(msgpack_packer *pk, const char *key, const char *value)
+{
+    put_key(pk, key);
+    if (value)
+        msgpack_pack_str_with_body(pk, value, strlen(value));
+    else
+        msgpack_pack_nil(pk);
+}
+
+static void put_bytes(msgpack_packer *pk, const char *key, const void *value, size_t len)
+{
+    put_key(pk, key);
+    msgpack_pack_bin_with_body(pk, value, len);
+}
+
+static void put_int(msgpack_packer *pk, const char *key, int64_t value)
+{
+    put_key(pk, key);
+    msgpack_pack_int64(pk, value);
+}
+
+/* Compressed only where that makes it shorter: by its length a reader knows. */
+static void put_body(msgpack_packer *pk, const struct crawl_job *j)
+{
+    size_t room = j->len < COMPRESS_FROM ? 0 : ZSTD_compressBound(j->len);
+    char *small = room ? mem_alloc(room) : NULL;
+    size_t len = small ? ZSTD_compress(small, room, j->body, j->len, COMPRESSION_LEVEL) : j->len;
+
+    if (!ZSTD_isError(len) && len < j->len)
+        put_bytes(pk, "b", small, len);
+    else
+        put_bytes(pk, "b", j->body, j->len);
+    free(small);
+}
+
+void crawl_job_encode(const struct crawl_job *j, struct buf *out)
+{
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, out, flatmap_to_buf);
+    msgpack_pack_map(&pk, 9);
+    put_int(&pk, "v", CRAWL_JOB_VERSION);
+    put_text(&pk, "k", KIND);
+    put_bytes(&pk, "id", j->id.b, sizeof(j->id.b));
+    put_int(&pk, "t", j->received_at);
+    put_text(&pk, "q", j->request_id);
+    put_key(&pk, "c");
+    if (j->reconciled)
+        msgpack_pack_true(&pk);
+    else
+        msgpack_pack_false(&pk);
+    put_bytes(&pk, "h", j->digest, sizeof(j->digest));
+    put_int(&pk, "n", (int64_t)j->len);
+    put_body(&pk, j);
+}
+
+/* --- decoding ---------------------------------------------------------------------------- */
+
+/* As read; bytes is borrowed from the data. */
+struct parts {
+    struct crawl_job job; /* without its body */
+    const char *bytes;
+    size_t nbytes;
+};
+
+/* Each takes one value: NULL when taken, else what is wrong. */
+static const char *take_exactly(const msgpack_object *o, void *to, size_t len)
+{
+    if (o->type != MSGPACK_OBJECT_BIN || o->via.bin.size != len)
+        return "is not bytes of the right length";
+    memcpy(to, o->via.bin.ptr, len);
+    return NULL;
+}
+
+static const char *take_id(const msgpack_object *o, struct parts *p)
+{
+    return take_exactly(o, p->job.id.b, sizeof(p->job.id.b));
+}
+
+static const char *take_digest(const msgpack_object *o, struct parts *p)
+{
+    return take_exactly(o, p->job.digest, sizeof(p->job.digest));
+}
+
+static const char *take_time(const msgpack_object *o, struct parts *p)
+{
+    if (o->type != MSGPACK_OBJECT_POSITIVE_INTEGER || o->via.u64 > MAX_RECEIVED_AT)
+        return "is not a time of the years 1970 to 9999";
+    p->job.received_at = (int64_t)o->via.u64;
+    return NULL;
+}
+
+static const char *take_request_id(const msgpack_object *o, struct parts *p)
+{
+    if (o->type == MSGPACK_OBJECT_NIL)
+        return NULL;
+    if (o->type != MSGPACK_OBJECT_STR)
+        return "is not a string";
+    size_t len = o->via.str.size;
+    const char *s = len ? o->via.str.ptr : ""; /* msgpack-c leaves NULL for an empty string */
+    if (len > MAX_REQUEST_ID)
+        return "is too long";
+    if (memchr(s, '\0', len) || !text_utf8_valid(s, len))
+        return "is not UTF-8 without NUL";
+    p->job.request_id = mem_strndup(s, len);
+    return NULL;
+}
+
+static const char *take_reconciled(const msgpack_object *o, struct parts *p)
+{
+    if (o->type != MSGPACK_OBJECT_BOOLEAN)
+        return "is neither true nor false";
+    p->job.reconciled = o->via.boolean;
+    return NULL;
+}
+
+static const char *take_len(const msgpack_object *o, struct parts *p)
+{
+    if (o->type != MSGPACK_OBJECT_POSITIVE_INTEGER || o->via.u64 > CRAWL_MAX_BODY)
+        return "is not a length that can be";
+    p->job.len = (size_t)o->via.u64;
+    return NULL;
+}
+
+static const char *take_body(const msgpack_object *o, struct parts *p)
+{
+    if (o->type != MSGPACK_OBJECT_BIN)
+        return "is not bytes";
+    p->bytes = o->via.bin.size ? o->via.bin.ptr : "";
+    p->nbytes = o->via.bin.size;
+    return NULL;
+}
+
+static const struct field {
+    const char *key, *name; /* name: for people */
+    const char *(*take)(const msgpack_object *o, struct parts *p);
+} fields[] = {
+    {"id", "event id",          take_id        },
+    {"t",  "time of receipt",   take_time      },
+    {"q",  "request id",        take_request_id},
+    {"c",  "mark (reconciled)", take_reconciled},
+    {"h",  "body digest",       take_digest    },
+    {"n",  "body length",       take_len       },
+    {"b",  "body",              take_body      },
+};
+enum { NFIELDS = sizeof(fields) / sizeof(*fields) };
+
+static const struct field *field_of(const msgpack_object *key)
+{
+    for (size_t i = 0; i < NFIELDS; i++)
+        if (flatmap_is(key, fields[i].key))
+            return &fields[i];
+    return NULL;
+}
+
+/* What every version begins with. 0 and err when it is something else. */
+static uint64_t read_head(struct flatmap *m, int pairs, struct hl_err *err)
+{
+    uint64_t version = 0;
+    const msgpack_object *o = pairs >= 2 ? flatmap_next(m) : NULL;
+    if (o && flatmap_is(o, "v") && (o = flatmap_next(m)) &&
+        o->type == MSGPACK_OBJECT_POSITIVE_INTEGER)
+        version = o->via.u64;
+    o = version ? flatmap_next(m) : NULL;
+    if (o && flatmap_is(o, "k") && (o = flatmap_next(m)) && flatmap_is(o, KIND))
+        return version;
+    hl_fail(err, HL_FATAL, "not a crawl job: does not begin with \"v\" and \"k\"");
+    return 0;
+}
+
+static enum hl_rc read_pair(struct flatmap *m, struct parts *p, unsigned *seen, struct hl_err *err)
+{
+    const msgpack_object *key = flatmap_next(m);
+    if (!key || key->type != MSGPACK_OBJECT_STR)
+        return hl_fail(err, HL_FATAL, "crawl job is cut short or has a key that is no string");
+    const struct field *f = field_of(key);
+    const msgpack_object *value = flatmap_next(m);
+    if (!value)
+        return hl_fail(err, HL_FATAL, "crawl job is cut short or holds a nested value");
+    if (!f)
+        return HL_OK; /* from a later minor change of the same version */
+    unsigned bit = 1U << (f - fields);
+    if (*seen & bit)
+        return hl_fail(err, HL_FATAL, "crawl job has its %s twice", f->name);
+    *seen |= bit;
+    const char *wrong = f->take(value, p);
+    if (wrong)
+        return hl_fail(err, HL_FATAL, "%s of the crawl job %s", f->name, wrong);
+    return HL_OK;
+}
+
+static enum hl_rc read_parts(struct flatmap *m, int pairs, struct parts *p, struct hl_err *err)
+{
+    unsigned seen = 0;
+    uint64_t version = read_head(m, pairs, err);
+    if (!version)
+        return HL_FATAL;
+    if (version > CRAWL_JOB_VERSION)
+        return hl_fail(err, HL_LOST, "crawl job of version %llu, newer than this program's %d",
+            (unsigned long long)version, CRAWL_JOB_VERSION);
+    if (pairs > MAX_KEYS)
+        return hl_fail(err, HL_FATAL, "crawl job has %d keys, more than %d", pairs, MAX_KEYS);
+    for (int i = 2; i < pairs; i++)
+        if (read_pair(m, p, &seen, err) != HL_OK)
+            return HL_FATAL;
+    for (size_t i = 0; i < NFIELDS; i++)
+        if (!(seen & 1U << i))
+            return hl_fail(err, HL_FATAL, "crawl job has no %s", fields[i].name);
+    if (m->at != m->len)
+        return hl_fail(err, HL_FATAL, "%zu bytes follow the crawl job", m->len - m->at);
+    return HL_OK;
+}
+
+/* Exactly one frame, of exactly the length that was told: known before anything is allocated. */
+static bool decompress(const struct parts *p, char *to)
+{
+    return ZSTD_decompress(to, p->job.len, p->bytes, p->nbytes) == p->job.len;
+}
+
+static bool is_frame(const struct parts *p)
+{
+    return ZSTD_getFrameContentSize(p->bytes, p->nbytes) == p->job.len &&
+           ZSTD_findFrameCompressedSize(p->bytes, p->nbytes) == p->nbytes;
+}
+
+static enum hl_rc unpack_body(struct parts *p, struct hl_err *err)
+{
+    struct crawl_job *j = &p->job;
+    uint8_t digest[DIGEST_LEN];
+    bool packed = p->nbytes < j->len;
+
+    if (p->nbytes > j->len || (packed && !is_frame(p)))
+        return hl_fail(err, HL_FATAL, "body of the crawl job is not of the length it tells");
+    j->body = mem_alloc(j->len + 1);
+    if (!packed)
+        memcpy(j->body, p->bytes, j->len);
+    else if (!decompress(p, j->body))
+        return hl_fail(err, HL_FATAL, "body of the crawl job cannot be decompressed");
+    j->body[j->len] = '\0';
+    digest_sha256(j->body, j->len, digest);
+    if (memcmp(digest, j->digest, sizeof(digest)) != 0)
+        return hl_fail(err, HL_FATAL, "body of the crawl job is not the one of its digest");
+    return HL_OK;
+}
+
+enum hl_rc crawl_job_decode(const void *data, size_t len, struct crawl_job *j, struct hl_err *err)
+{
+    struct flatmap m;
+    struct parts p = {0};
+    int pairs = flatmap_open(&m, data, len);
+    enum hl_rc rc = read_parts(&m, pairs, &p, err);
+
+    flatmap_close(&m);
+    if (rc == HL_OK)
+        rc = unpack_body(&p, err);
+    if (rc == HL_OK)
+        *j = p.job;
+    else
+        crawl_job_release(&p.job);
+    return rc;
+}
+
+bool crawl_job_is(const void *data, size_t len)
+{
+    struct flatmap m;
+    struct hl_err ignored;
+    int pairs = flatmap_open(&m, data, len);
+    bool is = read_head(&m, pairs, &ignored) != 0;
+    flatmap_close(&m);
+    return is;
+}
+
+/* --- documents --------------------------------------------------------------------------- */
+
+struct uuid crawl_document_id(const struct uuid *event, size_t place)
+{
+    struct buf text = {0};
+    uint8_t digest[DIGEST_LEN];
+
+    buf_append(&text, "hookline/crawl-document", sizeof("hookline/crawl-document")); /* with NUL */
+    buf_append(&text, event->b, sizeof(event->b));
+    buf_printf(&text, "%zu", place);
+    digest_sha256(text.data, text.len, digest);
+    buf_release(&text);
+    return uuid_from_digest(digest);
+}
