@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/httpd.h"
+#include "producer/api.h"
+#include "producer/api_metrics.h"
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
@@ -33,6 +35,10 @@ struct server {
 static const struct httpd_route routes[] = {
     {"GET", "/", health_root, 0, 0},
     {"GET", "/health", health_get, 0, 0},
+    {"GET", "/api/metrics/requests", api_metrics_requests, 0, 0},
+    {"GET", "/api/metrics/operations", api_metrics_operations, 0, 0},
+    {"GET", "/api/metrics/summary", api_metrics_summary, 0, 0},
+    {"GET", "/api/metrics/crawls/{crawl_id}", api_metrics_crawl, 0, 0},
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
     {0},
 };
@@ -104,6 +110,7 @@ static void on_state(void *ctx)
         LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
     connect_log_pool("work", s->stores.pool);
     metrics_log(s->stores.metrics);
+    connect_log_pool("reads", s->stores.read_pool);
 }
 
 static void heartbeat(void *ctx)
@@ -123,11 +130,13 @@ static void open_door(struct server *s, const struct config *cfg)
         .ctx = &s->stores,
         .max_header = (size_t)cfg->max_header_bytes,
         .max_body = (size_t)cfg->max_body_bytes,
+        .max_buffered = (size_t)cfg->max_buffered_bytes,
         .max_connections = (int)cfg->max_connections,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,
         .idle_timeout_ms = cfg->idle_timeout_ms,
         .write_timeout_ms = cfg->idle_timeout_ms,
+        .before = api_before,
         .on_reply = on_reply,
     };
     s->httpd = httpd_new(s->loop, s->listen_fd, &conf);

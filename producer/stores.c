@@ -10,6 +10,7 @@
 enum {
     REDIS_MS = 2000,
     STORE_TIMEOUT_MS = 1000, /* of a T0 flush: behind it the spool takes over */
+    READS_WAITING = 256,     /* questions that wait for a connection */
 };
 
 /* --- readiness --------------------------------------------------------------------------- */
@@ -54,6 +55,33 @@ void stores_intake_ends(struct stores *s)
         s->idle(s->idle_ctx);
 }
 
+/* --- the read API ------------------------------------------------------------------------ */
+
+/* A budget of its own: whatever is asked, intake keeps its connections. */
+static bool open_reads(struct stores *s, const struct db_conf *db, struct hl_err *err)
+{
+    struct db_conf conf = *db;
+    conf.pool_size = (int)s->cfg->read_connections;
+    conf.max_overflow = 0;
+    conf.max_waiters = READS_WAITING;
+    conf.pool_timeout_ms = conf.statement_timeout_ms = s->cfg->read_timeout_ms;
+    s->read_pool = dbpool_new(s->loop, s->names, &conf, err);
+    if (!s->read_pool)
+        return false;
+    s->reads = store_new(s->loop, s->read_pool, NULL, s->cfg->read_timeout_ms);
+    s->limits = limits_new(s->loop, s->redis, s->cfg->queue_prefix, s->cfg->rate_limit);
+    s->cors = cors_new(s->cfg->cors_origins ? s->cfg->cors_origins : "");
+    return true;
+}
+
+static void close_reads(struct stores *s)
+{
+    dbpool_free(s->read_pool);
+    store_free(s->reads);
+    limits_free(s->limits);
+    cors_free(s->cors);
+}
+
 /* --- life -------------------------------------------------------------------------------- */
 
 bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, struct hl_err *err)
@@ -70,7 +98,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     s->disk = s->names ? offload_new(l, err) : NULL;
     s->pool = s->disk ? dbpool_new(l, s->names, &db, err) : NULL;
     s->redis = s->pool ? redis_new(l, s->names, &redis, err) : NULL;
-    if (!s->redis)
+    if (!s->redis || !open_reads(s, &db, err))
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
     s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
@@ -87,6 +115,7 @@ void stores_close(struct stores *s)
     schema_wait_stop(&s->schema);
     dbpool_free(s->pool); /* answers what is in flight */
     redis_free(s->redis);
+    close_reads(s);
     store_free(s->store);
     metrics_free(s->metrics);
     queue_free(s->queue);

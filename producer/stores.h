@@ -5,10 +5,12 @@
 
 #include "base/config.h"
 #include "domain/connect.h"
+#include "domain/limits.h"
 #include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/rejects.h"
 #include "io/spool.h"
+#include "producer/cors.h"
 #include "producer/receipts.h"
 
 struct stores {
@@ -23,6 +25,8 @@ struct stores {
     struct receipts *receipts; /* NULL: none are wanted */
     struct dbpool *read_pool;  /* the read API's, so that it takes none of intake's */
     struct store *reads;
+    struct limits *limits; /* NULL: none is wanted */
+    struct cors *cors;
     struct queue *crawl_queue;
     struct metrics *metrics; /* NULL: none are taken */
     struct rejects *rejects; /* NULL: none are kept */
@@ -33,7 +37,7 @@ struct stores {
     int64_t signed_now, signed_previous; /* requests, by the key that their signature was under */
     int64_t previous_told_ms; /* when the log last heard of the previous one; 0 = never */
 
-    int intakes;             /* requests accepted and not finished */
+    int intakes;             /* requests accepted and not finished, questions included */
     void (*idle)(void *ctx); /* the last of them has finished */
     void *idle_ctx;
 };
