@@ -58,8 +58,8 @@ static void hand_over(struct byrow *b, const PGresult *rows)
         if (!store_event(rows, i, &ev))
             continue;
         b->claims++;
-        b->conf.claimed(
-            &ev, db_int(rows, i, DUE_EPOCH), db_int(rows, i, DUE_ATTEMPTS), b->conf.ctx);
+        b->conf.claimed(&ev, db_int(rows, i, DUE_EPOCH), db_int(rows, i, DUE_ATTEMPTS),
+            db_int(rows, i, DUE_WAITED_MS), b->conf.ctx);
     }
 }
 

@@ -21,7 +21,8 @@ struct byrow_conf {
     struct store *store;
     int64_t (*room)(void *ctx); /* how many jobs may be claimed now */
     /* One claimed event; takes *ev. */
-    void (*claimed)(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx);
+    void (*claimed)(
+        struct change_event *ev, int64_t epoch, int64_t attempts, int64_t waited_ms, void *ctx);
     void (*idle)(void *ctx);  /* a claim has been answered, and all of it was handed over */
     void (*probe)(void *ctx); /* see whether Redis takes writes again; about every second */
     void *ctx;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "domain/connect.h"
 #include "worker/byrow.h"
+#include "worker/crawls.h"
 #include "worker/inflight.h"
 #include "worker/job.h"
 #include "worker/lease.h"
@@ -25,6 +26,7 @@ enum {
     POLICY_CHECK_MS = 30000, /* a Redis that evicts is asked again whether it still does */
     OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
+    LAST_METRICS_MS = 1000,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
 };
 
@@ -50,6 +52,7 @@ struct child {
     bool said_evicting, refused; /* Redis evicts: nothing is read from it */
     struct byrow *byrow;
     struct letters *letters; /* dead letters that Redis has not taken yet */
+    struct crawls *crawls;   /* the crawl jobs, beside all this */
     bool working;            /* lease granted, not fenced */
     bool draining, leaving;
     bool worn; /* a successor is asked for */
@@ -289,7 +292,8 @@ static int64_t room_by_row(void *ctx)
     return breaker_room(c->breaker, c->upstream, c->flight.room);
 }
 
-static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attempts, void *ctx)
+static void claimed_by_row(
+    struct change_event *ev, int64_t epoch, int64_t attempts, int64_t waited_ms, void *ctx)
 {
     struct child *c = ctx;
     struct job *same = inflight_find(&c->flight, &ev->id);
@@ -299,7 +303,7 @@ static void claimed_by_row(struct change_event *ev, int64_t epoch, int64_t attem
         event_release(ev);
         return;
     }
-    struct job *j = job_start_claimed(&c->env, ev, epoch, attempts);
+    struct job *j = job_start_claimed(&c->env, ev, epoch, attempts, waited_ms);
     inflight_add(&c->flight, j);
     if (c->draining) /* asked for before the signal came */
         job_abort(j);
@@ -350,6 +354,7 @@ static void lease_granted(void *ctx)
     if (!redis_up(c->reader))
         byrow_trouble(c->byrow, BYROW_READS);
     read_more(c);
+    crawls_read(c->crawls);
 }
 
 static void lease_fenced(void *ctx)
@@ -395,13 +400,19 @@ static void give_up_leaving(void *ctx)
     loop_stop(c->wires.loop);
 }
 
+static void leave(void *ctx)
+{
+    struct child *c = ctx;
+    loop_stop(c->wires.loop);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct child *c = ctx;
     (void)rows;
     (void)err;
     c->exit_code = rc == HL_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-    loop_stop(c->wires.loop);
+    metrics_drain(c->wires.metrics, LAST_METRICS_MS, leave, c);
 }
 
 static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
@@ -415,11 +426,18 @@ static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
         store_resign(c->lease_store, resigned, c);
 }
 
+static void crawls_left(void *ctx)
+{
+    struct child *c = ctx;
+    queue_takeover(c->wires.queue, c->instance, false, READ_COUNT, entries_left, c);
+}
+
 /* Nothing in flight any more: dead letters that Redis has not taken yet get a last chance, entries
  * read but never started go back, then our name. */
 static void leave_if_idle(struct child *c)
 {
-    if (!c->draining || c->leaving || c->flight.jobs.len || byrow_asking(c->byrow))
+    if (!c->draining || c->leaving || c->flight.jobs.len || byrow_asking(c->byrow) ||
+        !crawls_idle(c->crawls))
         return;
     c->leaving = true;
     if (!timer_running(&c->leave_limit))
@@ -429,7 +447,7 @@ static void leave_if_idle(struct child *c)
     redis_free(c->reader);
     c->reader = NULL;
     letters_send(c->letters);
-    queue_takeover(c->wires.queue, c->instance, false, READ_COUNT, entries_left, c);
+    crawls_leave(c->crawls, crawls_left, c);
 }
 
 static void idle_now(void *ctx)
@@ -443,6 +461,7 @@ static void drain_timed_out(void *ctx)
     log_warn("drain_timed_out", LOG_I("jobs", c->flight.jobs.len));
     timer_start(&c->leave_limit, LEAVE_MS);
     inflight_abort(&c->flight);
+    crawls_abort(c->crawls);
     loop_defer(c->wires.loop, &c->idle, idle_now, c);
 }
 
@@ -486,8 +505,10 @@ static void on_state(void *ctx)
         .lease = c->lease,
         .store = c->wires.store,
         .queue = c->wires.queue,
+        .metrics = c->wires.metrics,
         .pool = c->wires.pool,
         .lease_pool = c->lease_pool});
+    crawls_log(c->crawls);
 }
 
 /* After so many jobs, or with so much memory, another process does better. We work on until it is
@@ -537,6 +558,24 @@ static void start_lease(void *ctx)
     c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
 }
 
+static bool takes_crawls(void *ctx)
+{
+    return takes_work(ctx);
+}
+
+static bool build_crawls(struct child *c, struct hl_err *err)
+{
+    c->crawls = crawls_new(&(struct crawls_conf){.wires = &c->wires,
+                               .cfg = c->cfg,
+                               .instance = c->instance,
+                               .may_work = may_work,
+                               .takes_work = takes_crawls,
+                               .idle = idle_now,
+                               .ctx = c},
+        err);
+    return c->crawls != NULL;
+}
+
 static bool build(struct child *c, struct hl_err *err)
 {
     const struct config *cfg = c->cfg;
@@ -547,7 +586,7 @@ static bool build(struct child *c, struct hl_err *err)
     c->lease_pool = wires_pool(&c->wires, cfg, c->instance, 1, err);
     c->reader = c->lease_pool ? wires_redis(&c->wires, cfg, c->instance, err) : NULL;
     c->scraper = c->reader ? scraper_new(c->wires.loop, cfg, err) : NULL;
-    if (!c->scraper)
+    if (!c->scraper || !build_crawls(c, err))
         return false;
     c->lease_store = store_new(c->wires.loop, c->lease_pool, c->instance, 0);
     c->breaker = breaker_new(c->wires.loop, cfg, c->wires.store);
@@ -560,6 +599,7 @@ static bool build(struct child *c, struct hl_err *err)
         .queue = c->wires.queue,
         .scraper = c->scraper,
         .breaker = c->breaker,
+        .metrics = c->wires.metrics,
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
@@ -605,6 +645,7 @@ static void tear_down(struct child *c)
     sigwatch_stop(&c->state);
     loop_defer_cancel(c->wires.loop, &c->kick);
     loop_defer_cancel(c->wires.loop, &c->idle);
+    crawls_free(c->crawls);
     redis_free(c->wires.redis); /* may still ask to resign */
     c->wires.redis = NULL;
     dbpool_free(c->lease_pool);
@@ -641,7 +682,7 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     schema_wait_start(
         c.wires.loop, &c.schema, c.wires.store, "run `hooklinectl migrate`", start_lease, &c);
     loop_run(c.wires.loop);
-    if (!c.flight.jobs.len)
+    if (!c.flight.jobs.len && crawls_settled(c.crawls))
         tear_down(&c);
     letters_free(c.letters);
     return c.exit_code;

@@ -33,6 +33,17 @@ enum {
 };
 #define NO_JOB_LIMIT (100LL * 365 * 86400 * 1000) /* ms */
 
+/* A queue whose dead readers and delayed jobs a janitor looks after. */
+struct ward {
+    struct janitor *janitor;
+    struct queue *queue;
+    char **consumers; /* of the group, as read in this sweep */
+    size_t nconsumers, at;
+    struct timer promote;
+    bool promoting;
+};
+enum { CHANGES, CRAWLS, NWARDS };
+
 struct janitor {
     const struct config *cfg;
     struct prefork_slot *slot;
@@ -45,13 +56,13 @@ struct janitor {
     struct schema_wait schema;
     struct sigwatch term, state;
     struct watch deaths;
-    struct timer heartbeat, sweep, promote;
-    bool sweeping, again, stopping, promoting;
+    struct timer heartbeat, sweep;
+    bool sweeping, again, stopping;
     size_t step, last_step;
     struct timer last_words;
 
-    char **consumers; /* of the group, as read in this sweep */
-    size_t nconsumers, consumer_at;
+    struct queue *crawl_queue;
+    struct ward wards[NWARDS];
     bool database_failed, redis_failed; /* in this sweep */
     int moves;                          /* queue requests under way */
     bool page_done;                     /* all of them were started */
@@ -208,33 +219,42 @@ static void bury_next(struct janitor *j)
         store_declare_dead(j->wires.store, o.instance, -1, o.cause, death_declared, j);
 }
 
-/* --- step: who reads the queue ----------------------------------------------------------- */
+/* --- step: who reads the queues ---------------------------------------------------------- */
 
-static void forget_consumers(struct janitor *j)
+static void forget_consumers(struct ward *w)
 {
-    for (size_t i = 0; i < j->nconsumers; i++)
-        free(j->consumers[i]);
-    free(j->consumers);
-    j->consumers = NULL;
-    j->nconsumers = j->consumer_at = 0;
+    for (size_t i = 0; i < w->nconsumers; i++)
+        free(w->consumers[i]);
+    free(w->consumers);
+    w->consumers = NULL;
+    w->nconsumers = w->at = 0;
+}
+
+static bool last_ward(const struct ward *w)
+{
+    return w == &w->janitor->wards[NWARDS - 1];
 }
 
 static void consumers_read(enum hl_rc rc, const char *const *names, size_t n, void *ctx)
 {
-    struct janitor *j = ctx;
-    forget_consumers(j);
+    struct ward *w = ctx;
+    struct janitor *j = w->janitor;
+    forget_consumers(w);
     j->redis_failed |= rc == HL_RETRY || rc == HL_UNSURE;
-    j->consumers = mem_array(n, sizeof(*j->consumers));
-    for (; j->nconsumers < n; j->nconsumers++)
-        j->consumers[j->nconsumers] = mem_strdup(names[j->nconsumers]);
-    next_step(j);
+    w->consumers = mem_array(n, sizeof(*w->consumers));
+    for (; w->nconsumers < n; w->nconsumers++)
+        w->consumers[w->nconsumers] = mem_strdup(names[w->nconsumers]);
+    if (last_ward(w))
+        next_step(j);
+    else
+        queue_consumers(w[1].queue, consumers_read, &w[1]);
 }
 
 /* Before the workers are read: whoever is a consumer now has registered before, so that a living
  * one cannot be missing there. */
 static void read_consumers(struct janitor *j)
 {
-    queue_consumers(j->wires.queue, consumers_read, j);
+    queue_consumers(j->wards[0].queue, consumers_read, &j->wards[0]);
 }
 
 /* --- step: who has not moved for a lease ------------------------------------------------- */
@@ -313,32 +333,37 @@ static void reap(struct janitor *j)
 
 /* --- step: entries given to consumers that are gone -------------------------------------- */
 
-static void take_over_next(struct janitor *j);
+static void take_over_next(struct ward *w);
 
 static void taken_over(enum hl_rc rc, int64_t n, bool left, void *ctx)
 {
-    struct janitor *j = ctx;
+    struct ward *w = ctx;
     if (n)
-        log_info("entries_taken_over", LOG_S("worker", j->consumers[j->consumer_at]),
-            LOG_I("entries", n));
-    j->redis_failed |= rc != HL_OK;
+        log_info("entries_taken_over", LOG_S("worker", w->consumers[w->at]), LOG_I("entries", n));
+    w->janitor->redis_failed |= rc != HL_OK;
     CRASH_POINT("janitor.taken");
     if (!left)
-        j->consumer_at++;
-    take_over_next(j);
+        w->at++;
+    take_over_next(w);
 }
 
-static void take_over_next(struct janitor *j)
+static void take_over_next(struct ward *w)
 {
-    while (
-        j->consumer_at < j->nconsumers && watchlist_has(j->watchlist, j->consumers[j->consumer_at]))
-        j->consumer_at++;
+    struct janitor *j = w->janitor;
+    while (w->at < w->nconsumers && watchlist_has(j->watchlist, w->consumers[w->at]))
+        w->at++;
     /* Who lives is known only when the workers could be read in this sweep. */
-    if (j->consumer_at >= j->nconsumers || j->database_failed || j->redis_failed)
+    if (j->database_failed || j->redis_failed || (w->at >= w->nconsumers && last_ward(w)))
         next_step(j);
+    else if (w->at >= w->nconsumers)
+        take_over_next(&w[1]);
     else
-        queue_takeover(
-            j->wires.queue, j->consumers[j->consumer_at], true, TAKEOVER_MAX, taken_over, j);
+        queue_takeover(w->queue, w->consumers[w->at], true, TAKEOVER_MAX, taken_over, w);
+}
+
+static void take_over(struct janitor *j)
+{
+    take_over_next(&j->wards[0]);
 }
 
 /* --- step: dead workers that own nothing any more ---------------------------------------- */
@@ -383,7 +408,7 @@ static void (*const steps[])(struct janitor *) = {
     read_consumers,
     read_workers,
     reap,
-    take_over_next,
+    take_over,
     forget_dead,
     identify,
 };
@@ -450,22 +475,34 @@ static void somebody_died(int what, void *ctx)
 
 static void promoted(enum hl_rc rc, int64_t n, bool left, void *ctx)
 {
-    struct janitor *j = ctx;
+    struct ward *w = ctx;
     (void)rc;
     (void)n;
-    j->promoting = false;
-    timer_start(&j->promote, left ? 0 : PROMOTE_MS);
+    w->promoting = false;
+    timer_start(&w->promote, left ? 0 : PROMOTE_MS);
 }
 
 static void promote(void *ctx)
 {
-    struct janitor *j = ctx;
-    if (!redis_up(j->wires.redis)) {
-        timer_start(&j->promote, PROMOTE_MS);
+    struct ward *w = ctx;
+    if (!redis_up(w->janitor->wires.redis)) {
+        timer_start(&w->promote, PROMOTE_MS);
         return;
     }
-    j->promoting = true;
-    queue_promote(j->wires.queue, PAGE, promoted, j);
+    w->promoting = true;
+    queue_promote(w->queue, PAGE, promoted, w);
+}
+
+static void take_charge(struct janitor *j)
+{
+    j->crawl_queue =
+        queue_new(j->wires.loop, j->wires.redis, j->cfg->queue_prefix, QUEUE_CRAWL, NULL);
+    j->wards[CHANGES].queue = j->wires.queue;
+    j->wards[CRAWLS].queue = j->crawl_queue;
+    for (int i = 0; i < NWARDS; i++) {
+        j->wards[i].janitor = j;
+        timer_init(j->wires.loop, &j->wards[i].promote, promote, &j->wards[i]);
+    }
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -491,7 +528,7 @@ static void on_state(void *ctx)
     log_info("state", LOG_B("sweeping", j->sweeping), LOG_I("step", j->step),
         LOG_I("steps", NSTEPS), LOG_B("draining", j->stopping),
         LOG_B("database_failed", j->database_failed), LOG_B("redis_failed", j->redis_failed),
-        LOG_I("consumers", j->nconsumers), LOG_I("moves", j->moves),
+        LOG_I("consumers", j->wards[CHANGES].nconsumers), LOG_I("moves", j->moves),
         LOG_I("queue_waiting", queue_waiting(j->wires.queue)));
     connect_log_pool("work", j->wires.pool);
 }
@@ -508,7 +545,8 @@ static void schema_ready(void *ctx)
 {
     struct janitor *j = ctx;
     timer_start(&j->sweep, 0);
-    timer_start(&j->promote, 0);
+    for (int i = 0; i < NWARDS; i++)
+        timer_start(&j->wards[i].promote, 0);
     retention_start(j->retention);
     reconciler_start(j->reconciler);
     watch_start(j->wires.loop, &j->deaths, obituaries_fd(j->dead), WATCH_READ, somebody_died, j);
@@ -525,11 +563,14 @@ static void tear_down(struct janitor *j)
     timer_stop(&j->heartbeat);
     timer_stop(&j->sweep);
     timer_stop(&j->last_words);
-    timer_stop(&j->promote);
     schema_wait_stop(&j->schema);
-    forget_consumers(j);
+    for (int i = 0; i < NWARDS; i++) {
+        timer_stop(&j->wards[i].promote);
+        forget_consumers(&j->wards[i]);
+    }
     watchlist_free(j->watchlist);
     wires_close(&j->wires); /* answers what is under way */
+    queue_free(j->crawl_queue);
     retention_free(j->retention);
     reconciler_free(j->reconciler);
 }
@@ -561,13 +602,14 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     timer_init(j.wires.loop, &j.heartbeat, heartbeat, &j);
     timer_init(j.wires.loop, &j.last_words, leave, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);
-    timer_init(j.wires.loop, &j.promote, promote, &j);
+    take_charge(&j);
     heartbeat(&j);
     schema_wait_start(
         j.wires.loop, &j.schema, j.wires.store, "run `hooklinectl migrate`", schema_ready, &j);
     loop_run(j.wires.loop);
     /* Requests under way own memory; the kernel takes it back. */
-    if (!j.moves && !j.promoting && !reconciler_busy(j.reconciler))
+    if (!j.moves && !j.wards[CHANGES].promoting && !j.wards[CRAWLS].promoting &&
+        !reconciler_busy(j.reconciler))
         tear_down(&j);
     letters_free(j.letters);
     return EXIT_SUCCESS;

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/document.h"
+#include "worker/jobmetrics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,8 @@ struct job {
     int64_t entered_ms;      /* the present state */
     struct timer retry, limit;
     int64_t started_us;
+    int64_t began_us; /* what the present state does; 0 = not yet. For the metrics */
+    long target_status;
 
     int64_t epoch, attempts;
     struct breaker_leave leave; /* to ask the upstream */
@@ -77,6 +80,40 @@ static void set_text(char **to, const char *s)
 {
     free(*to);
     *to = mem_strdup(s);
+}
+
+/* --- metrics ----------------------------------------------------------------------------- */
+
+/* A repeat belongs to its step. */
+static void step_begins(struct job *j)
+{
+    if (!j->began_us)
+        j->began_us = clock_mono_us();
+}
+
+static struct jobmetric metric_of(const struct job *j)
+{
+    return (struct jobmetric){.ev = &j->ev,
+        .epoch = j->epoch,
+        .attempt = j->attempts + 1,
+        .state = j->state,
+        .began_us = j->began_us,
+        .target_status = j->state == JOB_SCRAPE ? j->target_status : 0,
+        .reason = j->reason};
+}
+
+static void step_ends(struct job *j, enum job_event ev)
+{
+    struct jobmetric metric = metric_of(j);
+    metric.event = ev;
+    jobmetrics_step(j->env->metrics, &metric);
+    j->began_us = 0;
+}
+
+static void waited(const struct job *j, int64_t ms)
+{
+    struct jobmetric metric = metric_of(j);
+    jobmetrics_wait(j->env->metrics, &metric, ms);
 }
 
 /* --- the upstream's circuit --------------------------------------------------------------- */
@@ -184,6 +221,8 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
     if (rc == HL_OK) {
         j->epoch = j->claim.epoch;
         j->attempts = j->claim.attempts;
+        if (j->claim.state == CLAIM_OK)
+            waited(j, j->claim.waited_ms);
         j->settle_as = by_state[j->claim.state] == EV_WAIT ? AS_LATER : AS_DONE;
         j->delay_ms = j->claim.state == CLAIM_EARLY && j->claim.wait_ms > 0
                           ? j->claim.wait_ms
@@ -247,10 +286,12 @@ static void scraped(struct scrape_result *res, void *ctx)
     CRASH_POINT("scrape.after");
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
+    j->target_status = res->target_status;
     j->leave.again = j->attempts > 0;
     bool spared =
         breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
     if (spared || res->held_off) {
+        set_text(&j->reason, err.msg);
         j->hold_ms = spared ? j->leave.wait_ms : WAIT_MS + arc4random() % WAIT_SPREAD_MS;
         job_step(j, EV_WAIT);
         return;
@@ -271,6 +312,7 @@ static void scraped(struct scrape_result *res, void *ctx)
 
 static void claim(struct job *j)
 {
+    step_begins(j);
     j->waiting_for_answer = true;
     j->claim = (struct store_claim){
         .ev = &j->ev, .alone = j->env->alone, .req = {.done = claim_done, .ctx = j}
@@ -302,6 +344,7 @@ static void fetch(struct job *j)
 {
     log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
     CRASH_POINT("scrape.before");
+    step_begins(j);
     j->scrape = scrape_start(j->env->scraper, j->ev.watch_url, scraped, j);
 }
 
@@ -350,6 +393,7 @@ static void enter_complete(struct job *j)
     free(j->metadata);
     j->metadata = buf_detach(&meta);
     j->settle_as = AS_DONE;
+    step_begins(j);
     j->waiting_for_answer = true;
     j->complete = (struct store_complete){
         .ev = &j->ev,
@@ -520,6 +564,7 @@ static void job_step(struct job *j, enum job_event ev)
     }
     if (j->state == JOB_SETTLE && ev != EV_OK)
         not_told(j, ev);
+    step_ends(j, ev);
     j->state = (enum job_state)next;
     j->tries = 0;
     j->entered_ms = clock_mono_ms();
@@ -569,13 +614,14 @@ struct job *job_start(const struct job_env *env, struct change_event *ev, const 
     return j;
 }
 
-struct job *job_start_claimed(
-    const struct job_env *env, struct change_event *ev, int64_t epoch, int64_t attempts)
+struct job *job_start_claimed(const struct job_env *env, struct change_event *ev, int64_t epoch,
+    int64_t attempts, int64_t waited_ms)
 {
     struct job *j = job_new(env, ev);
     j->state = JOB_SCRAPE;
     j->epoch = epoch;
     j->attempts = attempts;
+    waited(j, waited_ms);
     timer_start(&j->retry, 0); /* the caller does not know the job yet */
     return j;
 }

@@ -4,6 +4,7 @@
 #define HL_WORKER_JOB_H
 
 #include "base/config.h"
+#include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/store.h"
 #include "worker/breaker.h"
@@ -20,6 +21,7 @@ struct job_env {
     struct queue *queue;
     struct scraper *scraper;     /* its guard is job_may_ask */
     struct breaker *breaker;     /* NULL = none */
+    struct metrics *metrics;     /* NULL: none are taken */
     bool alone;                  /* the process runs nothing beside it: may claim suspects */
     bool (*may_work)(void *ctx); /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */
@@ -33,9 +35,9 @@ struct job_env {
  * once: T1. */
 struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry);
 /* The same for an event that is claimed already, from its row (store_claim_due): starts with the
- * scrape, from the loop. */
-struct job *job_start_claimed(
-    const struct job_env *env, struct change_event *ev, int64_t epoch, int64_t attempts);
+ * scrape, from the loop. waited_ms: since it was due. */
+struct job *job_start_claimed(const struct job_env *env, struct change_event *ev, int64_t epoch,
+    int64_t attempts, int64_t waited_ms);
 /* Let go soon: a scrape is cancelled and the row given back; a transaction under way is waited
  * for. */
 void job_abort(struct job *j);

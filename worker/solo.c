@@ -23,7 +23,8 @@ enum {
     LOOK_SPREAD_MS = 500, /* so that the fleets of a site do not ask as one */
     HEARTBEAT_MS = 500,
     SETTLE_MS = 5000, /* for Redis to hear of the result; the row has it, and is published again */
-    LEAVE_MS = 4000,  /* giving back and resigning; less than the supervisor's grace */
+    LAST_METRICS_MS = 1000,
+    LEAVE_MS = 4000, /* giving back and resigning; less than the supervisor's grace */
 };
 
 struct solo {
@@ -59,15 +60,22 @@ static void stop(struct solo *s, int exit_code)
 
 /* --- the end ----------------------------------------------------------------------------- */
 
+static void leave(void *ctx)
+{
+    struct solo *s = ctx;
+    loop_stop(s->wires.loop);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct solo *s = ctx;
     (void)rows;
     (void)err;
     if (rc != HL_OK)
-        stop(s, EXIT_FAILURE); /* the supervisor tells the janitor, which declares us dead */
+        s->exit_code = EXIT_FAILURE; /* the supervisor tells the janitor, which declares us dead */
     else
-        stop(s, s->draining ? EXIT_SUCCESS : PREFORK_AGAIN);
+        s->exit_code = s->draining ? EXIT_SUCCESS : PREFORK_AGAIN;
+    metrics_drain(s->wires.metrics, LAST_METRICS_MS, leave, s);
 }
 
 static void resign(void *ctx)
@@ -224,6 +232,7 @@ static bool build(struct solo *s, struct hl_err *err)
         .queue = s->wires.queue,
         .scraper = s->scraper,
         .breaker = s->breaker,
+        .metrics = s->wires.metrics,
         .alone = true,
         .may_work = may_work,
         .moved = job_moved,

@@ -71,4 +71,5 @@ void vitals_log(const struct vitals *v)
     log_jobs(v->jobs);
     connect_log_pool("work", v->pool);
     connect_log_pool("lease", v->lease_pool);
+    metrics_log(v->metrics);
 }

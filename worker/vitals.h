@@ -3,6 +3,7 @@
 #define HL_WORKER_VITALS_H
 
 #include "base/list.h"
+#include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/store.h"
 #include "worker/lease.h"
@@ -16,6 +17,7 @@ struct vitals {
     const struct lease *lease; /* NULL = none yet */
     const struct store *store;
     const struct queue *queue;
+    const struct metrics *metrics;
     const struct dbpool *pool, *lease_pool;
 };
 

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { EVERY_ONE = 1000000 }; /* the sample is of requests, which workers have none of */
+
 void wires_name(char *out, size_t size)
 {
     char host[49] = "host", nonce[UUID_STRLEN + 1];
@@ -46,6 +48,7 @@ bool wires_open_store(struct wires *w, const struct config *cfg, const char *ins
     if (!w->pool)
         return false;
     w->store = store_new(w->loop, w->pool, consume ? instance : NULL, 0);
+    w->metrics = metrics_new(w->loop, w->pool, cfg->metrics_buffer, EVERY_ONE);
     return true;
 }
 
@@ -71,6 +74,7 @@ void wires_close(struct wires *w)
 {
     dbpool_free(w->pool);
     store_free(w->store);
+    metrics_free(w->metrics);
     redis_free(w->redis); /* answers what the queue still waits for */
     queue_free(w->queue);
     offload_free(w->offload);

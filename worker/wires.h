@@ -3,6 +3,7 @@
 #define HL_WORKER_WIRES_H
 
 #include "base/config.h"
+#include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/store.h"
 
@@ -11,6 +12,7 @@ struct wires {
     struct offload *offload;
     struct dbpool *pool;
     struct store *store;
+    struct metrics *metrics; /* NULL: none are taken */
     struct redis *redis;
     struct queue *queue;
 };

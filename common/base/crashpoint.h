@@ -32,7 +32,11 @@
     X("forward.after")  /* spooled events have their rows; the spool still holds them */           \
     X("janitor.dead")   /* a death was told to PostgreSQL; the note of it is still there */        \
     X("janitor.move")   /* rows were freed or found; Redis does not know */                        \
-    X("janitor.taken")  /* entries of the dead were taken over */
+    X("janitor.taken")  /* entries of the dead were taken over */                                  \
+    X("crawl.read")     /* in the helper thread: a crawl job was read */                           \
+    X("crawl.before_store") /* what it leaves is about to be sent */                               \
+    X("crawl.after_store")  /* the same has committed; Redis does not know */                      \
+    X("crawl.after_ack")    /* Redis has answered */
 /* clang-format on */
 
 #ifdef HOOKLINE_CHAOS

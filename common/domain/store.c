@@ -116,6 +116,7 @@ static enum hl_rc get_claim(struct store_req *r, const PGresult *rows, int row)
     c->starts = db_int(rows, row, 4);
     c->attempts = db_int(rows, row, 5);
     c->wait_ms = db_int(rows, row, 6);
+    c->waited_ms = db_int(rows, row, 7);
     return HL_OK;
 }
 

@@ -47,7 +47,7 @@ bool store_accept_undo(struct store *s, struct store_accept *a);
 
 /* T1: claim the event: in_progress, epoch + 1, owner = us. */
 enum store_claim_state {
-    CLAIM_OK,      /* ours: epoch, scrape_seq, starts, attempts are set */
+    CLAIM_OK,      /* ours: epoch, starts, attempts, waited_ms (since it was due) are set */
     CLAIM_MISSING, /* there is no row: T0 was lost; insert (store_accept) and claim again */
     CLAIM_EARLY,   /* queued, but not due for wait_ms */
     CLAIM_BUSY,    /* another event of the same URL is in progress */
@@ -60,7 +60,7 @@ struct store_claim {
     const struct change_event *ev;
     bool alone;                   /* this process runs nothing else: suspects too */
     enum store_claim_state state; /* out */
-    int64_t row_id, epoch, starts, attempts, wait_ms; /* out */
+    int64_t row_id, epoch, starts, attempts, wait_ms, waited_ms; /* out */
 };
 void store_claim(struct store *s, struct store_claim *c);
 
@@ -74,9 +74,9 @@ struct store_place {
 /* T1 without Redis: claims up to max queued events that are due and behind `after`, those due
  * longest first, one per URL and none of a URL in progress; looks at no more than `look` rows.
  * Nothing while the queue is paused. Columns of an event, then epoch, starts, attempts, then three
- * for store_looked; nothing claimed: one row without an event. Repeating recognises nothing: rows of
+ * for store_looked, then for how many ms it was due; nothing claimed: one row without an event. Repeating recognises nothing: rows of
  * an unsure claim come back with a renewal (store_renew). */
-enum { DUE_EPOCH = 8, DUE_STARTS, DUE_ATTEMPTS };
+enum { DUE_EPOCH = 8, DUE_STARTS, DUE_ATTEMPTS, DUE_WAITED_MS = DUE_ATTEMPTS + 4 };
 void store_claim_due(
     struct store *s, const struct store_place *after, int max, int look, store_cb *cb, void *ctx);
 /* How many rows store_claim_due has looked at; *place: the last of them. */

@@ -18,6 +18,11 @@ const struct store_stmt *const store_stmts[] = {STORE_STMTS(STORE_STMT_ADDRESS) 
 /* Since when a queued row c may be claimed; the index change_events_due_idx is in this order. */
 #define DUE_SINCE "coalesce(c.next_attempt_at, c.created_at, '-infinity'::timestamptz)"
 
+/* How long a row that is claimed now has been due. */
+#define WAITED_MS(not_before, created)                                                             \
+    "greatest(0, extract(epoch FROM clock_timestamp() - coalesce(" not_before ", " created         \
+    ")) * 1000)::bigint"
+
 /* Nothing is claimed while the queue is paused. */
 #define NOT_PAUSED                                                                                 \
     "NOT EXISTS (SELECT FROM webhook.queues q WHERE q.name = 'change' AND q.paused_at IS NOT "     \
@@ -80,7 +85,7 @@ STMT(claim, "T1", ROWS_EACH, 4,
     "  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY"
     "  AS j (event_id, alone, digest, n)"
     "), seen AS ("
-    "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, CASE"
+    "  SELECT j.n, c.id, c.watch_url, c.url_key, c.next_attempt_at, c.created_at, CASE"
     "    WHEN c.rescrape_status IN ('queued', 'in_progress')"
     "      AND c.body_digest <> decode(j.digest, 'hex') THEN 'held'"
     "    WHEN c.rescrape_status IN ('queued', 'in_progress') AND " SUSPECT
@@ -118,8 +123,10 @@ STMT(claim, "T1", ROWS_EACH, 4,
               "'missing'"
               "    WHEN s.state = 'free' THEN 'busy' ELSE s.state END,"
               "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
-              "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint"
-              "  FROM job j LEFT JOIN seen s USING (n) LEFT JOIN mine ON mine.id = s.id");
+              "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint,"
+              "  " WAITED_MS(
+                  "s.next_attempt_at", "s.created_at") "  FROM job j LEFT JOIN seen s USING (n) "
+                                                       "LEFT JOIN mine ON mine.id = s.id");
 
 /* T1 without Redis, first half: of the $4 rows that have been due longest, behind row $2 due since
  * $1, at most $3 whose URLs nobody works on and nobody else is about to claim. Their URLs are locked,
@@ -149,10 +156,11 @@ STMT(lock_due, "T1", ROWS_ONE, 4,
     "  set_config('hookline.id_to', coalesce((SELECT id FROM place), 0)::text, true)");
 
 /* T1 without Redis, second half. A row for each event claimed, or one without: columns of an event,
- * epoch, starts, attempts; how many rows the first half looked at, and the last of them. */
+ * epoch, starts, attempts; how many rows the first half looked at, and the last of them; how long
+ * the row was due. */
 STMT(claim_due, "T1", ROWS_ANY, 1,
     "WITH due AS ("
-    "  SELECT c.id FROM webhook.change_events c"
+    "  SELECT c.id, c.next_attempt_at AS not_before FROM webhook.change_events c"
     "  WHERE c.id = ANY (nullif(current_setting('hookline.due', true), '')::bigint[])"
     "    AND c.rescrape_status IS NOT DISTINCT FROM 'queued' AND " DUE_SINCE " <= now()"
     "    AND coalesce(c.suspect, 0) < 2 AND " NOT_PAUSED " AND NOT " URL_BUSY
@@ -165,13 +173,14 @@ STMT(claim_due, "T1", ROWS_ANY, 1,
     "    claimed_beat = " BEAT_OF(
         "$1") ", next_attempt_at = NULL, scrape_seq = nextval('webhook.scrape_clock')"
               "  FROM due WHERE c.id = due.id AND c.rescrape_status IS NOT DISTINCT FROM 'queued'"
-              "  RETURNING c.*"
+              "  RETURNING c.*, due.not_before"
               ") "
-              "SELECT " EVENT_COLUMNS("m") ", m.claim_epoch, m.starts, coalesce(m.attempts, 0),"
-                                           "  current_setting('hookline.looked', true), "
-                                           "current_setting('hookline.due_to', true),"
-                                           "  current_setting('hookline.id_to', true)"
-                                           "  FROM (SELECT) one LEFT JOIN mine m ON true");
+              "SELECT " EVENT_COLUMNS(
+                  "m") ", m.claim_epoch, m.starts, coalesce(m.attempts, 0),"
+                       "  current_setting('hookline.looked', true), "
+                       "current_setting('hookline.due_to', true),"
+                       "  current_setting('hookline.id_to', true), " WAITED_MS("m.not_before",
+                           "m.created_at") "  FROM (SELECT) one LEFT JOIN mine m ON true");
 
 /* Whether T3 counted: c is the row as this statement's snapshot has it, w the row updated. NULL:
  * ours in the snapshot, yet not updated: another transaction was faster, perhaps our own first try

@@ -1,0 +1,476 @@
+/* Crawl jobs in the real worker fleet: what Firecrawl's events leave in PostgreSQL, once, whoever dies
+ * meanwhile; and what becomes of those that can never be done. The jobs are put into Redis as the
+ * producer puts them there. */
+#include "base/buf.h"
+#include "base/crawl_job.h"
+#include "base/mem.h"
+#include "domain/queue.h"
+#include "tests/support/fleet.h"
+
+#include <criterion/criterion.h>
+#include <libpq-fe.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+TestSuite(crawl_worker, .timeout = 120);
+
+enum { SOON = 30000, PAGES = 200 };
+
+#define STREAM "{hookline}:q:crawl"
+#define CRAWL  "crawl-1"
+
+/* --- publishing, as the producer does ----------------------------------------------------- */
+
+static struct loop *loop;
+
+static void published(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    (void)req;
+    cr_assert_eq(rc, HL_OK, "%s", err ? err->msg : "");
+    loop_stop(loop);
+}
+
+static enum queue_seen put_bytes(
+    struct rig *r, const struct uuid *id, const void *bytes, size_t len, const uint8_t *digest)
+{
+    struct hl_err err = {0};
+    loop = loop_new(&err);
+    struct offload *offload = loop ? offload_new(loop, &err) : NULL;
+    cr_assert(offload, "%s", err.msg);
+    const struct redis_conf conf = {.url = test_redis_url(r->redis),
+        .client_name = "test",
+        .connect_timeout_ms = 5000,
+        .command_timeout_ms = 10000,
+        .max_pending = 100};
+    struct redis *redis = redis_new(loop, offload, &conf, &err);
+    struct queue *queue = queue_new(loop, redis, "hookline", QUEUE_CRAWL, NULL);
+    struct queue_req req = {
+        .id = *id, .job = bytes, .len = len, .digest = digest, .done = published};
+    queue_do(queue, QUEUE_PUBLISH, &req);
+    loop_run(loop);
+    redis_free(redis);
+    queue_free(queue);
+    offload_free(offload);
+    loop_free(loop);
+    return req.was;
+}
+
+static struct uuid number(int n)
+{
+    struct uuid id;
+    char text[40];
+    snprintf(text, sizeof(text), "00000000-0000-7000-8000-%012d", n);
+    cr_assert(uuid_parse(text, &id));
+    return id;
+}
+
+static struct uuid event_id(void)
+{
+    static int n;
+    return number(++n);
+}
+
+/* Takes body, of malloc. */
+static struct uuid put_body(struct rig *r, char *body)
+{
+    struct crawl_job j = {.id = event_id(),
+        .received_at = INT64_C(1767323045123456),
+        .body = body,
+        .len = strlen(body)};
+    struct buf bytes = {0};
+    digest_sha256(j.body, j.len, j.digest);
+    crawl_job_encode(&j, &bytes);
+    cr_assert_eq(put_bytes(r, &j.id, bytes.data, bytes.len, j.digest), QUEUE_NEW);
+    struct uuid id = j.id;
+    buf_release(&bytes);
+    crawl_job_release(&j);
+    return id;
+}
+
+static struct uuid put_event(struct rig *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+static struct uuid put_event(struct rig *r, const char *fmt, ...)
+{
+    char *body = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    cr_assert_geq(vasprintf(&body, fmt, ap), 0);
+    va_end(ap);
+    return put_body(r, body);
+}
+
+#define ENVELOPE "{\"success\":true,\"type\":\"crawl.%s\",\"id\":\"" CRAWL "\""
+#define DOCUMENT                                                                                   \
+    "{\"markdown\":\"%s\",\"metadata\":{\"url\":\"https://site.test/%s\",\"statusCode\":%d,"       \
+    "\"title\":\"T\",\"scrapeId\":\"s-%s\"}}"
+
+static void put_page(struct rig *r, const char *path, int status, const char *text)
+{
+    put_event(r, ENVELOPE ",\"data\":[" DOCUMENT "]}", "page", text, path, status, path);
+}
+
+static void put_started(struct rig *r)
+{
+    put_event(
+        r, ENVELOPE ",\"metadata\":{\"url\":\"https://site.test/\",\"team\":\"blue\"}}", "started");
+}
+
+static void put_completed(struct rig *r)
+{
+    put_event(r, ENVELOPE "}", "completed");
+}
+
+/* Does not compress. */
+static char *noise(size_t len)
+{
+    char *text = mem_alloc(len + 1);
+    uint32_t x = 1;
+    for (size_t i = 0; i < len; i++) {
+        x = x * 1664525 + 1013904223;
+        text[i] = i % 12 == 11
+                      ? ' '
+                      : "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"[x >> 26];
+    }
+    text[len] = '\0';
+    return text;
+}
+
+/* --- looking ------------------------------------------------------------------------------ */
+
+static long pending(struct rig *r)
+{
+    return redis_int(r->redis, "EXISTS " STREAM)
+               ? atol(redis_text(r->redis, "XPENDING " STREAM " workers"))
+               : 0;
+}
+
+static bool nothing_left(struct rig *r)
+{
+    return redis_int(r->redis, "XLEN " STREAM) == 0 && pending(r) == 0 &&
+           redis_int(r->redis, "EXISTS {hookline}:later:crawl") == 0 &&
+           *redis_text(r->redis, "KEYS {hookline}:blob:*") == '\0';
+}
+
+static const char *session(struct rig *r, const char *columns)
+{
+    return sql_text(r->db,
+        "SELECT concat_ws('|', %s) FROM webhook.crawl_sessions WHERE job_id = '" CRAWL "'",
+        columns);
+}
+
+static long count(struct rig *r, const char *table, const char *where)
+{
+    return sql_int(r->db, "SELECT count(*) FROM webhook.%s WHERE %s", table, where);
+}
+
+static long dead(struct rig *r)
+{
+    return redis_int(r->redis, "XLEN {hookline}:dead");
+}
+
+/* Nobody gets an event recorded until it is let go of. */
+static PGconn *hold_up(struct rig *r)
+{
+    PGconn *lock = PQconnectdb(r->db);
+    PQclear(PQexec(lock, "BEGIN; LOCK TABLE webhook.crawl_events IN SHARE MODE"));
+    cr_assert_eq(PQtransactionStatus(lock), PQTRANS_INTRANS);
+    return lock;
+}
+
+/* --- what is left ------------------------------------------------------------------------- */
+
+Test(crawl_worker, a_crawl_is_a_session_its_pages_contents_and_documents)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    put_started(&r);
+    put_page(&r, "good", 200, "Some words about otters.");
+    put_page(&r, "gone", 404, "No such page.");
+    put_page(&r, "empty", 200, " ");
+    put_completed(&r);
+    WAIT_FOR(nothing_left(&r) && count(&r, "crawl_events", "true") == 5, SOON);
+    cr_expect_str_eq(session(&r, "status, base_url, operation_type, total_pages, pages_indexed,"
+                                 " pages_failed, extra_metadata->>'team'"),
+        "completed|https://site.test/|crawl|3|1|2|blue");
+    cr_expect_str_eq(sql_text(r.db, "SELECT string_agg(url || ' ' || coalesce(error, '-'), ', '"
+                                    " ORDER BY url) FROM webhook.crawl_pages"),
+        "https://site.test/empty No content after cleaning, https://site.test/gone HTTP 404, "
+        "https://site.test/good -");
+    cr_expect_str_eq(sql_text(r.db, "SELECT string_agg(title || ': ' || text, ',') FROM"
+                                    " webhook.documents"),
+        "T: Some words about otters.");
+    cr_expect_eq(count(&r, "scraped_content",
+                     "url = 'https://site.test/gone' AND"
+                     " metadata->>'statusCode' = '404' AND metadata ?"
+                     " 'creditsUsed'"),
+        1);
+    cr_expect_eq(dead(&r), 0);
+}
+
+Test(crawl_worker, without_an_index_pages_are_kept_all_the_same)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, RIG_ENV("WEBHOOK_INDEX=none"));
+    put_page(&r, "good", 200, "Some words.");
+    WAIT_FOR(nothing_left(&r) && count(&r, "scraped_content", "true") == 1, SOON);
+    cr_expect_eq(count(&r, "documents", "true"), 0);
+    cr_expect_eq(count(&r, "crawl_pages", "error IS NULL"), 1);
+}
+
+Test(crawl_worker, a_large_event_is_stored_and_its_bytes_leave_redis)
+{
+    struct rig r;
+    struct buf body = {0};
+    rig_start(&r);
+    buf_printf(&body, ENVELOPE ",\"data\":[", "page");
+    for (int i = 0; i < 10; i++) {
+        char *text = noise(400000), path[16];
+        snprintf(path, sizeof(path), "large-%d", i);
+        buf_puts(&body, i ? "," : "");
+        buf_printf(&body, DOCUMENT, text, path, 200, path);
+        free(text);
+    }
+    buf_puts(&body, "]}");
+    put_body(&r, buf_detach(&body));
+    cr_expect(*redis_text(r.redis, "KEYS {hookline}:blob:*"));
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(nothing_left(&r) && count(&r, "documents", "true") == 10, SOON);
+    cr_expect_eq(count(&r, "scraped_content", "length(markdown) = 400000"), 10);
+}
+
+Test(crawl_worker, an_unsuccessful_event_is_recorded_and_fails_its_session)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    put_event(&r, "{\"success\":false,\"type\":\"crawl.failed\",\"id\":\"" CRAWL
+                  "\",\"error\":\"out of credits\"}");
+    WAIT_FOR(nothing_left(&r) && count(&r, "crawl_events", "NOT success") == 1, SOON);
+    cr_expect_str_eq(session(&r, "status, error_message"), "failed|out of credits");
+}
+
+/* --- what PostgreSQL refuses --------------------------------------------------------------- */
+
+static void refuse(struct rig *r, const char *when)
+{
+    sql_exec(r->db,
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF %s THEN RAISE EXCEPTION 'not this' USING ERRCODE = '22000'; END IF;"
+        " RETURN NEW; END $$",
+        when);
+}
+
+Test(crawl_worker, a_page_that_postgres_refuses_does_not_lose_the_others)
+{
+    struct rig r;
+    rig_start(&r);
+    refuse(&r, "NEW.markdown = 'two'");
+    sql_exec(r.db, "CREATE TRIGGER refuse BEFORE INSERT ON webhook.scraped_content FOR EACH ROW"
+                   " EXECUTE FUNCTION refuse()");
+    rig_fleet(&r, 1, NULL);
+    put_event(&r, ENVELOPE ",\"data\":[" DOCUMENT "," DOCUMENT "," DOCUMENT "]}", "page", "one",
+        "a", 200, "a", "two", "bad", 200, "bad", "three", "c", 200, "c");
+    WAIT_FOR(nothing_left(&r) && count(&r, "crawl_pages", "true") == 3, SOON);
+    cr_expect_eq(count(&r, "crawl_pages", "error IS NULL"), 2);
+    cr_expect_eq(count(&r, "crawl_pages", "url LIKE '%%/bad' AND error LIKE '%%not this%%'"), 1);
+    cr_expect_eq(count(&r, "scraped_content", "markdown IS NOT NULL"), 2);
+    cr_expect_eq(count(&r, "documents", "true"), 2);
+    cr_expect_eq(count(&r, "crawl_events", "documents = 3"), 1);
+    cr_expect_eq(dead(&r), 0);
+}
+
+Test(crawl_worker, an_event_that_postgres_refuses_is_a_dead_letter_with_its_bytes)
+{
+    struct rig r;
+    rig_start(&r);
+    refuse(&r, "NEW.type = 'crawl.started'");
+    sql_exec(r.db, "CREATE TRIGGER refuse BEFORE INSERT ON webhook.crawl_events FOR EACH ROW"
+                   " EXECUTE FUNCTION refuse()");
+    rig_fleet(&r, 1, NULL);
+    put_started(&r);
+    WAIT_FOR(nothing_left(&r) && dead(&r) == 1, SOON);
+    const char *letter = redis_text(r.redis, "XRANGE {hookline}:dead - +");
+    cr_expect(strstr(letter, "reason\nthe database refuses it: "), "%.300s", letter);
+    cr_expect(strstr(letter, "queue\ncrawl\njob\n"), "%.300s", letter);
+}
+
+/* --- what is no job ------------------------------------------------------------------------ */
+
+Test(crawl_worker, bytes_that_are_no_job_become_a_dead_letter_and_hold_up_nobody)
+{
+    static const uint8_t digest[DIGEST_LEN];
+    struct rig r;
+    rig_start(&r);
+    struct uuid id = event_id(), beside = event_id();
+    char *large = noise(100000);
+    put_bytes(&r, &id, "gibberish", 9, digest);
+    put_bytes(&r, &beside, large, strlen(large), digest);
+    redis_text(r.redis, "XADD " STREAM " * what ever");
+    put_event(&r, "{\"type\":\"crawl.page\",\"success\":true}"); /* no event that we know */
+    rig_fleet(&r, 1, NULL);
+    put_started(&r);
+    WAIT_FOR(count(&r, "crawl_events", "true") == 1 && dead(&r) == 4, SOON);
+    WAIT_FOR(redis_int(r.redis, "XLEN " STREAM) == 0 && pending(&r) == 0, SOON);
+    const char *letters = redis_text(r.redis, "XRANGE {hookline}:dead - +");
+    cr_expect(strstr(letters, "job\ngibberish"), "%.2000s", letters);
+    cr_expect_eq(redis_int(r.redis, "STRLEN {hookline}:blob:00000000-0000-7000-8000-000000000002"
+                                    ":dead"),
+        (long)strlen(large));
+    free(large);
+}
+
+/* --- workers that die ---------------------------------------------------------------------- */
+
+static void put_crawl(struct rig *r)
+{
+    put_started(r);
+    for (int i = 0; i < PAGES; i++) {
+        char path[16];
+        snprintf(path, sizeof(path), "%d", i);
+        put_page(r, path, i % 10 ? 200 : 500, "Words.");
+    }
+    put_completed(r);
+}
+
+static void expect_crawl(struct rig *r)
+{
+    WAIT_FOR(nothing_left(r) && count(r, "crawl_events", "true") == PAGES + 2, SOON);
+    cr_expect_str_eq(
+        session(r, "status, total_pages, pages_indexed, pages_failed"), "completed|200|180|20");
+    cr_expect_eq(count(r, "crawl_pages", "true"), PAGES);
+    cr_expect_eq(count(r, "scraped_content", "true"), PAGES);
+    cr_expect_eq(count(r, "documents", "true"), PAGES - PAGES / 10);
+    cr_expect_eq(dead(r), 0);
+}
+
+Test(crawl_worker, whoever_is_killed_meanwhile_everything_is_done_once)
+{
+    struct rig r;
+    rig_start(&r);
+    put_crawl(&r);
+    PGconn *lock = hold_up(&r);
+    rig_fleet(&r, 2, RIG_ENV("WEBHOOK_WORKERS=2", "WEBHOOK_MAX_STARTS=50"));
+    for (int i = 0; i < 4; i++) {
+        WAIT_FOR(pending(&r) > 0, SOON);
+        if (i == 3)
+            PQfinish(lock); /* the last one dies between two transactions */
+        pid_t pid = rig_worker(&r);
+        kill(pid, SIGKILL);
+        WAIT_FOR(rig_gone(pid), SOON);
+        WAIT_FOR(rig_worker(&r) != pid && rig_worker(&r) != 0, SOON);
+    }
+    expect_crawl(&r);
+    WAIT_FOR(rig_only_living(&r, 2), SOON);
+}
+
+Test(crawl_worker, a_job_that_every_reader_dies_with_is_a_dead_letter)
+{
+    struct rig r;
+    rig_start(&r);
+    put_page(&r, "poison", 200, "Words.");
+    PGconn *lock = hold_up(&r);
+    rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_STARTS=3"));
+    for (int i = 0; i < 3; i++) {
+        WAIT_FOR(pending(&r) == 1, SOON);
+        pid_t pid = rig_worker(&r);
+        kill(pid, SIGKILL);
+        WAIT_FOR(rig_gone(pid) && rig_worker(&r) != pid, SOON);
+    }
+    WAIT_FOR(dead(&r) == 1 && nothing_left(&r), SOON);
+    PQfinish(lock);
+    const char *letter = redis_text(r.redis, "XRANGE {hookline}:dead - +");
+    cr_expect(strstr(letter, "reason\ncrashed its worker 3 times\n"), "%.300s", letter);
+    cr_expect_eq(count(&r, "crawl_events", "true"), 0);
+    put_started(&r); /* the worker that buried it lives */
+    WAIT_FOR(count(&r, "crawl_events", "true") == 1, SOON);
+}
+
+Test(crawl_worker, who_was_near_when_a_reader_died_is_done)
+{
+    struct rig r;
+    rig_start(&r);
+    put_crawl(&r);
+    PGconn *lock = hold_up(&r);
+    rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_STARTS=2"));
+    WAIT_FOR(pending(&r) > 10, SOON);
+    pid_t pid = rig_worker(&r);
+    kill(pid, SIGKILL);
+    WAIT_FOR(rig_gone(pid), SOON);
+    /* one of those sixteen runs alone, and dies with its reader */
+    WAIT_FOR(rig_worker(&r) != pid && pending(&r) > 0, SOON);
+    PQfinish(lock);
+    expect_crawl(&r);
+}
+
+/* --- drain --------------------------------------------------------------------------------- */
+
+Test(crawl_worker, a_drain_gives_back_what_cannot_be_finished_and_blames_nobody)
+{
+    struct rig r;
+    rig_start(&r);
+    put_crawl(&r);
+    PGconn *lock = hold_up(&r);
+    struct test_proc *first = rig_fleet(&r, 1, RIG_ENV("WEBHOOK_DRAIN_TIMEOUT=1"));
+    WAIT_FOR(pending(&r) > 10, SOON);
+    test_proc_signal(first, SIGTERM);
+    cr_expect_eq(test_proc_wait(first, SOON), 0);
+    cr_expect_eq(pending(&r), 0, "%ld", pending(&r));
+    cr_expect_eq(redis_int(r.redis, "XLEN " STREAM), PAGES + 2);
+    cr_expect_not(strstr(redis_text(r.redis, "XRANGE " STREAM " - +"), "\nstarts\n"));
+    PQfinish(lock);
+    rig_fleet(&r, 1, NULL);
+    expect_crawl(&r);
+}
+
+Test(crawl_worker, a_drain_waits_for_what_runs)
+{
+    struct rig r;
+    rig_start(&r);
+    put_started(&r);
+    PGconn *lock = hold_up(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    WAIT_FOR(pending(&r) == 1, SOON);
+    test_proc_signal(fleet, SIGTERM);
+    WAIT_FOR(test_proc_logged(fleet, "\"draining\""), SOON);
+    PQfinish(lock);
+    cr_expect_eq(test_proc_wait(fleet, SOON), 0);
+    cr_expect_eq(count(&r, "crawl_events", "true"), 1);
+    cr_expect(nothing_left(&r));
+}
+
+/* --- outages ------------------------------------------------------------------------------- */
+
+Test(crawl_worker, jobs_wait_while_postgres_is_down)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct test_proc *fleet = rig_fleet(&r, 1, NULL);
+    test_pg_kill(r.pg);
+    put_crawl(&r);
+    WAIT_FOR(
+        test_proc_logged(fleet, "crawl_step_repeats") || test_proc_logged(fleet, "lease_fenced"),
+        SOON);
+    test_pg_restart(r.pg);
+    expect_crawl(&r);
+}
+
+Test(crawl_worker, jobs_come_through_while_redis_is_killed)
+{
+    struct rig r;
+    rig_start(&r);
+    put_crawl(&r);
+    PGconn *lock = hold_up(&r);
+    rig_fleet(&r, 1, NULL);
+    WAIT_FOR(pending(&r) > 10, SOON);
+    test_redis_kill(r.redis);
+    PQfinish(lock);
+    WAIT_FOR(count(&r, "crawl_events", "true") > 0, SOON); /* done, and Redis cannot be told */
+    test_redis_restart(r.redis);
+    WAIT_FOR(redis_int(r.redis, "XLEN " STREAM) < PAGES, SOON);
+    expect_crawl(&r);
+}
