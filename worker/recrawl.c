@@ -463,7 +463,8 @@ static void look(void *ctx)
 
 struct recrawl *recrawl_new(const struct recrawl_conf *conf, struct hl_err *err)
 {
-    struct http *http = http_new(conf->loop, "hookline", err);
+    struct http *http =
+        http_new(conf->loop, "Hookline/" HOOKLINE_VERSION " (+webhook bridge)", err);
     if (!http)
         return NULL;
     struct recrawl *r = mem_new(struct recrawl);

@@ -22,7 +22,7 @@ struct recrawl_conf {
 
 /* All borrowed. NULL and err: there is no HTTP client to be had. */
 struct recrawl *recrawl_new(const struct recrawl_conf *conf, struct hl_err *err);
-void recrawl_free(struct recrawl *r); /* NULL ok; after pool and Redis, before the loop */
+void recrawl_free(struct recrawl *r); /* NULL ok; not while it is busy; before the loop */
 
 /* NULL ok: nothing happens. Start does nothing where WEBHOOK_CRAWL_RECONCILE is off. */
 void recrawl_start(struct recrawl *r);
