@@ -11,6 +11,7 @@ enum {
     REDIS_MS = 2000,
     STORE_TIMEOUT_MS = 1000, /* of a T0 flush: behind it the spool takes over */
     READS_WAITING = 256,     /* questions that wait for a connection */
+    CRAWL_SHARE = 2,         /* of the spool's room: the rest is change events' alone */
 };
 
 /* --- readiness --------------------------------------------------------------------------- */
@@ -96,18 +97,24 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     s->receipts = receipts_new(cfg->receipts_dir);
     s->names = offload_new(l, err);
     s->disk = s->names ? offload_new(l, err) : NULL;
-    s->pool = s->disk ? dbpool_new(l, s->names, &db, err) : NULL;
+    s->crawl_disk = s->disk ? offload_new(l, err) : NULL;
+    s->crunch = s->crawl_disk ? offload_new(l, err) : NULL;
+    s->pool = s->crunch ? dbpool_new(l, s->names, &db, err) : NULL;
     s->redis = s->pool ? redis_new(l, s->names, &redis, err) : NULL;
     if (!s->redis || !open_reads(s, &db, err))
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
     s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
+    s->crawl_queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CRAWL, NULL);
     redis_on_state(s->redis, redis_state, s);
     s->spool = spool_open(l, s->disk, cfg->spool_dir, cfg->spool_max_bytes, err);
+    if (s->spool)
+        s->crawl_spool = spool_open_kind(
+            l, s->crawl_disk, cfg->spool_dir, SPOOL_CRAWL, cfg->spool_max_bytes / CRAWL_SHARE, err);
     schema_wait_start(l, &s->schema, s->store,
         "run `hooklinectl migrate`; events go to the spool meanwhile", schema_ready, s);
-    return s->spool != NULL;
+    return s->crawl_spool != NULL;
 }
 
 void stores_close(struct stores *s)
@@ -119,8 +126,12 @@ void stores_close(struct stores *s)
     store_free(s->store);
     metrics_free(s->metrics);
     queue_free(s->queue);
+    queue_free(s->crawl_queue);
     offload_free(s->names);
     offload_free(s->disk);
+    offload_free(s->crawl_disk);
+    offload_free(s->crunch);
     spool_close(s->spool);
+    spool_close(s->crawl_spool);
     receipts_free(s->receipts);
 }

@@ -17,6 +17,9 @@ struct stores {
     const struct config *cfg;
     struct loop *loop;
     struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
+    struct offload *crawl_disk;   /* large writes, which take longer */
+    struct offload *crunch;       /* reads large bodies */
+    int crunching;                /* those that it has */
     struct dbpool *pool;
     struct store *store;
     struct redis *redis;
@@ -28,6 +31,7 @@ struct stores {
     struct limits *limits; /* NULL: none is wanted */
     struct cors *cors;
     struct queue *crawl_queue;
+    struct spool *crawl_spool;
     struct metrics *metrics; /* NULL: none are taken */
     struct rejects *rejects; /* NULL: none are kept */
     struct schema_wait schema;
