@@ -476,6 +476,21 @@ Test(store_crawl, a_url_beyond_an_index_loses_its_content_only)
     cr_expect_eq(bench_count("webhook.scraped_content"), 0);
 }
 
+/* Where the replaced service made its tables from its models. */
+Test(store_crawl, contents_are_stored_once_without_the_constraint_too)
+{
+    struct store *stores[STORES] = {bench_store(NULL), bench_store(NULL), bench_store(NULL)};
+    unsigned seed = a_seed();
+    sql_exec(bench_url(),
+        "ALTER TABLE webhook.scraped_content DROP CONSTRAINT uq_content_per_session_url");
+    a_crawl();
+    in_order(stores[0]);
+    const char *expected = remains();
+    forget();
+    shuffled(stores, STORES, &seed);
+    cr_expect_str_eq(remains(), expected);
+}
+
 Test(store_crawl, crawls_that_share_pages_do_not_deadlock)
 {
     struct store *stores[2] = {bench_store(NULL), bench_store(NULL)};
