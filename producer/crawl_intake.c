@@ -10,6 +10,7 @@
 #include "producer/admission.h"
 #include "producer/crawl_hook.h"
 #include "producer/measure.h"
+#include "producer/refusals.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
@@ -78,6 +79,7 @@ static void refused(struct stores *s, struct httpd_req *req, const struct crawl_
     int status, const char *reason, bool authenticated)
 {
     measure(s, req, h, status, reason);
+    refusal_note(s, req, SOURCE, status, reason, authenticated);
     log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
         LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
 }
