@@ -115,6 +115,30 @@ static void wrong(struct httpd_req *req, void *ctx)
     httpd_reply_detail(req, 422, "a \"quoted\"\n%s", "\\ text");
 }
 
+/* "pattern|value of {one}|value of {two}"; "-": none. */
+static void show_params(struct httpd_req *req, void *ctx)
+{
+    struct buf b = {0};
+    const char *one = httpd_param(req, "one"), *two = httpd_param(req, "two");
+    (void)ctx;
+    buf_printf(&b, "%s|%s|%s", httpd_route_path(req), one ? one : "-", two ? two : "-");
+    if (httpd_param(req, "on") || httpd_param(req, "ones") || httpd_param(req, ""))
+        buf_puts(&b, " and what was not asked for");
+    httpd_reply(req, 200, "text/plain", b.data, b.len);
+    buf_release(&b);
+}
+
+/* Answers requests with X-Before itself, adds a header to all. */
+static bool before(struct httpd_req *req, void *ctx)
+{
+    (void)ctx;
+    httpd_add_header(req, "X-Before", "was here");
+    if (!httpd_header(req, "X-Before"))
+        return false;
+    httpd_reply(req, 202, "text/plain", "before", 6);
+    return true;
+}
+
 static const struct httpd_route routes[] = {
     {"POST",           "/echo", echo, 0, HTTPD_ANY_SLASH},
     {"POST",            "/later", later, 0, 0},
@@ -127,7 +151,11 @@ static const struct httpd_route routes[] = {
     {"GET",               "/stats", stats, 0, 0},
     {"GET",           "/large", large, 0, 0},
     {"GET",          "/wrong", wrong, 0, 0},
-    {0              },
+    {"GET",               "/p/{one}", show_params, 0, 0},
+    {"GET",           "/p/{one}/and/{two}", show_params, 0, 0},
+    {"POST",            "/q/{one}", show_params, 0, HTTPD_ANY_SLASH},
+    {"GET",               "/p/{one}/end", show_params, 0, 0},
+    {0          },
 };
 
 static void on_reply(struct httpd_req *req, int status, void *ctx)
@@ -159,6 +187,7 @@ static struct httpd_conf conf = {
     .body_timeout_ms = 10000,
     .idle_timeout_ms = 10000,
     .write_timeout_ms = 10000,
+    .before = before,
     .on_reply = on_reply,
 };
 static int port;
@@ -446,6 +475,130 @@ Test(httpd, one_slash_too_many_on_a_get_route_is_redirected)
     cr_expect(strstr(a.head, "\r\nLocation: /show\r\n"), "%s", a.head);
     cr_expect(ask("GET /show// HTTP/1.1\r\n" HOST "\r\n").status == 404);
 }
+
+/* clang-format off */
+static const struct {
+    const char *method, *path;
+    int status;
+    const char *body;
+} patterns[] = {
+    {"GET", "/p/abc", 200, "/p/{one}|abc|-"},
+    {"GET", "/p/a%2Fb%20c+d", 200, "/p/{one}|a/b c+d|-"},
+    {"GET", "/p/%C3%A4%FF%00%zz", 200, "/p/{one}|\xc3\xa4\xef\xbf\xbd\xef\xbf\xbd%zz|-"},
+    {"GET", "/p/x/and/y?one=z", 200, "/p/{one}/and/{two}|x|y"},
+    {"GET", "/p/x/end", 200, "/p/{one}/end|x|-"},
+    {"GET", "/p/%7Bone%7D", 200, "/p/{one}|{one}|-"},
+    {"POST", "/q/x/", 200, "/q/{one}|x|-"},
+    {"GET", "/p/x/", 307, ""},
+    {"GET", "/p/", 404, "{\"detail\":\"Not Found\"}"},
+    {"GET", "/p", 404, "{\"detail\":\"Not Found\"}"},
+    {"GET", "/p//and/y", 404, "{\"detail\":\"Not Found\"}"},
+    {"GET", "/p/x/an", 404, "{\"detail\":\"Not Found\"}"},
+    {"GET", "/p/x/and/y/z", 404, "{\"detail\":\"Not Found\"}"},
+    {"PUT", "/p/x", 405, "{\"detail\":\"Method Not Allowed\"}"},
+};
+/* clang-format on */
+
+Test(httpd, a_segment_in_braces_is_any_and_is_given_decoded)
+{
+    start();
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
+        char text[200];
+        snprintf(text, sizeof(text), "%s %s HTTP/1.1\r\n" HOST "\r\n", patterns[i].method,
+            patterns[i].path);
+        struct answer a = ask(text);
+        cr_expect(a.status == patterns[i].status, "%s: %d", patterns[i].path, a.status);
+        cr_expect(says(&a, patterns[i].body), "%s: %s", patterns[i].path, a.body);
+    }
+    struct answer a = ask("PUT /p/x HTTP/1.1\r\n" HOST "\r\n");
+    cr_expect(strstr(a.head, "\r\nAllow: GET\r\n"), "%s", a.head);
+}
+
+Test(httpd, the_hook_before_sees_every_request_and_may_answer_it)
+{
+    static const char *const targets[] = {
+        "GET /show", "GET /nothing", "PUT /show", "GET /show/", "OPTIONS /x"};
+    static const int statuses[] = {200, 404, 405, 307, 404};
+    start();
+    for (int i = 0; i < 5; i++) {
+        char text[200];
+        snprintf(text, sizeof(text), "%s HTTP/1.1\r\n" HOST "\r\n", targets[i]);
+        struct answer a = ask(text);
+        cr_expect(a.status == statuses[i], "%s: %d", targets[i], a.status);
+        cr_expect(strstr(a.head, "\r\nX-Before: was here\r\n"), "%s", a.head);
+        snprintf(text, sizeof(text), "%s HTTP/1.1\r\n" HOST "X-Before: 1\r\n\r\n", targets[i]);
+        a = ask(text);
+        cr_expect(a.status == 202 && says(&a, "before"), "%s: %d %s", targets[i], a.status, a.body);
+        cr_expect(!a.closes);
+    }
+}
+
+/* --- how much is held in memory ---------------------------------------------------------- */
+
+static int post_of(size_t announced, bool chunked)
+{
+    char head[200];
+    int fd = dial();
+    if (chunked)
+        snprintf(head, sizeof(head),
+            "POST /hold HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n");
+    else
+        snprintf(head, sizeof(head), "POST /hold HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n",
+            announced);
+    say(fd, head);
+    return fd;
+}
+
+static void expect_full(int fd)
+{
+    struct answer a = hear(fd);
+    cr_expect(a.status == 503, "%d", a.status);
+    cr_expect(strstr(a.head, "\r\nRetry-After: 5\r\n"), "%s", a.head);
+    cr_expect(a.closes);
+    close(fd);
+}
+
+Test(httpd, large_bodies_are_refused_while_too_many_are_in_memory)
+{
+    static char body[100 * 1024 + 1];
+    memset(body, 'x', sizeof(body) - 1);
+    conf.max_buffered = 250 * 1024;
+    start();
+    int one = post_of(100 * 1024, false), two = post_of(100 * 1024, false);
+    say(one, body); /* whole, and held by its handler; the other is only announced */
+    wait_for("held=", 1);
+    expect_full(post_of(100 * 1024, false));
+
+    int small = post_of(3, false), chunked = post_of(0, true);
+    say(small, "abc"); /* always has room */
+    wait_for("held=", 2);
+    say(chunked, "19000\r\n"); /* 100 KiB: refused as it grows */
+    say(chunked, body);
+    expect_full(chunked);
+
+    close(two); /* makes room again, as an answer does */
+    wait_for("connections=", 3);
+    int three = post_of(100 * 1024, false);
+    say(three, body);
+    wait_for("held=", 3);
+    expect_full(post_of(100 * 1024, false));
+    cr_expect(ask("POST /go HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n").status == 204);
+    cr_expect(hear(one).status == 200);
+    cr_expect(hear(small).status == 200);
+    cr_expect(hear(three).status == 200);
+    int four = post_of(200 * 1024, false);
+    say(four, body);
+    say(four, body);
+    wait_for("held=", 1);
+    cr_expect(ask("POST /go HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n").status == 204);
+    cr_expect(hear(four).status == 200);
+    close(one);
+    close(small);
+    close(three);
+    close(four);
+}
+
+/* --- expectations, limits ---------------------------------------------------------------- */
 
 Test(httpd, a_client_that_expects_100_is_told_to_continue)
 {

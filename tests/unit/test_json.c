@@ -2,6 +2,8 @@
 #include "base/mem.h"
 
 #include <criterion/criterion.h>
+#include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,5 +178,86 @@ Test(json, keys_bring_their_commas)
     json_put_key(&b, "c");
     buf_printf(&b, "%d}", 1);
     cr_assert_str_eq(buf_str(&b), "{\"a\":{\"b\\\"\":\"{\"},\"c\":1}");
+    buf_release(&b);
+}
+
+static char *written(void (*put)(struct buf *b, double v), double v)
+{
+    struct buf b = {0};
+    put(&b, v);
+    return buf_detach(&b);
+}
+
+/* Left: json_put_double, right: json_put_2dp; as Python's repr(v) and repr(round(v, 2)). */
+Test(json, numbers_are_written_as_python_writes_them)
+{
+    static const struct {
+        double v;
+        const char *whole, *rounded;
+    } rows[] = {
+        {0,                      "0.0",                     "0.0"                    },
+        {-0.0,                   "-0.0",                    "-0.0"                   },
+        {100,                    "100.0",                   "100.0"                  },
+        {7.956,                  "7.956",                   "7.96"                   },
+        {0.1 + 0.2,              "0.30000000000000004",     "0.3"                    },
+        {185.1409319999675,      "185.1409319999675",       "185.14"                 },
+        {2.675,                  "2.675",                   "2.67"                   }, /* the double is a little less */
+        {0.125,                  "0.125",                   "0.12"                   }, /* exactly half-way: to even */
+        {0.375,                  "0.375",                   "0.38"                   },
+        {-1.005,                 "-1.005",                  "-1.0"                   },
+        {0.001,                  "0.001",                   "0.0"                    },
+        {0.0001,                 "0.0001",                  "0.0"                    },
+        {0.00001,                "1e-05",                   "0.0"                    },
+        {1.5e-7,                 "1.5e-07",                 "0.0"                    },
+        {123456789.987654321,    "123456789.98765433",      "123456789.99"           },
+        {9007199254740992,       "9007199254740992.0",      "9007199254740992.0"     },
+        {9999999999999998,       "9999999999999998.0",      "9999999999999998.0"     },
+        {1e15,                   "1000000000000000.0",      "1000000000000000.0"     },
+        {1e16,                   "1e+16",                   "1e+16"                  },
+        {12345678901234567890.0, "1.2345678901234567e+19",  "1.2345678901234567e+19" },
+        {5e-324,                 "5e-324",                  "0.0"                    },
+        {1.7976931348623157e308, "1.7976931348623157e+308", "1.7976931348623157e+308"},
+        {INFINITY,               "null",                    "null"                   },
+        {-INFINITY,              "null",                    "null"                   },
+        {NAN,                    "null",                    "null"                   },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        char *whole = written(json_put_double, rows[i].v);
+        char *rounded = written(json_put_2dp, rows[i].v);
+        cr_expect_str_eq(whole, rows[i].whole);
+        cr_expect_str_eq(rounded, rows[i].rounded, "%s becomes %s", whole, rounded);
+        free(whole);
+        free(rounded);
+    }
+}
+
+Test(json, any_double_reads_back_the_same_and_is_json)
+{
+    srand48(20261123);
+    for (int i = 0; i < 100000; i++) {
+        uint64_t bits = (uint64_t)mrand48() << 32 | (uint32_t)mrand48();
+        double v, back;
+        memcpy(&v, &bits, sizeof(v));
+        if (i % 2)
+            v = (double)mrand48() / (1 << i % 30);
+        if (!isfinite(v))
+            continue;
+        char *text = written(json_put_double, v);
+        json_t *root = json_loads(text, JSON_DECODE_ANY, NULL);
+        back = strtod(text, NULL);
+        cr_assert(memcmp(&v, &back, sizeof(v)) == 0, "%.17g became %s", v, text);
+        cr_assert(json_is_real(root), "%s", text);
+        cr_assert(strlen(text) <= 24, "%s", text);
+        json_decref(root);
+        free(text);
+    }
+}
+
+Test(json, blanks_between_tokens_are_left_out)
+{
+    struct buf b = {0};
+    json_put_compact(
+        &b, " {\"a b\" : [1, 2.50 ,\tnull],\r\n\"c\\\" d\" : \"e\\\\\" , \"f\":\" : , \"} ");
+    cr_assert_str_eq(buf_str(&b), "{\"a b\":[1,2.50,null],\"c\\\" d\":\"e\\\\\",\"f\":\" : , \"}");
     buf_release(&b);
 }

@@ -292,3 +292,25 @@ Test(url, masking_hides_passwords_wherever_they_stand)
         buf_release(&out);
     }
 }
+
+Test(url, of_a_repeated_argument_the_last_one_can_be_had)
+{
+    static const struct {
+        const char *query, *value;
+    } rows[] = {
+        {"a=1&b=2&a=3", "3"  },
+        {"a=1&%61=x+y", "x y"},
+        {"a=1&a",       ""   },
+        {"a=1&a=",      ""   },
+        {"b=1",         NULL },
+        {"",            NULL },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        size_t len = 99;
+        char *got = url_query_last(rows[i].query, "a", &len);
+        cr_expect(rows[i].value ? got && strcmp(got, rows[i].value) == 0 : !got, "%s: %s",
+            rows[i].query, got ? got : "NULL");
+        cr_expect(!got || len == strlen(got));
+        free(got);
+    }
+}
