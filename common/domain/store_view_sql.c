@@ -1,12 +1,15 @@
 /* store_view_sql: the statements of store_view, for people who look. There is no index for every
  * question: a list is a walk along the index that fits best, and ends after so many rows. */
 #include "domain/store_sql.h"
+#include "domain/store_view.h"
 
 /* clang-format off */
 #define STMT(name, transaction, expected, params, text)                                            \
     const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
 
-#define LOOK "20000" /* VIEW_LOOK */
+#define TEXT(n)    #n
+#define AS_TEXT(n) TEXT(n)
+#define LOOK       AS_TEXT(VIEW_LOOK)
 
 #define US(time)   "(extract(epoch FROM " time ") * 1000000)::bigint"
 #define TIME(us)   "(timestamptz 'epoch' + " us "::bigint * interval '1 microsecond')"
@@ -48,8 +51,8 @@
     "  SELECT c.* FROM (SELECT c.* " WALK(source) " LIMIT " LOOK ") c"                             \
     "  WHERE ($2::bigint IS NULL OR c.created_at >= " TIME("$2") ")"                               \
     "    AND ($3::bigint IS NULL OR c.created_at < " TIME("$3") ")"                                \
-    "    AND ($4::text IS NULL OR CASE $4 WHEN 'failed' THEN starts_with(c.rescrape_status, 'failed')" \
-    "      ELSE c.rescrape_status = $4 END)"                                                       \
+    "    AND ($4::text IS NULL OR CASE $4 WHEN 'failed'"                                           \
+    "      THEN starts_with(c.rescrape_status, 'failed') ELSE c.rescrape_status = $4 END)"         \
     "    AND ($5::text IS NULL OR c.watch_url = $5) AND ($6::text IS NULL OR c.watch_id = $6)"     \
     "  ORDER BY c.id DESC LIMIT $7::integer + 1"                                                   \
     "), edge AS ("                                                                                 \
@@ -66,8 +69,8 @@ STMT(view_held, "view", ROWS_ANY, 7,
     EVENTS(", held AS MATERIALIZED (SELECT * FROM webhook.change_events"
         " WHERE rescrape_status = 'in_progress')", "held"));
 STMT(view_watch, "view", ROWS_ANY, 7,
-    EVENTS(", watched AS MATERIALIZED (SELECT * FROM webhook.change_events WHERE watch_id = $6::text)",
-        "watched"));
+    EVENTS(", watched AS MATERIALIZED (SELECT * FROM webhook.change_events"
+        " WHERE watch_id = $6::text)", "watched"));
 
 /* Of $1, an event id, or $2, a row id. */
 #define THE_EVENT                                                                                  \
@@ -115,7 +118,7 @@ STMT(view_timeline, "view", ROWS_ANY, 2,
         " WHEN starts_with(rescrape_status, 'failed') THEN metadata->>'error' END")
     ") "
     "SELECT " US("at") ", what, by, epoch, duration_ms, success, detail"
-    " FROM moment ORDER BY at, rank LIMIT 200");
+    " FROM moment ORDER BY at, rank LIMIT " AS_TEXT(VIEW_TIMELINE));
 
 /* Due now and not since it was accepted: the janitor, which looks for what became due since it looked
  * last, is to see it. */
@@ -185,7 +188,8 @@ STMT(view_workers, "view", ROWS_ANY, 0,
 STMT(view_crashes, "view", ROWS_ANY, 0,
     "SELECT worker, host, pid, role, signal, exit_code, cause, blamed, max_rss_kb, lived_ms,"
     "  held::text, " US("crashed_at")
-    " FROM webhook.worker_crashes WHERE crashed_at <= now() ORDER BY crashed_at DESC LIMIT 20" /* VIEW_CRASHES */);
+    " FROM webhook.worker_crashes WHERE crashed_at <= now() ORDER BY crashed_at DESC LIMIT "
+    AS_TEXT(VIEW_CRASHES));
 
 /* --- documents ------------------------------------------------------------------------------------ */
 
@@ -193,7 +197,8 @@ STMT(view_crashes, "view", ROWS_ANY, 0,
 STMT(view_search, "view", ROWS_ANY, 2,
     "WITH hit AS MATERIALIZED ("
     "  SELECT d.url_key, ts_rank(d.search, q) AS score, d.scraped_at"
-    "  FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q LIMIT 10000"
+    "  FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
+    "  LIMIT " AS_TEXT(VIEW_MATCHES)
     "), best AS MATERIALIZED ("
     "  SELECT * FROM hit ORDER BY score DESC, scraped_at DESC LIMIT $2::integer"
     ") "

@@ -280,7 +280,7 @@ Test(api_events, the_signature_of_a_request_is_not_shown)
     struct rig r;
     rig_start(&r);
     struct rig_id id = rig_post(&r, "/ok/secret");
-    cr_assert_str_eq(rig_row(&r, id, "metadata ? 'signature'"), "t");
+    WAIT_FOR(strcmp(rig_row(&r, id, "metadata ? 'signature'"), "t") == 0, SOON);
     json_t *event = ask(&r, "GET", harness_text("/api/events/%s", id.text), 200);
     const json_t *metadata = json_object_get(event, "metadata");
     cr_expect_str_eq(text(metadata, "watch_title"), "A page");
@@ -325,6 +325,7 @@ Test(api_events, queues_tell_what_waits_with_redis_and_without)
     rig_start(&r);
     rig_post(&r, "/ok/1");
     rig_post(&r, "/ok/2");
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'queued'") == 2, SOON);
     sql_exec(r.db,
         "UPDATE webhook.change_events SET created_at = now() - interval '1 minute'"
         " WHERE id = (SELECT min(id) FROM webhook.change_events);"
@@ -370,12 +371,12 @@ Test(api_events, workers_are_told_with_those_that_crashed)
     cr_expect_eq(json_array_size(json_object_get(before, "crashes")), 0);
     json_decref(before);
 
-    kill(pid, SIGSEGV);
+    kill(pid, SIGABRT);
     WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM webhook.worker_crashes") == 1, SOON);
     json_t *after = ask(&r, "GET", "/api/workers", 200);
     one = json_array_get(json_object_get(after, "crashes"), 0);
     cr_expect_eq(number(one, "pid"), pid);
-    cr_expect_eq(number(one, "signal"), SIGSEGV);
+    cr_expect_eq(number(one, "signal"), SIGABRT);
     json_decref(after);
     cr_expect(strstr(timeline(&r, id.text), ",crashed"), "%s", timeline(&r, id.text));
     rig_release(&r);

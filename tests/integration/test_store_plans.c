@@ -348,10 +348,6 @@ static void put_execute(struct buf *b, const struct ask *ask, int n)
     r = query(sql.data, PGRES_TUPLES_OK);
     cr_assert_eq(PQntuples(r), 1);
     for (int i = 0; i < PQnfields(r); i++) {
-        if (PQgetisnull(r, 0, i)) {
-            buf_printf(b, "%sNULL", i ? ", " : "(");
-            continue;
-        }
         char *literal = PQescapeLiteral(db, PQgetvalue(r, 0, i), (size_t)PQgetlength(r, 0, i));
         buf_printf(b, "%s%s", i ? ", " : "(", PQgetisnull(r, 0, i) ? "NULL" : literal);
         PQfreemem(literal);
