@@ -131,6 +131,10 @@ enum who { NOBODY, READER, STRANGER, SENDER, FORGER };
 
 #define HOOK "/api/webhook/changedetection"
 #define ID   "00000000-0000-4000-8000-00000000000"
+#define FIRE "/api/webhook/firecrawl"
+#define PAGE(text)                                                                                 \
+    "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"c\",\"data\":[{\"markdown\":\"" text "\","              \
+    "\"metadata\":{\"url\":\"http://page.test/c\",\"statusCode\":200,\"scrapeId\":\"s1\"}}]}"
 #define NOTE "{\"watch_id\":\"w\",\"watch_url\":\"http://page.test/n\"}"
 static const struct ask {
     enum phase phase;
@@ -146,6 +150,15 @@ static const struct ask {
     {UP, 409, "POST", HOOK, SENDER, "{\"watch_id\":\"w\",\"watch_url\":\"http://page.test/other\"}"},
     {UP, 400, "POST", HOOK, SENDER, "{\"watch_url\":1}"},
     {UP, 401, "POST", HOOK, FORGER, NOTE},
+    {UP, 200, "POST", FIRE, SENDER, "{\"success\":true,\"type\":\"crawl.started\",\"id\":\"c\"}"},
+    {UP, 200, "POST", FIRE, SENDER, "{\"success\":false,\"type\":\"crawl.page\",\"id\":\"c\",\"error\":\"no\"}"},
+    {UP, 200, "POST", FIRE, SENDER, "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"c\",\"data\":[]}"},
+    {UP, 202, "POST", FIRE, SENDER, PAGE("one")},
+    {UP, 202, "POST", FIRE, SENDER, PAGE("one")}, /* again: the same answer */
+    {UP, 409, "POST", FIRE, SENDER, PAGE("another")},
+    {UP, 400, "POST", FIRE, SENDER, "no JSON"},
+    {UP, 422, "POST", FIRE, SENDER, "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"c\",\"data\":[1,{}]}"},
+    {UP, 401, "POST", FIRE, FORGER, PAGE("one")},
     {UP, 200, "GET", "/api/metrics/requests", READER, NULL},
     {UP, 200, "GET", "/api/metrics/operations", READER, NULL},
     {UP, 200, "GET", "/api/metrics/summary?hours=1", READER, NULL},
@@ -208,10 +221,12 @@ static const struct ask {
     {STRICT, 429, "GET", "/api/metrics/summary", READER, NULL},
     {STRICT, 429, "GET", "/api/metrics/crawls/crawl-1", READER, NULL},
     {STRICT, 413, "POST", HOOK, SENDER, NULL}, /* a body of 2000 bytes */
+    {STRICT, 413, "POST", FIRE, SENDER, NULL},
     {NO_REDIS, 200, "GET", "/health", NOBODY, NULL},
     {NO_REDIS, 200, "GET", "/api/queues", READER, NULL},
     {NO_REDIS, 202, "POST", "/api/events/" ID "5/retry", READER, NULL},
     {NO_REDIS, 503, "GET", "/api/rejects", READER, NULL},
+    {NO_REDIS, 202, "POST", FIRE, SENDER, PAGE("one")},
     {NO_POSTGRES, 503, "GET", "/api/metrics/requests", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/metrics/operations", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/metrics/summary", READER, NULL},
@@ -227,7 +242,7 @@ static const struct ask {
 };
 
 /* Proved where a disk can be full: test_spool_faults. */
-static const char *const elsewhere[] = {"post " HOOK " 503"};
+static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503"};
 
 static const char *const headers[] = {
     [NOBODY] = NULL,
@@ -355,6 +370,7 @@ static int strict_producer(struct rig *r)
     int port, fd = harness_listen(&port);
     rig_start_program(r, (const char *const[]){rig_program("hookline-producer"), NULL},
         RIG_ENV("WEBHOOK_RATE_LIMIT=1", "WEBHOOK_MAX_BODY_BYTES=1024",
+            "WEBHOOK_CRAWL_MAX_BODY_BYTES=1024",
             harness_text("WEBHOOK_SPOOL_DIR=%s/spool2", harness_dir())),
         fd);
     close(fd);
