@@ -44,14 +44,14 @@ struct column {
 #define O(member) offsetof(struct metrics_operation, member)
 /* clang-format off */
 static const struct {
-    const struct db_stmt *stmt;
+    const struct db_stmt *first, *again; /* again: some of the rows may be there already */
     int ntexts;
     struct column texts[MAX_TEXTS];
 } kinds[NKINDS] = {
-    [REQUEST] = {&stmt_metrics_requests.db, 6,
+    [REQUEST] = {&stmt_metrics_requests.db, &stmt_metrics_requests_again.db, 6,
         {{R(method), 10, true}, {R(path), 500, true}, {R(request_id), 100, false},
          {R(client_ip), 50, false}, {R(user_agent), 500, false}, {R(extra), 0, false}}},
-    [OPERATION] = {&stmt_metrics_operations.db, 8,
+    [OPERATION] = {&stmt_metrics_operations.db, &stmt_metrics_operations_again.db, 8,
         {{O(type), 50, true}, {O(name), 100, true}, {O(error), ERROR_CHARS, false},
          {O(request_id), 100, false}, {O(job_id), 100, false}, {O(crawl_id), 255, false},
          {O(document_url), 500, false}, {O(extra), 0, false}}},
@@ -172,13 +172,14 @@ static void send_batch(struct metrics *m, const size_t rows[NKINDS])
     struct db_call calls[1 + NKINDS] = {
         {&stmt_metrics_patience.db, NULL}
     };
+    bool again = m->failures || m->halved;
     int n = 1;
     for (int k = 0; k < NKINDS; k++) {
         if (!rows[k])
             continue;
-        for (int i = 0; i < kinds[k].stmt->nparams; i++)
+        for (int i = 0; i < kinds[k].first->nparams; i++)
             m->values[k][i] = pgarray_end(&m->params[k][i]);
-        calls[n++] = (struct db_call){kinds[k].stmt, m->values[k]};
+        calls[n++] = (struct db_call){again ? kinds[k].again : kinds[k].first, m->values[k]};
     }
     m->in_flight = true;
     dbpool_exec(m->pool, calls, n, FLUSH_TIMEOUT_MS, on_flushed, m);
@@ -193,7 +194,7 @@ static void flush(void *ctx)
     if (m->in_flight || !m->waiting.len)
         return;
     for (int k = 0; k < NKINDS; k++)
-        for (int i = 0; i < kinds[k].stmt->nparams; i++)
+        for (int i = 0; i < kinds[k].first->nparams; i++)
             pgarray_begin(&m->params[k][i]);
     while (m->waiting.len && m->sent.len < m->limit && bytes < FLUSH_BYTES) {
         struct row *r = pop(m);

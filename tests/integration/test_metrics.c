@@ -356,6 +356,25 @@ Test(metrics, a_full_ring_drops_the_oldest_and_counts_them)
     stop();
 }
 
+Test(metrics, the_ring_is_bounded_in_bytes_too)
+{
+    log_to_file();
+    start(url = harness_database(true), 100, 1000000);
+    struct metrics_request r = request;
+    r.extra = harness_text("{\"a\":\"%s\"}", repeated("x", 10000));
+    for (int i = 0; i < 50; i++)
+        metrics_request(m, &r);
+    cr_expect(stats().waiting >= 5 && stats().waiting <= 10, "%lld", (long long)stats().waiting);
+    r.extra = repeated("x", METRICS_EXTRA_MAX + 1);
+    r.request_id = "too much of extra";
+    metrics_request(m, &r);
+    UNTIL(all_written());
+    cr_expect_eq(sql_int(url, "SELECT count(*) FROM webhook.request_metrics WHERE request_id ="
+                              " 'too much of extra' AND extra_metadata IS NULL"),
+        1, "left out, the row is kept");
+    stop();
+}
+
 Test(metrics, what_is_recorded_while_the_database_is_dead_is_written_when_it_is_back)
 {
     struct test_pg *pg = test_pg_start();

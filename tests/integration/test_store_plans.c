@@ -275,6 +275,8 @@ static const struct ask asks[] = {
     {"schema_version", NULL, {1}, 20, 0, NULL},
     {"metrics_patience", NULL, {1}, 0, 0, NULL},
     {"metrics_requests", requests_params, {1, 64, 1000}, 300, 40, NULL},
+    {"metrics_requests_again", requests_params, {1, 64, 1000}, 300, 40, NULL},
+    {"metrics_operations_again", operations_params, {1, 64, 1000}, 300, 50, NULL},
     {"metrics_operations", operations_params, {1, 64, 1000}, 300, 50, NULL},
     {"ping", NULL, {1}, 0, 0, NULL},
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
