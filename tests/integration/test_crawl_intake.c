@@ -5,6 +5,7 @@
 #include "base/crawl_job.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "io/spool_file.h"
 #include "tests/support/harness.h"
 
 #include <criterion/criterion.h>
@@ -636,6 +637,46 @@ Test(crawl_intake, a_conflict_found_behind_the_answer_is_a_dead_letter)
     cr_expect_eq(dead(&w), 1);
     cr_expect(test_proc_logged(w.producer, "same id, other body"));
     stop(&w);
+}
+
+/* A segment that a dead producer left. */
+static void leave_segment(const struct world *w, const char *name, struct buf *records)
+{
+    const char *path = harness_text("%s/%s", w->spool, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    cr_assert(fd >= 0 && write(fd, records->data, records->len) == (ssize_t)records->len);
+    close(fd);
+    buf_release(records);
+}
+
+static void put_job(struct buf *records, const char *body, int version)
+{
+    struct crawl_job job = {.body = (char *)body, .len = strlen(body), .id = uuid_v4()};
+    struct buf bytes = {0};
+    digest_sha256(body, strlen(body), job.digest);
+    crawl_job_encode(&job, &bytes);
+    bytes.data[3] = (char)version; /* map, "v", its value */
+    spool_put_frame(records, bytes.data, bytes.len);
+    buf_release(&bytes);
+}
+
+Test(crawl_intake, what_no_job_is_in_a_spool_is_buried_and_what_is_newer_is_left)
+{
+    struct world w = start();
+    struct buf records = {0}, newer = {0};
+    buf_puts(&records, SPOOL_MAGIC);
+    put_job(&records, "{\"a\":1}", CRAWL_JOB_VERSION);
+    spool_put_frame(&records, "no job", 6);
+    put_job(&records, "{\"a\":2}", CRAWL_JOB_VERSION);
+    buf_puts(&newer, SPOOL_MAGIC);
+    put_job(&newer, "{\"a\":3}", CRAWL_JOB_VERSION + 1);
+    size_t left = newer.len - strlen(SPOOL_MAGIC);
+    leave_segment(&w, "newer.crawl", &newer);
+    leave_segment(&w, "older.crawl", &records);
+    WAIT_FOR(jobs(&w) == 2 && dead(&w) == 1 && spooled(&w) == (int64_t)left, 30000);
+    cr_expect(strstr(redis_text(w.redis, "XRANGE {hookline}:dead - +"), "unreadable spool record"));
+    stop(&w);
+    cr_expect_eq(spooled(&w), left, "a newer program will find it");
 }
 
 Test(crawl_intake, what_can_be_kept_nowhere_is_sent_back)
