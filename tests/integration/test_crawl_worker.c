@@ -521,3 +521,15 @@ Test(crawl_worker, jobs_come_through_while_redis_is_killed)
     WAIT_FOR(redis_int(r.redis, "XLEN " STREAM) < PAGES, SOON);
     expect_crawl(&r);
 }
+
+Test(crawl_worker, a_redis_that_forgot_everything_is_read_from_again)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    put_started(&r);
+    WAIT_FOR(count(&r, "crawl_events", "true") == 1 && nothing_left(&r), SOON);
+    redis_text(r.redis, "FLUSHALL");
+    put_completed(&r);
+    WAIT_FOR(count(&r, "crawl_events", "true") == 2 && nothing_left(&r), SOON);
+}
