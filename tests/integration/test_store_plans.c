@@ -129,8 +129,8 @@ static const char *const data[] = {
     " WHERE id BETWEEN 980000 AND 981000 AND rescrape_status = 'queued' AND next_attempt_at IS NULL"
     " ORDER BY id",
     "CREATE VIEW news AS SELECT gen_random_uuid() AS event_id, 'crawl-' || 2 + i % 20 AS crawl,"
-    "  'https://shop.example.com/' || 2 + i % 20 || '/' || i AS url, i FROM generate_series(900, 1500)"
-    "  i",
+    "  'https://shop.example.com/' || 2 + i % 20 || '/' || i AS url, i"
+    " FROM generate_series(900, 1500) i",
     "CREATE VIEW held AS SELECT event_id, watch_url FROM webhook.change_events"
     " WHERE claimed_by = 'worker-1' AND rescrape_status = 'in_progress' ORDER BY id",
     NULL,
