@@ -27,15 +27,10 @@
     " AS o (id, at, took, success, type, name, error, request_id, job_id, crawl_id,"               \
     "  document_url, extra)"
 
-/* clang-format off */
-#define STMT(name, expected, params, text)                                                         \
-    const struct store_stmt stmt_##name = {{#name, text, params}, "metrics", expected}
-/* clang-format on */
-
 /* A table that is locked, be it for the moments in which a partition is made, must not keep a
  * connection of the pool. Before each batch, in its transaction. */
-STMT(metrics_patience, ROWS_ONE, 0, "SELECT set_config('lock_timeout', '250ms', true)");
-STMT(metrics_requests, ROWS_NONE, 10, REQUESTS);
-STMT(metrics_requests_again, ROWS_NONE, 10, REQUESTS AGAIN);
-STMT(metrics_operations, ROWS_NONE, 12, OPERATIONS);
-STMT(metrics_operations_again, ROWS_NONE, 12, OPERATIONS AGAIN);
+STMT(metrics_patience, "metrics", ROWS_ONE, 0, "SELECT set_config('lock_timeout', '250ms', true)");
+STMT(metrics_requests, "metrics", ROWS_NONE, 10, REQUESTS);
+STMT(metrics_requests_again, "metrics", ROWS_NONE, 10, REQUESTS AGAIN);
+STMT(metrics_operations, "metrics", ROWS_NONE, 12, OPERATIONS);
+STMT(metrics_operations_again, "metrics", ROWS_NONE, 12, OPERATIONS AGAIN);

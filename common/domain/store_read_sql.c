@@ -2,11 +2,6 @@
  * rows numbered alike, so that one statement, with one snapshot and one deadline, answers all. */
 #include "domain/store_sql.h"
 
-/* clang-format off */
-#define STMT(name, transaction, expected, params, text)                                            \
-    const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
-/* clang-format on */
-
 #define MICROSECONDS(t) "(extract(epoch FROM " t ") * 1000000)::bigint"
 
 /* Rows m of the last $1 hours. */

@@ -4,8 +4,6 @@
 #include "domain/store_view.h"
 
 /* clang-format off */
-#define STMT(name, transaction, expected, params, text)                                            \
-    const struct store_stmt stmt_##name = {{#name, text, params}, transaction, expected}
 
 #define TEXT(n)    #n
 #define AS_TEXT(n) TEXT(n)
