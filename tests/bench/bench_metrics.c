@@ -1,7 +1,9 @@
 /* bench_metrics: what metrics cost, on one server, in one run (CONTRIBUTING.md, "Measure"):
  *   1. request metrics a second through metrics.c while a producer takes webhooks as fast as it can,
  *      beside the same statement alone, by plain libpq, with as many rows, under the same load;
- *   2. webhooks a second that a producer answers with metrics and, in turn, another without.
+ *   2. webhooks a second that a producer answers with metrics and, in turn, another without; and the
+ *      time of processors that producer and PostgreSQL took for one, which does not depend on who
+ *      else uses the machine.
  * Owns: the load, the two ways of writing, the table. The producers run already. */
 #include "base/buf.h"
 #include "base/clock.h"
@@ -13,6 +15,7 @@
 #include "domain/store_sql.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -41,7 +44,8 @@ static struct {
     int rounds;
     double seconds;
     const char *url, *secret;
-    int port[2]; /* of the producers without and with metrics */
+    int port[2];    /* of the producers without and with metrics */
+    int parents[3]; /* whose children are PostgreSQL and the producers */
 } options = {.rounds = 7, .seconds = 2};
 
 _Noreturn static void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -350,10 +354,46 @@ static void fresh_tables(PGconn *pg)
     PQclear(PQexec(pg, "CHECKPOINT"));
 }
 
-/* Webhooks a second. */
-static double intake(PGconn *pg, int port)
+static bool is_ours(int parent)
+{
+    for (size_t i = 0; i < sizeof(options.parents) / sizeof(*options.parents); i++)
+        if (options.parents[i] == parent)
+            return true;
+    return false;
+}
+
+/* Microseconds that PostgreSQL and the producers have taken so far, all processes together. */
+static double cpu_us(void)
+{
+    char path[300], text[1024];
+    long ticks = 0;
+    DIR *dir = opendir("/proc");
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        int parent;
+        unsigned long user, sys;
+        snprintf(path, sizeof(path), "/proc/%s/stat", e->d_name);
+        FILE *f = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? fopen(path, "re") : NULL;
+        if (!f)
+            continue;
+        text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+        fclose(f);
+        const char *rest = strrchr(text, ')'); /* behind the name, which may hold anything */
+        if (rest &&
+            sscanf(rest, ") %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &parent, &user,
+                &sys) == 3 &&
+            is_ours(parent))
+            ticks += (long)(user + sys);
+    }
+    closedir(dir);
+    return (double)ticks * 1e6 / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Webhooks a second; *each_us: what one took, until its metrics are written. */
+static double intake(PGconn *pg, int port, double *each_us)
 {
     fresh_tables(pg);
+    long first = load->answered;
+    double cpu = cpu_us();
     pid_t pid = load_begin(port);
     long before = load->answered;
     int64_t began = clock_mono_us();
@@ -361,6 +401,7 @@ static double intake(PGconn *pg, int port)
     double rate = (double)(load->answered - before) / seconds_since(began);
     load_end(pid);
     until_quiet(pg);
+    *each_us = (cpu_us() - cpu) / (double)(load->answered - first);
     return rate;
 }
 
@@ -393,12 +434,15 @@ static void intake_rounds(PGconn *pg)
     static struct series with = {.name = "webhooks/s with metrics"},
                          without = {.name = "webhooks/s without"},
                          share = {.name = "  ratio (goal: 0.9)"},
-                         kept = {.name = "  metric rows per webhook"};
+                         kept = {.name = "  metric rows per webhook"},
+                         cost[2] = {{.name = "us of processors, without"},
+                             {.name = "us of processors, with"}},
+                         cost_share = {.name = "  without / with"};
     for (int i = 0; i < options.rounds; i++) {
         for (int k = 0; k < 2; k++) {
             bool on = (i + k) % 2;
             long before = load->answered;
-            (on ? &with : &without)->of[i] = intake(pg, options.port[on]);
+            (on ? &with : &without)->of[i] = intake(pg, options.port[on], &cost[on].of[i]);
             if (on)
                 kept.of[i] = (double)rows_written(pg) / (double)(load->answered - before);
         }
@@ -408,6 +452,10 @@ static void intake_rounds(PGconn *pg)
     print_series(&without, " %7.0f");
     print_series(&share, " %7.2f");
     print_series(&kept, " %7.2f");
+    divide(&cost_share, &cost[0], &cost[1]);
+    print_series(&cost[1], " %7.0f");
+    print_series(&cost[0], " %7.0f");
+    print_series(&cost_share, " %7.2f");
 }
 
 static void parse_options(int argc, char **argv)
@@ -448,6 +496,9 @@ int main(int argc, char **argv)
     options.secret = setting("BENCH_SECRET");
     options.port[0] = atoi(setting("BENCH_PORT_WITHOUT"));
     options.port[1] = atoi(setting("BENCH_PORT_WITH"));
+    if (sscanf(setting("BENCH_PARENTS"), "%d %d %d", &options.parents[0], &options.parents[1],
+            &options.parents[2]) != 3)
+        die("BENCH_PARENTS takes three process ids");
     load = mmap(NULL, sizeof(*load), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     PGconn *pg = PQconnectdb(options.url);
     if (PQstatus(pg) != CONNECTION_OK)

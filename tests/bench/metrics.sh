@@ -70,6 +70,7 @@ produce $((base + 2))
 
 BENCH_DATABASE_URL="$pg_server/hookline" BENCH_SECRET="$WEBHOOK_SECRET" \
     BENCH_PORT_WITHOUT=$((base + 1)) BENCH_PORT_WITH=$((base + 2)) \
+    BENCH_PARENTS="$pg_pid ${started[1]} ${started[2]}" \
     "$BUILD/tests/bench/bench_metrics" "$@"
 if grep -h '"metrics_dropped"' "$folder"/producer-*.log; then
     echo "the producer could not write all of its metrics" >&2
