@@ -377,7 +377,7 @@ Test(crawl_intake, an_event_without_success_is_acknowledged_and_recorded)
             harness_text("{\"status\":\"acknowledged\",\"message\":\"Failed event received and "
                          "logged\",\"event_id\":%s}",
                 table[i].id));
-        cr_assert_eq(jobs(&w), i + 1);
+        cr_assert_eq(jobs(&w), (long)i + 1);
         expect_last_job(&w, table[i].body, strlen(table[i].body));
     }
     struct test_reply r =
@@ -518,7 +518,7 @@ Test(crawl_intake, a_repeated_event_has_the_same_answer_and_one_job)
             expect_reply(&r, first.status, first.body);
             cr_expect_str_eq(test_reply_header(&r, "Hookline-Duplicate"), "true");
         }
-        cr_expect_eq(jobs(&w), i + 1);
+        cr_expect_eq(jobs(&w), (long)i + 1);
     }
     stop(&w);
 }
@@ -675,7 +675,7 @@ Test(crawl_intake, what_no_job_is_in_a_spool_is_buried_and_what_is_newer_is_left
     WAIT_FOR(jobs(&w) == 2 && dead(&w) == 1 && spooled(&w) == (int64_t)left, 30000);
     cr_expect(strstr(redis_text(w.redis, "XRANGE {hookline}:dead - +"), "unreadable spool record"));
     stop(&w);
-    cr_expect_eq(spooled(&w), left, "a newer program will find it");
+    cr_expect_eq(spooled(&w), (int64_t)left, "a newer program will find it");
 }
 
 Test(crawl_intake, what_can_be_kept_nowhere_is_sent_back)
