@@ -26,11 +26,6 @@ struct gate_request admission_credentials(struct httpd_req *req, const char *sig
     return creds;
 }
 
-bool admission_granted(enum gate_verdict verdict)
-{
-    return verdict == GATE_SIGNED || verdict == GATE_SIGNED_PREVIOUS || verdict == GATE_TOKEN;
-}
-
 void admission_count(struct stores *s, enum gate_verdict verdict, const char *peer)
 {
     int64_t now = clock_mono_ms();

@@ -12,8 +12,6 @@ struct gate admission_gate(const struct stores *s);
 /* Body, time and every header that gate_request knows; the signature is in this header. Borrowed from
  * the request. */
 struct gate_request admission_credentials(struct httpd_req *req, const char *signature_header);
-/* Admitted by its signature or its token. */
-bool admission_granted(enum gate_verdict verdict);
 /* Counts who was; tells the log, not too often, of whoever has still to be given the new secret. */
 void admission_count(struct stores *s, enum gate_verdict verdict, const char *peer);
 

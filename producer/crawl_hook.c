@@ -5,7 +5,6 @@
 #include "base/identity.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "producer/admission.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,7 +158,7 @@ void crawl_hook_read(const struct crawl_request *in, struct crawl_hooked *out)
     struct hl_err err;
 
     *out = (struct crawl_hooked){.gate = gate_check_firecrawl(&in->gate, &in->creds)};
-    if (!admission_granted(out->gate)) {
+    if (!gate_admits(out->gate)) {
         turn_away(out);
         return;
     }

@@ -220,7 +220,7 @@ static void start_publish(struct crawl_intake *in)
 /* The request has been read. */
 static void judged(struct crawl_intake *in)
 {
-    bool admitted = admission_granted(in->hooked.gate);
+    bool admitted = gate_admits(in->hooked.gate);
     if (admitted)
         admission_count(in->stores, in->hooked.gate, httpd_peer(in->req));
     if (!in->hooked.accepted) {

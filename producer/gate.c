@@ -220,3 +220,8 @@ enum gate_verdict gate_check_firecrawl(const struct gate *g, const struct gate_r
     free(trimmed);
     return found;
 }
+
+bool gate_admits(enum gate_verdict verdict)
+{
+    return verdict == GATE_SIGNED || verdict == GATE_SIGNED_PREVIOUS || verdict == GATE_TOKEN;
+}

@@ -53,4 +53,6 @@ enum gate_verdict gate_check(const struct gate *g, const struct gate_request *r)
  * counts. A Firecrawl without a secret signs nothing: then a token will do. */
 enum gate_verdict gate_check_firecrawl(const struct gate *g, const struct gate_request *r);
 
+bool gate_admits(enum gate_verdict verdict); /* by signature or token */
+
 #endif

@@ -379,7 +379,7 @@ static bool admitted(
     const struct gate gate = admission_gate(s);
     *creds = admission_credentials(req, "X-Signature");
     *verdict = gate_check(&gate, creds);
-    if (admission_granted(*verdict)) {
+    if (gate_admits(*verdict)) {
         admission_count(s, *verdict, httpd_peer(req));
         return true;
     }

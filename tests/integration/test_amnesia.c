@@ -25,7 +25,7 @@ static int times_logged(struct test_proc *p, const char *text)
 
 static const char *generation(struct rig *r)
 {
-    return sql_text(r->db, "SELECT generation FROM webhook.queues");
+    return sql_text(r->db, "SELECT generation FROM webhook.queues WHERE name = 'change'");
 }
 
 static bool is_remembered(struct rig *r)

@@ -378,7 +378,7 @@ Test(crawl_intake, an_event_without_success_is_acknowledged_and_recorded)
             harness_text("{\"status\":\"acknowledged\",\"message\":\"Failed event received and "
                          "logged\",\"event_id\":%s}",
                 table[i].id));
-        cr_assert_eq(jobs(&w), i + 1);
+        cr_assert_eq(jobs(&w), (long)i + 1);
         expect_last_job(&w, table[i].body, strlen(table[i].body));
     }
     struct test_reply r =
@@ -519,7 +519,7 @@ Test(crawl_intake, a_repeated_event_has_the_same_answer_and_one_job)
             expect_reply(&r, first.status, first.body);
             cr_expect_str_eq(test_reply_header(&r, "Hookline-Duplicate"), "true");
         }
-        cr_expect_eq(jobs(&w), i + 1);
+        cr_expect_eq(jobs(&w), (long)i + 1);
     }
     stop(&w);
 }
@@ -676,7 +676,7 @@ Test(crawl_intake, what_no_job_is_in_a_spool_is_buried_and_what_is_newer_is_left
     WAIT_FOR(jobs(&w) == 2 && dead(&w) == 1 && spooled(&w) == (int64_t)left, 30000);
     cr_expect(strstr(redis_text(w.redis, "XRANGE {hookline}:dead - +"), "unreadable spool record"));
     stop(&w);
-    cr_expect_eq(spooled(&w), left, "a newer program will find it");
+    cr_expect_eq(spooled(&w), (int64_t)left, "a newer program will find it");
 }
 
 Test(crawl_intake, what_can_be_kept_nowhere_is_sent_back)
@@ -693,6 +693,51 @@ Test(crawl_intake, what_can_be_kept_nowhere_is_sent_back)
     expect_spooled(&r, 200);
     test_redis_restart(w.redis);
     WAIT_FOR(jobs(&w) == 1 && spooled(&w) == 0, 30000);
+    stop(&w);
+}
+
+static struct test_reply post_change(const struct world *w, const char *watch_id)
+{
+    const char *body = harness_text("{\"watch_id\":\"%s\",\"watch_url\":\"https://e.com/\","
+                                    "\"detected_at\":\"2026-01-02T03:04:05Z\"}",
+        watch_id);
+    const char *headers =
+        harness_text("X-Signature: %s\r\n", test_sign(SECRET, body, strlen(body)));
+    return test_http(w->port, "POST", "/api/webhook/changedetection", headers, body, strlen(body));
+}
+
+Test(crawl_intake, change_events_in_the_spool_do_not_wait_for_redis)
+{
+    struct test_pg *pg = test_pg_start();
+    const char *db = test_pg_url(pg);
+    struct world w =
+        start_with((const char *const[]){harness_text("WEBHOOK_DATABASE_URL=%s", db), NULL});
+    test_redis_kill(w.redis);
+    test_pg_kill(pg);
+    for (int i = 0; i < 200; i++)
+        cr_assert_eq(post(&w, harness_text(PAGE("c%d", DOC("1")), i)).status, 202);
+    cr_assert_eq(post_change(&w, "w").status, 202);
+    int64_t crawls = spooled(&w);
+    test_pg_restart(pg);
+    WAIT_FOR(sql_int(db, "SELECT count(*) FROM webhook.change_events") == 1, 30000);
+    cr_expect_eq(spooled(&w), crawls, "these wait, and nothing of them is written again");
+    test_redis_restart(w.redis);
+    WAIT_FOR(jobs(&w) == 200 && spooled(&w) == 0, 30000);
+    stop(&w);
+    test_pg_free(pg);
+}
+
+Test(crawl_intake, crawl_events_leave_half_of_the_spool_to_change_events)
+{
+    struct world w = start_with((const char *const[]){"WEBHOOK_SPOOL_MAX_BYTES=1m", NULL});
+    char *one = large_page("one", 520 * 1024), *two = large_page("two", 520 * 1024);
+    test_redis_kill(w.redis);
+    cr_expect_eq(post_bytes(&w, one, 520 * 1024).status, 202); /* 390 KiB, compressed */
+    cr_expect_eq(post_bytes(&w, two, 520 * 1024).status, 503);
+    cr_expect_eq(post_change(&w, "w").status, 202);
+    test_redis_restart(w.redis);
+    WAIT_FOR(jobs(&w) == 1 && spooled(&w) == 0, 30000);
+    cr_expect_eq(post_bytes(&w, two, 520 * 1024).status, 202);
     stop(&w);
 }
 
