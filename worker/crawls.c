@@ -308,7 +308,7 @@ struct crawls *crawls_new(const struct crawls_conf *conf, struct hl_err *err)
         .store = conf->wires->store,
         .queue = cs->queue,
         .offload = cs->offload,
-        .metrics = conf->metrics,
+        .metrics = conf->wires->metrics,
         .index = conf->cfg->index == INDEX_POSTGRES,
         .max_starts = conf->cfg->max_starts,
         .done = job_done,

@@ -5,7 +5,6 @@
 #define HL_WORKER_CRAWLS_H
 
 #include "base/config.h"
-#include "domain/metrics.h"
 #include "worker/wires.h"
 
 struct crawls;
@@ -14,7 +13,6 @@ struct crawls_conf { /* borrowed, wires and cfg for its whole life */
     struct wires *wires;
     const struct config *cfg;
     const char *instance;          /* consumer of the group */
-    struct metrics *metrics;       /* NULL ok */
     bool (*may_work)(void *ctx);   /* read now? Otherwise it asks again in a moment */
     bool (*takes_work)(void *ctx); /* false: what a read under way still brings goes back */
     void (*idle)(void *ctx);       /* nothing is in flight any more */

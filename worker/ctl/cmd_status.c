@@ -40,7 +40,7 @@ struct upstream {
 struct status {
     struct session session;
     struct hl_err redis_err, db_err;
-    struct queue_stats queue;
+    struct queue_stats queue, crawls; /* dead letters of both are in one place */
     struct counted *counts;
     int ncounts;
     struct worker *workers;
@@ -63,6 +63,15 @@ static void got_queue(
     struct status *s = ctx;
     note(&s->redis_err, rc == HL_OK ? NULL : err);
     s->queue = *stats;
+    session_answered(&s->session);
+}
+
+static void got_crawls(
+    enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx)
+{
+    struct status *s = ctx;
+    note(&s->redis_err, rc == HL_OK ? NULL : err);
+    s->crawls = *stats;
     session_answered(&s->session);
 }
 
@@ -105,6 +114,8 @@ static void ask(struct status *s)
 {
     session_asked(&s->session);
     queue_stats(s->session.queue, got_queue, s);
+    session_asked(&s->session);
+    queue_stats(s->session.crawl_queue, got_crawls, s);
     session_asked(&s->session);
     store_count_by_status(s->session.store, got_counts, s);
     session_asked(&s->session);
@@ -170,6 +181,11 @@ static void print_json(const struct status *s)
     put_number(&b, "later", s->queue.later);
     put_number(&b, "dead", s->queue.dead);
     put_error(&b, "error", &s->redis_err);
+    buf_puts(&b, "},\"crawl_queue\":{");
+    put_number(&b, "length", s->crawls.length);
+    put_number(&b, "pending", s->crawls.pending);
+    put_number(&b, "lag", s->crawls.lag);
+    put_number(&b, "later", s->crawls.later);
     buf_puts(&b, "},\"events\":{");
     for (int i = 0; i < s->ncounts; i++)
         put_number(&b, s->counts[i].status, s->counts[i].events);
@@ -202,6 +218,9 @@ static void print_queue(const struct status *s)
     }
     printf("Queue    %lld in the stream, %lld of them with a worker; %lld later, %lld dead\n",
         (long long)q->length, (long long)q->pending, (long long)q->later, (long long)q->dead);
+    q = &s->crawls;
+    printf("Crawls   %lld in the stream, %lld of them with a worker; %lld later\n",
+        (long long)q->length, (long long)q->pending, (long long)q->later);
 }
 
 /* Only when one was in trouble. */

@@ -24,6 +24,7 @@ enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_e
     }
     s->store = store_new(s->loop, s->pool, NULL, 0);
     s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
+    s->crawl_queue = queue_new(s->loop, s->redis, cfg->queue_prefix, QUEUE_CRAWL, NULL);
     return HL_OK;
 }
 
@@ -33,6 +34,7 @@ void session_close(struct session *s)
     redis_free(s->redis);
     store_free(s->store);
     queue_free(s->queue);
+    queue_free(s->crawl_queue);
     offload_free(s->offload);
     loop_free(s->loop);
     *s = (struct session){0};

@@ -14,7 +14,7 @@ struct session {
     struct dbpool *pool;
     struct store *store;
     struct redis *redis;
-    struct queue *queue;
+    struct queue *queue, *crawl_queue;
     int open; /* questions not answered yet */
 };
 
