@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "producer/registry.h"
+#include "producer/spool_report.h"
 #include "producer/stores.h"
 
 #include <stdlib.h>
@@ -114,25 +115,6 @@ static void bury_refused(struct forward *f)
 
 /* --- a round ----------------------------------------------------------------------------- */
 
-static void tell_faults(struct forward *f)
-{
-    struct spool_faults now = spool_faults(f->stores->spool);
-    const char *dir = f->stores->cfg->spool_dir;
-    if (now.cut_bytes > f->told.cut_bytes)
-        log_error("spool_damaged", LOG_S("folder", dir),
-            LOG_I("bytes", now.cut_bytes - f->told.cut_bytes),
-            LOG_S("remedy", "a record torn by a crash was never acknowledged; anything else is a "
-                            "fault of the disk: the bytes are in *.seg.cut"));
-    if (now.given_up > f->told.given_up)
-        log_error("spool_segment_given_up", LOG_S("folder", dir),
-            LOG_S("remedy", "the disk refused a write or a sync: look at it"));
-    if (now.unreadable > f->told.unreadable && !f->told.unreadable)
-        log_error("spool_unreadable", LOG_S("folder", dir),
-            LOG_S("remedy", "the disk refuses to read a segment or to keep its damaged bytes "
-                            "aside; tried again"));
-    f->told = now;
-}
-
 static int64_t pause_after(const struct forward *f)
 {
     return f->newer || f->failed || f->put_back == f->n ? RETRY_MS : ROUND_MS;
@@ -231,7 +213,7 @@ static void run_round(void *ctx)
     struct spool_record window[WINDOW];
     size_t n = stores_database_ready(f->stores) ? spool_read(f->stores->spool, window, WINDOW) : 0;
 
-    tell_faults(f);
+    spool_report(f->stores->spool, f->stores->cfg->spool_dir, &f->told);
     if (!n) {
         timer_start(&f->round, IDLE_MS);
         return;

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/digest.h"
 #include "base/mem.h"
+#include "base/text.h"
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -178,12 +179,8 @@ static enum gate_verdict authorization(const struct gate *g, const char *value)
     return verdict(right);
 }
 
-enum gate_verdict gate_check(const struct gate *g, const struct gate_request *r)
+static enum gate_verdict check_token(const struct gate *g, const struct gate_request *r)
 {
-    if (r->standard && *r->standard)
-        return check_standard(g, r);
-    if (r->signature && *r->signature)
-        return check_keys(g, r, &(struct buf){0});
     if (!g->token)
         return GATE_MISSING;
     if (r->webhook_token)
@@ -191,4 +188,35 @@ enum gate_verdict gate_check(const struct gate *g, const struct gate_request *r)
     if (r->authorization)
         return authorization(g, r->authorization);
     return GATE_MISSING;
+}
+
+/* --- public ------------------------------------------------------------------------------ */
+
+enum gate_verdict gate_check(const struct gate *g, const struct gate_request *r)
+{
+    if (r->standard && *r->standard)
+        return check_standard(g, r);
+    if (r->signature && *r->signature)
+        return check_keys(g, r, &(struct buf){0});
+    return check_token(g, r);
+}
+
+enum gate_verdict gate_check_firecrawl(const struct gate *g, const struct gate_request *r)
+{
+    static const char prefix[] = "sha256=", digits[] = "0123456789abcdefABCDEF";
+    const char *s = r->signature ? r->signature : "";
+    size_t len = strlen(s), skip = sizeof(prefix) - 1;
+
+    text_trim(&s, &len);
+    if (len == 0)
+        return check_token(g, r);
+    if (len != skip + DIGEST_HEXLEN || strncmp(s, prefix, skip) != 0 ||
+        strspn(s + skip, digits) < DIGEST_HEXLEN)
+        return GATE_BAD_SHAPE;
+    char *trimmed = mem_strndup(s, len);
+    struct gate_request bare = *r;
+    bare.signature = trimmed;
+    enum gate_verdict found = check_keys(g, &bare, &(struct buf){0});
+    free(trimmed);
+    return found;
 }

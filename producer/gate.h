@@ -1,6 +1,7 @@
-/* gate: who may post to a webhook route. Pure. Reference contract section 2.1 for X-Signature,
- * standardwebhooks.com (specification 1.0) for webhook-signature; tokens for senders that cannot
- * compute either. All comparisons take constant time. */
+/* gate: who may post to a webhook route. Pure; may run in a helper thread. Reference contract section
+ * 2.1 for X-Signature, 2.2 for X-Firecrawl-Signature, standardwebhooks.com (specification 1.0) for
+ * webhook-signature; tokens for senders that cannot compute any. All comparisons take constant
+ * time. */
 #ifndef HL_PRODUCER_GATE_H
 #define HL_PRODUCER_GATE_H
 
@@ -20,7 +21,7 @@ struct gate {
 
 /* Headers as received, NULL = absent. */
 struct gate_request {
-    const char *signature; /* X-Signature */
+    const char *signature; /* X-Signature; of Firecrawl's X-Firecrawl-Signature */
     const char *standard;  /* webhook-signature: "v1,<base64>", several separated by blanks */
     const char *id;        /* webhook-id */
     const char *timestamp; /* webhook-timestamp: seconds since 1970 UTC */
@@ -38,6 +39,7 @@ enum gate_verdict {
     GATE_TOKEN,           /* the token was right */
     GATE_MISSING,         /* nothing that counts was given */
     GATE_BAD_SIGNATURE,
+    GATE_BAD_SHAPE, /* Firecrawl's only: no signature at all */
     GATE_BAD_TOKEN,
     GATE_NO_ID, /* webhook-signature without webhook-id, ... */
     GATE_NO_TIMESTAMP,
@@ -47,5 +49,8 @@ enum gate_verdict {
 };
 /* A signature, where given, decides alone; of two, webhook-signature, which covers more. */
 enum gate_verdict gate_check(const struct gate *g, const struct gate_request *r);
+/* Firecrawl's kind (reference contract section 2.2): "sha256=" and 64 hex digits; no other kind
+ * counts. A Firecrawl without a secret signs nothing: then a token will do. */
+enum gate_verdict gate_check_firecrawl(const struct gate *g, const struct gate_request *r);
 
 #endif

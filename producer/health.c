@@ -6,24 +6,21 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/timestamp.h"
-#include "producer/stores.h"
+#include "producer/api.h"
 
 #include <stdlib.h>
 
 enum { PROBE_MS = 1000 };
 
 struct probe {
-    struct httpd_req *req;
-    int pending;
     struct hl_err redis, postgres;
 };
 
-void health_root(struct httpd_req *req, void *stores)
+static void tell_root(struct api_call *call)
 {
-    static const char body[] = "{\"service\":\"Firecrawl Search Bridge\",\"version\":\"0.1.0\","
-                               "\"status\":\"running\",\"docs\":\"/docs\",\"health\":\"/health\"}";
-    (void)stores;
-    httpd_reply(req, 200, "application/json", body, sizeof(body) - 1);
+    buf_puts(&call->out, "{\"service\":\"Firecrawl Search Bridge\",\"version\":\"0.1.0\","
+                         "\"status\":\"running\",\"docs\":\"/docs\",\"health\":\"/health\"}");
+    api_reply(call, 200);
 }
 
 static void put_service(struct buf *b, const char *name, const struct hl_err *err)
@@ -38,52 +35,65 @@ static void put_service(struct buf *b, const char *name, const struct hl_err *er
     free(text);
 }
 
-static void finish(struct probe *p)
+static void finish(struct api_call *call)
 {
+    const struct probe *p = call->own;
     char now[TIMESTAMP_EASTERN_LEN + 1];
-    struct buf b = {0};
+    struct buf *b = &call->out;
 
-    if (--p->pending)
+    if (--call->pending)
         return;
     bool healthy = p->redis.rc == HL_OK && p->postgres.rc == HL_OK;
     timestamp_eastern(clock_wall_us(), now);
-    buf_printf(&b, "{\"status\":\"%s\",\"services\":{", healthy ? "healthy" : "degraded");
-    put_service(&b, "redis", &p->redis);
-    buf_puts(&b, ",\"qdrant\":\"disabled\",\"tei\":\"disabled\"");
-    put_service(&b, "postgres", &p->postgres);
-    buf_puts(&b, "},\"timestamp\":");
-    json_put_string(&b, now);
-    buf_putc(&b, '}');
-    httpd_reply(p->req, 200, "application/json", b.data, b.len);
-    buf_release(&b);
-    free(p);
+    buf_printf(b, "{\"status\":\"%s\",\"services\":{", healthy ? "healthy" : "degraded");
+    put_service(b, "redis", &p->redis);
+    buf_puts(b, ",\"qdrant\":\"disabled\",\"tei\":\"disabled\"");
+    put_service(b, "postgres", &p->postgres);
+    buf_puts(b, "},\"timestamp\":");
+    json_put_string(b, now);
+    buf_putc(b, '}');
+    api_reply(call, 200);
 }
 
 static void redis_answered(const redisReply *reply, const struct hl_err *err, void *ctx)
 {
-    struct probe *p = ctx;
+    struct api_call *call = ctx;
+    struct probe *p = call->own;
     (void)reply;
     if (err)
         p->redis = *err;
-    finish(p);
+    finish(call);
 }
 
 static void postgres_answered(
     enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
-    struct probe *p = ctx;
+    struct api_call *call = ctx;
+    struct probe *p = call->own;
     (void)rows;
     if (rc != HL_OK)
         p->postgres = *err;
-    finish(p);
+    finish(call);
+}
+
+static void probe(struct api_call *call)
+{
+    call->own = mem_new(struct probe);
+    call->pending = 2;
+    redis_call(call->stores->redis, PROBE_MS, redis_answered, call, "PING", NULL);
+    store_ping(call->stores->store, PROBE_MS, postgres_answered, call);
+}
+
+/* --- routes ------------------------------------------------------------------------------ */
+
+void health_root(struct httpd_req *req, void *stores)
+{
+    static const struct api_route route = {.limited = true, .open = true, .go = tell_root};
+    api_handle(req, stores, &route);
 }
 
 void health_get(struct httpd_req *req, void *stores)
 {
-    struct stores *s = stores;
-    struct probe *p = mem_new(struct probe);
-    p->req = req;
-    p->pending = 2;
-    redis_call(s->redis, PROBE_MS, redis_answered, p, "PING", NULL);
-    store_ping(s->store, PROBE_MS, postgres_answered, p);
+    static const struct api_route route = {.limited = true, .open = true, .go = probe};
+    api_handle(req, stores, &route);
 }

@@ -4,12 +4,11 @@
  * is safe. */
 #include "producer/intake.h"
 
-#include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "producer/gate.h"
+#include "producer/admission.h"
 #include "producer/hook.h"
 #include "producer/measure.h"
 #include "producer/stores.h"
@@ -354,25 +353,6 @@ static void refuse(struct stores *s, struct httpd_req *req, enum gate_verdict ve
     httpd_reply_detail(req, 401, "%s", details[verdict]);
 }
 
-enum { PREVIOUS_TOLD_EVERY_MS = 60000 };
-
-/* Somebody has still to be given the new key. */
-static void count_signature(struct stores *s, enum gate_verdict verdict, const char *peer)
-{
-    int64_t now = clock_mono_ms();
-    if (verdict == GATE_SIGNED)
-        s->signed_now++;
-    if (verdict != GATE_SIGNED_PREVIOUS)
-        return;
-    s->signed_previous++;
-    if (s->previous_told_ms && now - s->previous_told_ms < PREVIOUS_TOLD_EVERY_MS)
-        return;
-    s->previous_told_ms = now;
-    log_warn("previous_secret_used", LOG_S("peer", peer), LOG_I("previous", s->signed_previous),
-        LOG_I("current", s->signed_now),
-        LOG_S("remedy", "give this sender WEBHOOK_SECRET; then unset WEBHOOK_SECRET_PREVIOUS"));
-}
-
 /* The header that was judged; NULL = a token was. */
 static const char *signature_of(const struct gate_request *creds, enum gate_verdict verdict)
 {
@@ -384,21 +364,11 @@ static const char *signature_of(const struct gate_request *creds, enum gate_verd
 static bool admitted(
     struct stores *s, struct httpd_req *req, struct gate_request *creds, enum gate_verdict *verdict)
 {
-    const struct gate gate = {.secret = s->cfg->webhook_secret,
-        .previous = s->cfg->webhook_secret_previous,
-        .token = s->cfg->intake_token};
-
-    *creds = (struct gate_request){.signature = httpd_header(req, "X-Signature"),
-        .standard = httpd_header(req, "webhook-signature"),
-        .id = httpd_header(req, "webhook-id"),
-        .timestamp = httpd_header(req, "webhook-timestamp"),
-        .authorization = httpd_header(req, "Authorization"),
-        .webhook_token = httpd_header(req, "X-Webhook-Token"),
-        .now = clock_wall_us()};
-    creds->body = httpd_body(req, &creds->len);
+    const struct gate gate = admission_gate(s);
+    *creds = admission_credentials(req, "X-Signature");
     *verdict = gate_check(&gate, creds);
-    if (*verdict == GATE_SIGNED || *verdict == GATE_SIGNED_PREVIOUS || *verdict == GATE_TOKEN) {
-        count_signature(s, *verdict, httpd_peer(req));
+    if (admission_granted(*verdict)) {
+        admission_count(s, *verdict, httpd_peer(req));
         return true;
     }
     refuse(s, req, *verdict);

@@ -3,7 +3,12 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "io/httpd.h"
+#include "producer/api.h"
+#include "producer/api_metrics.h"
+#include "producer/crawl_forward.h"
+#include "producer/crawl_intake.h"
 #include "producer/forward.h"
 #include "producer/health.h"
 #include "producer/intake.h"
@@ -13,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000 };
@@ -21,6 +27,8 @@ struct server {
     struct stores stores;
     struct loop *loop;
     struct forward *forward;
+    struct crawl_forward *crawl_forward;
+    struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
     struct timer heartbeat;
@@ -33,7 +41,12 @@ struct server {
 static const struct httpd_route routes[] = {
     {"GET", "/", health_root, 0, 0},
     {"GET", "/health", health_get, 0, 0},
+    {"GET", "/api/metrics/requests", api_metrics_requests, 0, 0},
+    {"GET", "/api/metrics/operations", api_metrics_operations, 0, 0},
+    {"GET", "/api/metrics/summary", api_metrics_summary, 0, 0},
+    {"GET", "/api/metrics/crawls/{crawl_id}", api_metrics_crawl, 0, 0},
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
+    {"POST", "/api/webhook/firecrawl", crawl_intake, 0, HTTPD_ANY_SLASH},
     {0},
 };
 /* clang-format on */
@@ -101,9 +114,13 @@ static void on_state(void *ctx)
         LOG_B("draining", s->draining), LOG_B("database_ready", stores_database_ready(&s->stores)),
         LOG_B("redis_ready", stores_redis_ready(&s->stores)),
         LOG_I("store_waiting", store_waiting(s->stores.store)),
-        LOG_I("queue_waiting", queue_waiting(s->stores.queue)));
+        LOG_I("queue_waiting", queue_waiting(s->stores.queue)),
+        LOG_I("crawl_queue_waiting", queue_waiting(s->stores.crawl_queue)),
+        LOG_I("crawl_spool_bytes", spool_depth(s->stores.crawl_spool)),
+        LOG_I("large_bodies", s->stores.crunching));
     connect_log_pool("work", s->stores.pool);
     metrics_log(s->stores.metrics);
+    connect_log_pool("reads", s->stores.read_pool);
 }
 
 static void heartbeat(void *ctx)
@@ -116,18 +133,29 @@ static void heartbeat(void *ctx)
 
 /* --- building ---------------------------------------------------------------------------- */
 
+static void set_routes(struct server *s, const struct config *cfg)
+{
+    s->routes = mem_alloc(sizeof(routes));
+    memcpy(s->routes, routes, sizeof(routes));
+    for (struct httpd_route *r = s->routes; r->method; r++)
+        if (r->handler == crawl_intake)
+            r->max_body = (size_t)cfg->crawl_max_body_bytes;
+}
+
 static void open_door(struct server *s, const struct config *cfg)
 {
     const struct httpd_conf conf = {
-        .routes = routes,
+        .routes = s->routes,
         .ctx = &s->stores,
         .max_header = (size_t)cfg->max_header_bytes,
         .max_body = (size_t)cfg->max_body_bytes,
+        .max_buffered = (size_t)cfg->max_buffered_bytes,
         .max_connections = (int)cfg->max_connections,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,
         .idle_timeout_ms = cfg->idle_timeout_ms,
         .write_timeout_ms = cfg->idle_timeout_ms,
+        .before = api_before,
         .on_reply = on_reply,
     };
     s->httpd = httpd_new(s->loop, s->listen_fd, &conf);
@@ -140,9 +168,12 @@ static void close_all(struct server *s)
     sigwatch_stop(&s->hurry);
     sigwatch_stop(&s->state);
     httpd_free(s->httpd);
+    free(s->routes);
     forward_stop(s->forward);
+    crawl_forward_stop(s->crawl_forward);
     stores_close(&s->stores);
-    forward_free(s->forward); /* it owns requests that the stores still had */
+    forward_free(s->forward); /* they own requests that the stores still had */
+    crawl_forward_free(s->crawl_forward);
     loop_free(s->loop);
 }
 
@@ -165,6 +196,8 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     heartbeat(&s);
     s.forward = forward_new(&s.stores);
+    s.crawl_forward = crawl_forward_new(&s.stores);
+    set_routes(&s, cfg);
     open_door(&s, cfg);
     prefork_ready(slot);
     loop_run(s.loop);

@@ -5,16 +5,21 @@
 
 #include "base/config.h"
 #include "domain/connect.h"
+#include "domain/limits.h"
 #include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/rejects.h"
 #include "io/spool.h"
+#include "producer/cors.h"
 #include "producer/receipts.h"
 
 struct stores {
     const struct config *cfg;
     struct loop *loop;
     struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
+    struct offload *crawl_disk;   /* large writes, which take longer */
+    struct offload *crunch;       /* reads large bodies */
+    int crunching;                /* those that it has */
     struct dbpool *pool;
     struct store *store;
     struct redis *redis;
@@ -23,7 +28,10 @@ struct stores {
     struct receipts *receipts; /* NULL: none are wanted */
     struct dbpool *read_pool;  /* the read API's, so that it takes none of intake's */
     struct store *reads;
+    struct limits *limits; /* NULL: none is wanted */
+    struct cors *cors;
     struct queue *crawl_queue;
+    struct spool *crawl_spool;
     struct metrics *metrics; /* NULL: none are taken */
     struct rejects *rejects; /* NULL: none are kept */
     struct schema_wait schema;
@@ -33,7 +41,7 @@ struct stores {
     int64_t signed_now, signed_previous; /* requests, by the key that their signature was under */
     int64_t previous_told_ms; /* when the log last heard of the previous one; 0 = never */
 
-    int intakes;             /* requests accepted and not finished */
+    int intakes;             /* requests accepted and not finished, questions included */
     void (*idle)(void *ctx); /* the last of them has finished */
     void *idle_ctx;
 };

@@ -27,6 +27,10 @@ CREATE INDEX IF NOT EXISTS crawl_events_crawl_id_idx
 -- Those that start and end a crawl: a few beside its thousands of pages.
 CREATE INDEX IF NOT EXISTS crawl_events_turns_idx
     ON webhook.crawl_events (crawl_id) WHERE kind <> 'page';
+-- Those that tell what the crawl is of; in many crawls none does.
+CREATE INDEX IF NOT EXISTS crawl_events_telling_idx
+    ON webhook.crawl_events (crawl_id, received_at)
+    WHERE base_url IS NOT NULL OR initiated_at IS NOT NULL;
 
 -- --- one row per page of a crawl -----------------------------------------------------------------
 

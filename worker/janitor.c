@@ -10,6 +10,7 @@
 #include "worker/dossier.h"
 #include "worker/letters.h"
 #include "worker/reconciler.h"
+#include "worker/recrawl.h"
 #include "worker/retention.h"
 #include "worker/watchlist.h"
 #include "worker/wires.h"
@@ -52,6 +53,7 @@ struct janitor {
     struct watchlist *watchlist;
     struct retention *retention;
     struct reconciler *reconciler;
+    struct recrawl *recrawl;
     struct letters *letters;
     struct schema_wait schema;
     struct sigwatch term, state;
@@ -517,6 +519,7 @@ static void on_term(void *ctx)
     j->stopping = true;
     retention_stop(j->retention);
     reconciler_stop(j->reconciler);
+    recrawl_stop(j->recrawl);
     timer_start(&j->last_words, LAST_WORDS_MS);
     if (!j->sweeping)
         last_steps(j);
@@ -549,6 +552,7 @@ static void schema_ready(void *ctx)
         timer_start(&j->wards[i].promote, 0);
     retention_start(j->retention);
     reconciler_start(j->reconciler);
+    recrawl_start(j->recrawl);
     watch_start(j->wires.loop, &j->deaths, obituaries_fd(j->dead), WATCH_READ, somebody_died, j);
 }
 
@@ -557,6 +561,7 @@ static void tear_down(struct janitor *j)
     j->database_failed = true; /* whatever is answered from here on starts no further step */
     retention_stop(j->retention);
     reconciler_stop(j->reconciler);
+    recrawl_stop(j->recrawl);
     watch_stop(&j->deaths);
     sigwatch_stop(&j->term);
     sigwatch_stop(&j->state);
@@ -569,6 +574,7 @@ static void tear_down(struct janitor *j)
         forget_consumers(&j->wards[i]);
     }
     watchlist_free(j->watchlist);
+    recrawl_free(j->recrawl);
     wires_close(&j->wires); /* answers what is under way */
     queue_free(j->crawl_queue);
     retention_free(j->retention);
@@ -603,13 +609,23 @@ int janitor_run(struct prefork_slot *slot, const struct config *cfg, struct obit
     timer_init(j.wires.loop, &j.last_words, leave, &j);
     timer_init(j.wires.loop, &j.sweep, start_sweep, &j);
     take_charge(&j);
+    j.recrawl = recrawl_new(&(struct recrawl_conf){.loop = j.wires.loop,
+                                .cfg = cfg,
+                                .store = j.wires.store,
+                                .redis = j.wires.redis,
+                                .queue = j.crawl_queue},
+        &err);
+    if (!j.recrawl) {
+        log_error("start_failed", LOG_S("error", err.msg));
+        return EX_CONFIG;
+    }
     heartbeat(&j);
     schema_wait_start(
         j.wires.loop, &j.schema, j.wires.store, "run `hooklinectl migrate`", schema_ready, &j);
     loop_run(j.wires.loop);
     /* Requests under way own memory; the kernel takes it back. */
     if (!j.moves && !j.wards[CHANGES].promoting && !j.wards[CRAWLS].promoting &&
-        !reconciler_busy(j.reconciler))
+        !reconciler_busy(j.reconciler) && !recrawl_busy(j.recrawl))
         tear_down(&j);
     letters_free(j.letters);
     return EXIT_SUCCESS;

@@ -256,16 +256,20 @@ static bool is_frame(const struct parts *p)
            ZSTD_findFrameCompressedSize(p->bytes, p->nbytes) == p->nbytes;
 }
 
+static enum hl_rc check_form(const struct parts *p, struct hl_err *err)
+{
+    if (p->nbytes > p->job.len || (p->nbytes < p->job.len && !is_frame(p)))
+        return hl_fail(err, HL_FATAL, "body of the crawl job is not of the length it tells");
+    return HL_OK;
+}
+
 static enum hl_rc unpack_body(struct parts *p, struct hl_err *err)
 {
     struct crawl_job *j = &p->job;
     uint8_t digest[DIGEST_LEN];
-    bool packed = p->nbytes < j->len;
 
-    if (p->nbytes > j->len || (packed && !is_frame(p)))
-        return hl_fail(err, HL_FATAL, "body of the crawl job is not of the length it tells");
     j->body = mem_alloc(j->len + 1);
-    if (!packed)
+    if (p->nbytes == j->len)
         memcpy(j->body, p->bytes, j->len);
     else if (!decompress(p, j->body))
         return hl_fail(err, HL_FATAL, "body of the crawl job cannot be decompressed");
@@ -276,7 +280,8 @@ static enum hl_rc unpack_body(struct parts *p, struct hl_err *err)
     return HL_OK;
 }
 
-enum hl_rc crawl_job_decode(const void *data, size_t len, struct crawl_job *j, struct hl_err *err)
+static enum hl_rc decode(
+    const void *data, size_t len, bool whole, struct crawl_job *j, struct hl_err *err)
 {
     struct flatmap m;
     struct parts p = {0};
@@ -285,12 +290,26 @@ enum hl_rc crawl_job_decode(const void *data, size_t len, struct crawl_job *j, s
 
     flatmap_close(&m);
     if (rc == HL_OK)
+        rc = check_form(&p, err);
+    if (rc == HL_OK && whole)
         rc = unpack_body(&p, err);
+    if (!whole)
+        p.job.len = 0;
     if (rc == HL_OK)
         *j = p.job;
     else
         crawl_job_release(&p.job);
     return rc;
+}
+
+enum hl_rc crawl_job_decode(const void *data, size_t len, struct crawl_job *j, struct hl_err *err)
+{
+    return decode(data, len, true, j, err);
+}
+
+enum hl_rc crawl_job_peek(const void *data, size_t len, struct crawl_job *j, struct hl_err *err)
+{
+    return decode(data, len, false, j, err);
 }
 
 bool crawl_job_is(const void *data, size_t len)

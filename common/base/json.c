@@ -1,7 +1,10 @@
 /* json: see json.h. */
 #include "base/json.h"
 
+#include <math.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* jansson's own texts quote what they stumbled over, and that is somebody's data: ours do not. */
@@ -123,4 +126,53 @@ void json_put_key(struct buf *b, const char *key)
         buf_putc(b, ',');
     json_put_string(b, key);
     buf_putc(b, ':');
+}
+
+/* The fewest digits behind the first one that read back as v: "d.ddde+XX" in text. */
+static int shortest(double v, char *text, size_t size)
+{
+    int digits = 0;
+    do
+        snprintf(text, size, "%.*e", digits, v);
+    while (strtod(text, NULL) != v && ++digits <= 16);
+    return digits;
+}
+
+void json_put_double(struct buf *b, double v)
+{
+    char text[40];
+    if (!isfinite(v)) {
+        buf_puts(b, "null");
+        return;
+    }
+    int digits = shortest(v, text, sizeof(text));
+    int exponent = atoi(strchr(text, 'e') + 1);
+    int decimals = digits - exponent;
+    if (exponent < -4 || exponent >= 16)
+        buf_puts(b, text);
+    else
+        buf_printf(b, "%.*f", decimals > 1 ? decimals : 1, v);
+}
+
+void json_put_2dp(struct buf *b, double v)
+{
+    char text[400]; /* the largest double has 309 digits */
+    if (isfinite(v)) {
+        snprintf(text, sizeof(text), "%.2f", v);
+        v = strtod(text, NULL);
+    }
+    json_put_double(b, v);
+}
+
+void json_put_compact(struct buf *b, const char *json)
+{
+    bool in_string = false;
+    for (const char *p = json; *p; p++) {
+        if (in_string || !strchr(" \t\r\n", *p))
+            buf_putc(b, *p);
+        if (in_string && *p == '\\' && p[1])
+            buf_putc(b, *++p);
+        else if (*p == '"')
+            in_string = !in_string;
+    }
 }

@@ -28,5 +28,12 @@ const char *json_get_string(const json_t *obj, const char *key);
 void json_put_string(struct buf *b, const char *s);
 /* Appends `"key":`, after a comma unless it is the first member of its object. */
 void json_put_key(struct buf *b, const char *key);
+/* Appends a number as Python writes it: the shortest decimal that reads back as the same double, with
+ * a fraction ("100.0") or an exponent ("1e+16"). What JSON has no number for becomes null. */
+void json_put_double(struct buf *b, double v);
+/* The same of v rounded to two decimals (half-way cases by the double's exact value). */
+void json_put_2dp(struct buf *b, double v);
+/* Appends valid JSON text without the blanks between its tokens. */
+void json_put_compact(struct buf *b, const char *json);
 
 #endif

@@ -341,13 +341,13 @@ bool url_canonical(const char *url, struct buf *out)
     return true;
 }
 
-char *url_query_get(const char *query, const char *name, size_t *len)
+/* Value of the next argument of that name; NULL: there is none. */
+static char *next_value(struct slice *rest, const char *name, size_t *len)
 {
-    struct slice rest = {query, strlen(query)};
     size_t want = strlen(name);
     struct pair pair;
 
-    while (next_pair(&rest, &pair)) {
+    while (next_pair(rest, &pair)) {
         size_t n;
         char *given = form_decoded(pair.name, &n);
         bool found = n == want && memcmp(given, name, n) == 0;
@@ -356,6 +356,21 @@ char *url_query_get(const char *query, const char *name, size_t *len)
             return form_decoded(pair.value, len ? len : &n);
     }
     return NULL;
+}
+
+char *url_query_get(const char *query, const char *name, size_t *len)
+{
+    struct slice rest = {query, strlen(query)};
+    return next_value(&rest, name, len);
+}
+
+char *url_query_last(const char *query, const char *name, size_t *len)
+{
+    struct slice rest = {query, strlen(query)};
+    char *last = NULL;
+    for (char *v; (v = next_value(&rest, name, len)); last = v)
+        free(last);
+    return last;
 }
 
 /* --- masking ----------------------------------------------------------------------------- */

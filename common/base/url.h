@@ -39,6 +39,8 @@ size_t url_decode(char *s, bool plus);
 /* Value of the first argument `name` in a raw query string, decoded; allocated, caller frees; NULL
  * when absent. *len (may be NULL) is its length: a NUL byte inside is the caller's to refuse. */
 char *url_query_get(const char *query, const char *name, size_t *len);
+/* The same of the last one. */
+char *url_query_last(const char *query, const char *name, size_t *len);
 /* Replaces any password in a URL (userinfo, arguments password and sslpassword) with ***, for logs;
  * also in URLs that url_parse refuses. What has no :// is all ***. Appends to out. */
 void url_mask(const char *url, struct buf *out);

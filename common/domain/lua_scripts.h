@@ -5,7 +5,7 @@
 #include "io/redis.h"
 
 extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_promote, lua_takeover,
-    lua_attend;
+    lua_attend, lua_limit;
 extern struct redis_script lua_crawl_publish, lua_crawl_requeue, lua_crawl_ack, lua_crawl_bury,
     lua_crawl_promote, lua_crawl_takeover;
 

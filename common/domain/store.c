@@ -440,6 +440,12 @@ static void run_both(struct store *s, const struct store_stmt *before,
     dbpool_exec(s->pool, calls, n, timeout_ms, single_done, one);
 }
 
+void store_ask(struct store *s, const struct store_stmt *stmt, store_cb *cb, void *ctx,
+    const char *const *values)
+{
+    run_both(s, NULL, stmt, s->timeout_ms, cb, ctx, values);
+}
+
 void store_run(struct store *s, const struct store_stmt *stmt, int64_t timeout_ms, store_cb *cb,
     void *ctx, const char *const *values)
 {

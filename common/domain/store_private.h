@@ -41,4 +41,9 @@ size_t store_length(const char *s); /* NULL: 0 */
  * caller frees it. */
 char *store_searched(const char *text);
 
+/* One statement as a transaction of its own, in the store's timeout, waiting included. values: one
+ * for each parameter, copied, NULL = SQL NULL. */
+void store_ask(struct store *s, const struct store_stmt *stmt, store_cb *cb, void *ctx,
+    const char *const *values);
+
 #endif

@@ -41,7 +41,8 @@ extern const struct store_stmt *const store_stmts[];
     X(metrics_patience) X(metrics_requests) X(metrics_operations)                                  \
     X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
     X(crawl_lock) X(crawl_keep) X(crawl_sum) X(crawl_due) X(crawl_take) X(crawl_missing)           \
-    X(crawl_asked) X(prune_crawls)
+    X(crawl_asked) X(prune_crawls)                                                             \
+    X(read_requests) X(read_operations) X(read_summary) X(read_crawl) X(read_crawl_steps)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

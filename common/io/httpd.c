@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/url.h"
 #include "base/uuid.h"
 #include "io/httpmsg.h"
 
@@ -32,6 +33,7 @@ enum {
     ACCEPT_PAUSE_MS = 100,  /* after the process ran out of descriptors */
     LINGER_MS = 2000,       /* a closed connection is read on so that the answer is not ... */
     LINGER_BYTES = 4 << 20, /* ... destroyed by a reset (RFC 9112 section 9.6) */
+    SMALL_BODY = 64 * 1024, /* bytes that are always taken, however much is buffered */
 };
 
 /* What a connection waits for; each state but PENDING has a deadline. */
@@ -65,7 +67,7 @@ struct conn {
     char peer[INET6_ADDRSTRLEN];
 };
 
-struct joined { /* a repeated header's value, kept for the life of the request */
+struct joined { /* a text made of others, kept for the life of the request */
     struct joined *next;
     struct buf value;
 };
@@ -80,7 +82,8 @@ struct httpd_req {
     struct buf extra; /* header lines of the answer */
     struct joined *joined;
     struct httpmsg_chunks chunks;
-    bool pending; /* wholly read, given to the handler */
+    size_t buffered; /* bytes of its body, come or announced */
+    bool pending;    /* wholly read, given to the handler */
     int64_t started_us;
     void *user;
     char peer[INET6_ADDRSTRLEN];
@@ -99,6 +102,7 @@ struct httpd {
     struct list waiting[N_STATES]; /* each state has one timeout, so each list is in order */
     struct list requests;
     int n_conns;
+    size_t buffered; /* bytes of the bodies of all requests */
     bool draining;
     struct defer sweep, drained;
     void (*drain_done)(void *ctx);
@@ -207,6 +211,7 @@ static void check_drained(struct httpd *h);
 static void req_free(struct httpd_req *req)
 {
     list_remove(&req->h->requests, &req->node);
+    req->h->buffered -= req->buffered;
     buf_release(&req->msg);
     buf_release(&req->extra);
     for (struct joined *j = req->joined, *next; j; j = next) {
@@ -418,21 +423,58 @@ static void req_too_large(struct httpd_req *req)
         req, 413, "%s: a body may have at most %zu bytes here", reason_of(413), body_limit(req));
 }
 
+/* The body has, or will have, len bytes. False: it is a large one, and there is no room for it. */
+static bool make_room(struct httpd_req *req, size_t len)
+{
+    struct httpd *h = req->h;
+    h->buffered += len - req->buffered;
+    req->buffered = len;
+    return len <= SMALL_BODY || !h->conf.max_buffered || h->buffered <= h->conf.max_buffered;
+}
+
+static void req_no_room(struct httpd_req *req)
+{
+    httpd_add_header(req, "Retry-After", "5");
+    httpd_reply_detail(req, 503, "%s: too many large bodies at once", reason_of(503));
+}
+
 /* --- routes ------------------------------------------------------------------------------ */
+
+/* What is left of path behind the pattern; NULL: it does not fit. With name, the segment that the
+ * pattern calls so: from path on, n bytes; NULL where it has none. */
+static const char *match(const char *pattern, const char *path, const char *name, size_t *n)
+{
+    while (*pattern) {
+        size_t len = strcspn(path, "/"), named;
+        if (*pattern != '{') {
+            if (*pattern++ != *path++)
+                return NULL;
+            continue;
+        }
+        if (!len)
+            return NULL;
+        named = strcspn(++pattern, "}");
+        if (name && strlen(name) == named && !memcmp(name, pattern, named)) {
+            *n = len;
+            return path;
+        }
+        pattern += named + 1;
+        path += len;
+    }
+    return name ? NULL : path;
+}
 
 /* Same path, or one slash more where the route allows it. */
 static bool path_fits(const struct httpd_route *r, const char *path)
 {
-    size_t n = strlen(r->path);
-    if (strncmp(r->path, path, n) != 0)
-        return false;
-    return !path[n] || ((r->flags & HTTPD_ANY_SLASH) && !strcmp(path + n, "/"));
+    const char *rest = match(r->path, path, NULL, NULL);
+    return rest && (!*rest || ((r->flags & HTTPD_ANY_SLASH) && !strcmp(rest, "/")));
 }
 
 static bool slash_too_many(const struct httpd_route *r, const char *path)
 {
-    size_t n = strlen(r->path);
-    return !strcmp(r->method, "GET") && !strncmp(r->path, path, n) && !strcmp(path + n, "/");
+    const char *rest = match(r->path, path, NULL, NULL);
+    return rest && !strcmp(r->method, "GET") && !strcmp(rest, "/");
 }
 
 /* Sets route, or refusal when there is none. */
@@ -514,6 +556,8 @@ static void req_dispatch(struct httpd_req *req)
 {
     req->pending = true;
     conn_enter(req->conn, PENDING, 0);
+    if (req->h->conf.before && req->h->conf.before(req, req->h->conf.ctx))
+        return;
     if (req->refusal)
         refuse(req);
     else
@@ -545,6 +589,10 @@ static bool chunked_body(struct httpd_req *req, size_t raw)
             req_fail(req, req->chunks.fault.status, req->chunks.fault.text);
         return true;
     }
+    if (!make_room(req, raw + out - req->head.len)) {
+        req_no_room(req);
+        return true;
+    }
     if (rc == HTTPMSG_DONE)
         cut_surplus(req, raw + used);
     req->msg.len = raw + out;
@@ -567,6 +615,10 @@ static bool head_done(struct httpd_req *req)
         return plain_body(req);
     if (head->content_length > 0 && (uint64_t)head->content_length > body_limit(req)) {
         req_too_large(req);
+        return true;
+    }
+    if (head->content_length > 0 && !make_room(req, (size_t)head->content_length)) {
+        req_no_room(req);
         return true;
     }
     if (head->expect_continue && req->refusal) {
@@ -919,18 +971,24 @@ const char *httpd_query(const struct httpd_req *req)
     return req->head.query.len ? req->msg.data + req->head.query.at : "";
 }
 
-static const char *join(struct httpd_req *req, const char *first, const char *name, int i)
+static struct buf *keep(struct httpd_req *req)
 {
-    const char *data = req->msg.data;
     struct joined *j = mem_new(struct joined);
     j->next = req->joined;
     req->joined = j;
-    buf_puts(&j->value, first);
+    return &j->value;
+}
+
+static const char *join(struct httpd_req *req, const char *first, const char *name, int i)
+{
+    const char *data = req->msg.data;
+    struct buf *value = keep(req);
+    buf_puts(value, first);
     for (const struct httpmsg_field *f; (f = httpmsg_head_find(&req->head, data, name, &i));) {
-        buf_puts(&j->value, ", ");
-        buf_puts(&j->value, data + f->value.at);
+        buf_puts(value, ", ");
+        buf_puts(value, data + f->value.at);
     }
-    return buf_str(&j->value);
+    return buf_str(value);
 }
 
 const char *httpd_header(const struct httpd_req *req, const char *name)
@@ -945,6 +1003,29 @@ const char *httpd_header(const struct httpd_req *req, const char *name)
     if (!httpmsg_head_find(&req->head, data, name, &i))
         return first;
     return join((struct httpd_req *)req, first, name, next); /* const for the caller's eyes */
+}
+
+const char *httpd_param(struct httpd_req *req, const char *name)
+{
+    static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD, for NUL too */
+    size_t n = 0;
+    const char *at = req->route ? match(req->route->path, httpd_path(req), name, &n) : NULL;
+    if (!at)
+        return NULL;
+    char *raw = mem_strndup(at, n);
+    struct buf *value = keep(req);
+    n = url_decode(raw, false);
+    for (const char *p = raw, *end = raw + n; p < end;) {
+        size_t plain = strnlen(p, (size_t)(end - p));
+        text_append_utf8(value, p, plain);
+        p += plain;
+        if (p < end) {
+            buf_puts(value, replacement);
+            p++;
+        }
+    }
+    free(raw);
+    return buf_str(value);
 }
 
 const char *httpd_body(const struct httpd_req *req, size_t *len)

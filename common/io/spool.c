@@ -20,8 +20,7 @@ enum {
     GROUP_ITEMS = 1024,
     GROUP_BYTES = 4 * 1024 * 1024,
     MAX_WAITING = 65536,
-    READ_BYTES = 4 * 1024 * 1024, /* holds several of the largest records */
-    MAX_ADOPTED = 64,             /* held at a time: each is an open file */
+    MAX_ADOPTED = 64, /* held at a time: each is an open file */
     SEGMENT_MIN = 64 * 1024,
     SEGMENT_MAX = 64 * 1024 * 1024,
 };
@@ -44,6 +43,7 @@ struct spool {
     struct loop *loop;
     struct offload *offload;
     char *dir;
+    const char *suffix; /* of its segments' files */
     int64_t max_bytes, segment_bytes;
     struct list adopted, mine; /* segments, the older ones first */
     struct segment *own;       /* the last of mine: appended to; NULL: the disk was full so far */
@@ -143,6 +143,11 @@ static bool make_dir(const char *dir, struct hl_err *err)
     return false;
 }
 
+static bool is_any_segment(const char *name)
+{
+    return spool_is_segment(name, SPOOL_SEGMENT) || spool_is_segment(name, SPOOL_CRAWL);
+}
+
 /* Bytes of all segments in the folder, whoever owns them. */
 static int64_t folder_bytes(const struct spool *s)
 {
@@ -150,7 +155,7 @@ static int64_t folder_bytes(const struct spool *s)
     DIR *d = opendir(s->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (spool_is_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+        if (is_any_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
             sum += st.st_size;
     }
     if (d)
@@ -243,6 +248,7 @@ static void written(struct offload_job *job)
     else if (s->own && s->own->head == s->own->end)
         retire(s, s->own);
     buf_clear(&s->out);
+    spool_trim(&s->out);
     free(s->fresh_path);
     s->fresh_path = NULL;
     batch_done(s->batch);
@@ -264,7 +270,7 @@ static void refused(struct batch_item *item, void *ctx)
 
 static bool fits(const struct spool *s, const struct spool_append *a, int64_t room)
 {
-    return a->kept_already || (int64_t)(s->out.len + a->len + SPOOL_FRAME_HEAD) <= room;
+    return a->kept_already || (int64_t)(s->out.len + spool_frame_size(a->len)) <= room;
 }
 
 /* The quota is looked up once per flush: a stat per segment, beside an fdatasync. */
@@ -289,7 +295,7 @@ static void flush(struct list *items, void *ctx)
     }
     s->busy = true;
     s->target = full ? NULL : s->own;
-    s->fresh_path = spool_new_path(s->dir);
+    s->fresh_path = spool_new_path(s->dir, s->suffix);
     s->job.work = write_and_sync;
     s->job.done = written;
     CRASH_POINT("spool.append");
@@ -298,7 +304,7 @@ static void flush(struct list *items, void *ctx)
 
 void spool_append(struct spool *s, struct spool_append *a)
 {
-    a->item.bytes = a->len + SPOOL_FRAME_HEAD;
+    a->item.bytes = spool_frame_size(a->len);
     batch_add(s->batch, &a->item);
 }
 
@@ -374,10 +380,10 @@ static bool pass_damage(struct spool *s, struct segment *g)
 static size_t frames_in(const struct spool *s, struct spool_record *out, size_t max, size_t *bytes)
 {
     size_t n = 0, at = 0;
-    for (size_t frame; n < max && (frame = spool_frame_at(buf_str(&s->in) + at, s->in.len - at));
-         at += frame)
-        out[n++] =
-            (struct spool_record){s->in.data + at + SPOOL_FRAME_HEAD, frame - SPOOL_FRAME_HEAD};
+    struct spool_frame f;
+    for (size_t frame;
+         n < max && (frame = spool_frame_at(buf_str(&s->in) + at, s->in.len - at, &f)); at += frame)
+        out[n++] = (struct spool_record){s->in.data + at + f.head, f.payload};
     *bytes = at;
     return n;
 }
@@ -385,16 +391,15 @@ static size_t frames_in(const struct spool *s, struct spool_record *out, size_t 
 size_t spool_read(struct spool *s, struct spool_record *out, size_t max)
 {
     for (struct segment *g; !s->reading && (g = first_unread(s));) {
-        int64_t left = g->end - g->head;
-        size_t bytes, want = left < READ_BYTES ? (size_t)left : READ_BYTES;
-        spool_file_read(g->fd, g->head, want, &s->in);
+        size_t bytes;
+        bool whole = spool_file_read_window(g->fd, g->head, g->end, &s->in);
         size_t n = frames_in(s, out, max, &bytes);
         if (n) {
             s->reading = g;
             s->read_to = g->head + (int64_t)bytes;
             return n;
         }
-        if (s->in.len == want && pass_damage(s, g))
+        if (whole && pass_damage(s, g))
             continue;
         s->faults.unreadable++;
         put_off(s, g);
@@ -408,6 +413,7 @@ void spool_commit(struct spool *s)
     if (!g)
         return;
     s->reading = NULL;
+    spool_trim(&s->in);
     g->head = s->read_to;
     if (g->head == g->end)
         retire(s, g);
@@ -416,12 +422,14 @@ void spool_commit(struct spool *s)
 void spool_rewind(struct spool *s)
 {
     s->reading = NULL;
+    spool_trim(&s->in);
 }
 
 void spool_skip(struct spool *s)
 {
     struct segment *g = s->reading;
     s->reading = NULL;
+    spool_trim(&s->in);
     if (g)
         put_off(s, g);
 }
@@ -573,7 +581,7 @@ static struct candidate *candidates(const struct spool *s, size_t *n)
     *n = 0;
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (!spool_is_segment(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+        if (!spool_is_segment(e->d_name, s->suffix) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
             continue;
         all = mem_grow(all, (*n + 1) * sizeof(*all));
         all[(*n)++] =
@@ -614,9 +622,10 @@ int spool_adopt(struct spool *s)
 }
 
 /* *own: NULL when the disk is full now. That passes, and PostgreSQL may be well meanwhile. */
-static bool first_segment(const char *dir, struct segment **own, struct hl_err *err)
+static bool first_segment(
+    const char *dir, const char *suffix, struct segment **own, struct hl_err *err)
 {
-    char *path = spool_new_path(dir);
+    char *path = spool_new_path(dir, suffix);
     *own = segment_create(path, dir);
     int error = *own ? 0 : errno;
     free(path);
@@ -632,16 +641,23 @@ static bool first_segment(const char *dir, struct segment **own, struct hl_err *
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err)
 {
+    return spool_open_kind(l, o, dir, SPOOL_SEGMENT, max_bytes, err);
+}
+
+struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
+    const char *suffix, int64_t max_bytes, struct hl_err *err)
+{
     if (!make_dir(dir, err))
         return NULL;
     struct segment *own;
-    if (!first_segment(dir, &own, err))
+    if (!first_segment(dir, suffix, &own, err))
         return NULL;
     struct spool *s = mem_new(struct spool);
     int64_t eighth = max_bytes / 8;
     s->loop = l;
     s->offload = o;
     s->dir = mem_strdup(dir);
+    s->suffix = suffix;
     s->max_bytes = max_bytes;
     s->segment_bytes = eighth < SEGMENT_MIN   ? SEGMENT_MIN
                        : eighth > SEGMENT_MAX ? SEGMENT_MAX

@@ -1,6 +1,5 @@
 /* spool: records on disk for the time PostgreSQL cannot take them. Segment files in one folder,
- * each of one process, append only: magic "HKSPOOL1", then frames of length (u32 LE), CRC-32C of
- * the payload (u32 LE), payload. Appends are grouped: all that queued while one write + fdatasync
+ * each of one process, append only: magic "HKSPOOL1", then frames (spool_file.h). Appends are grouped: all that queued while one write + fdatasync
  * was under way go in the next, on the offload thread. A record counts only after its fdatasync.
  * A segment is left for a new one when it is an eighth of the quota (64 KiB to 64 MiB), or when a
  * sync of it failed: what the kernel then still has of it is not to be built upon, and the group is
@@ -17,7 +16,7 @@
 
 #include <stdint.h>
 
-#define SPOOL_MAX_RECORD (1024 * 1024) /* bytes of one payload */
+#define SPOOL_MAX_RECORD (129 * 1024 * 1024) /* bytes of one payload */
 
 struct spool;
 
@@ -26,6 +25,11 @@ struct spool;
  * max_bytes: quota over all segments in the folder. Synchronous; err names folder and remedy. */
 struct spool *spool_open(
     struct loop *l, struct offload *o, const char *dir, int64_t max_bytes, struct hl_err *err);
+/* The same with segments of another kind: spools of several kinds share a folder, and each counts the
+ * segments of all. suffix: of their files; ".seg" is spool_open's. */
+struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
+    const char *suffix, int64_t max_bytes, struct hl_err *err);
+#define SPOOL_CRAWL ".crawl" /* Firecrawl's events */
 /* Closes; an empty segment is removed, others stay for whoever adopts them. No append may be
  * waiting. */
 void spool_close(struct spool *s);

@@ -15,56 +15,82 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAX_FRAME = SPOOL_FRAME_HEAD + SPOOL_MAX_RECORD };
+#define LARGE_MARK "HKLARGE1"
+#define LARGE_BIT  0x80000000U
+
+enum { SMALL_FRAME = SPOOL_FRAME_HEAD + SPOOL_SMALL };
 
 /* --- frames ------------------------------------------------------------------------------ */
 
+static bool is_large(size_t len)
+{
+    return len > SPOOL_SMALL;
+}
+
+size_t spool_frame_size(size_t len)
+{
+    return len + (is_large(len) ? SPOOL_LARGE_HEAD : SPOOL_FRAME_HEAD);
+}
+
 void spool_put_frame(struct buf *b, const void *data, size_t len)
 {
-    uint32_t head[2] = {htole32((uint32_t)len), htole32(digest_crc32c(0, data, len))};
+    uint32_t told = (uint32_t)len | (is_large(len) ? LARGE_BIT : 0);
+    uint32_t head[2] = {htole32(told), htole32(digest_crc32c(0, data, len))};
     buf_append(b, head, sizeof(head));
+    if (is_large(len))
+        buf_puts(b, LARGE_MARK);
     buf_append(b, data, len);
 }
 
-/* What the head at p says the payload's length is; 0 when that cannot be. */
-static size_t told_length(const char *p, size_t left)
+/* What the head at p says; false when that cannot be one. */
+static bool read_head(const char *p, size_t left, struct spool_frame *f)
 {
-    uint32_t len;
+    uint32_t told;
     if (left < SPOOL_FRAME_HEAD)
-        return 0;
-    memcpy(&len, p, sizeof(len));
-    len = le32toh(len);
-    return len <= SPOOL_MAX_RECORD && len <= left - SPOOL_FRAME_HEAD ? len : 0;
+        return false;
+    memcpy(&told, p, sizeof(told));
+    told = le32toh(told);
+    bool large = told & LARGE_BIT;
+    f->payload = told & ~LARGE_BIT;
+    f->head = large ? SPOOL_LARGE_HEAD : SPOOL_FRAME_HEAD;
+    if (!f->payload || f->payload > SPOOL_MAX_RECORD || large != is_large(f->payload))
+        return false;
+    return !large || (left >= SPOOL_LARGE_HEAD && memcmp(p + SPOOL_FRAME_HEAD, LARGE_MARK, 8) == 0);
 }
 
-size_t spool_frame_at(const char *p, size_t left)
+size_t spool_frame_told(const char *p, size_t left)
+{
+    struct spool_frame f;
+    return read_head(p, left, &f) ? f.head + f.payload : 0;
+}
+
+size_t spool_frame_at(const char *p, size_t left, struct spool_frame *f)
 {
     uint32_t crc;
-    size_t len = told_length(p, left);
-    if (!len)
+    if (!read_head(p, left, f) || f->payload > left - f->head)
         return 0;
     memcpy(&crc, p + sizeof(crc), sizeof(crc));
-    if (digest_crc32c(0, p + SPOOL_FRAME_HEAD, len) != le32toh(crc))
+    if (digest_crc32c(0, p + f->head, f->payload) != le32toh(crc))
         return 0;
-    return SPOOL_FRAME_HEAD + len;
+    return f->head + f->payload;
 }
 
 /* --- names, making ----------------------------------------------------------------------- */
 
-bool spool_is_segment(const char *name)
+bool spool_is_segment(const char *name, const char *suffix)
 {
-    size_t len = strlen(name);
-    return len > 4 && strcmp(name + len - 4, ".seg") == 0;
+    size_t len = strlen(name), end = strlen(suffix);
+    return len > end && strcmp(name + len - end, suffix) == 0;
 }
 
-char *spool_new_path(const char *dir)
+char *spool_new_path(const char *dir, const char *suffix)
 {
     char host[64] = "host", id[UUID_STRLEN + 1];
     struct uuid nonce = uuid_v4();
 
     gethostname(host, sizeof(host) - 1);
     uuid_format(&nonce, id);
-    return mem_printf("%s/%s-%d-%.8s.seg", dir, host, (int)getpid(), id);
+    return mem_printf("%s/%s-%d-%.8s%s", dir, host, (int)getpid(), id, suffix);
 }
 
 int spool_sync_dir(const char *dir)
@@ -128,14 +154,39 @@ bool spool_file_read(int fd, int64_t from, size_t len, struct buf *out)
     return true;
 }
 
+static bool read_exactly(int fd, int64_t from, size_t len, struct buf *out)
+{
+    return spool_file_read(fd, from, len, out) && out->len == len;
+}
+
+bool spool_file_read_window(int fd, int64_t from, int64_t end, struct buf *out)
+{
+    int64_t left = end - from;
+    if (!read_exactly(fd, from, left < SPOOL_WINDOW ? (size_t)left : SPOOL_WINDOW, out))
+        return false;
+    size_t told = spool_frame_told(buf_str(out), out->len);
+    if (told <= out->len || (int64_t)told > left)
+        return true;
+    return read_exactly(fd, from, told, out);
+}
+
+void spool_trim(struct buf *b)
+{
+    if (b->cap > 3 * SPOOL_WINDOW)
+        buf_release(b);
+}
+
 bool spool_file_is_segment(int fd, struct buf *in)
 {
+    struct spool_frame f;
+    struct stat st;
     static const size_t name = sizeof(SPOOL_MAGIC) - 2; /* of the magic; a digit follows */
     if (!spool_file_read(fd, 0, SPOOL_START, in) || in->len < SPOOL_START)
         return false;
     if (memcmp(in->data, SPOOL_MAGIC, name) == 0)
         return memcmp(in->data, SPOOL_MAGIC, SPOOL_START) == 0;
-    return spool_file_read(fd, SPOOL_START, MAX_FRAME, in) && spool_frame_at(in->data, in->len);
+    return fstat(fd, &st) == 0 && spool_file_read_window(fd, SPOOL_START, st.st_size, in) &&
+           spool_frame_at(buf_str(in), in->len, &f);
 }
 
 /* --- damage ------------------------------------------------------------------------------ */
@@ -144,21 +195,40 @@ enum {
     SEARCH_STEP = 1024 * 1024, /* heads looked at in one call */
     /* Bytes whose checksum may be tried in one call, a quarter of a second. Nearly every false head
      * is ruled out by its length: payloads hold few zeros, and noise costs half of this. */
-    SEARCH_EFFORT = 256 * 1024 * 1024,
+    SEARCH_EFFORT = 2 * SPOOL_MAX_RECORD,
 };
 
+/* Whether the frame at `at` of the window, which is at `from` of the file, is whole. A large one may
+ * reach beyond the window. */
+static bool whole_at(const struct buf *in, size_t at, int fd, int64_t from, int64_t end)
+{
+    struct spool_frame f;
+    struct buf large = {0};
+    const char *p = in->data + at;
+    size_t told = spool_frame_told(p, in->len - at);
+
+    if (told <= in->len - at)
+        return spool_frame_at(p, in->len - at, &f);
+    if ((int64_t)told > end - from - (int64_t)at)
+        return false;
+    bool whole = read_exactly(fd, from + (int64_t)at, told, &large) &&
+                 spool_frame_at(large.data, large.len, &f);
+    buf_release(&large);
+    return whole;
+}
+
 /* Offset of the first whole frame that begins before `stop`; stop when there is none. */
-static size_t search_window(const struct buf *in, size_t stop)
+static size_t search_window(const struct buf *in, size_t stop, int fd, int64_t from, int64_t end)
 {
     int64_t effort = SEARCH_EFFORT;
     for (size_t at = 0; at < stop; at++) {
-        size_t len = told_length(in->data + at, in->len - at);
-        if (!len)
+        size_t told = spool_frame_told(in->data + at, in->len - at);
+        if (!told || (int64_t)told > end - from - (int64_t)at)
             continue;
-        effort -= (int64_t)len;
+        effort -= (int64_t)told;
         if (effort < 0)
             return stop;
-        if (spool_frame_at(in->data + at, in->len - at))
+        if (whole_at(in, at, fd, from, end))
             return at;
     }
     return stop;
@@ -168,10 +238,10 @@ enum spool_search spool_file_search(int fd, int64_t *from, int64_t end, struct b
 {
     int64_t left = end - *from;
     size_t stop = left < SEARCH_STEP ? (size_t)left : SEARCH_STEP;
-    size_t want = left < SEARCH_STEP + MAX_FRAME ? (size_t)left : SEARCH_STEP + MAX_FRAME;
-    if (!spool_file_read(fd, *from, want, in) || in->len < want)
+    size_t want = left < SEARCH_STEP + SMALL_FRAME ? (size_t)left : SEARCH_STEP + SMALL_FRAME;
+    if (!read_exactly(fd, *from, want, in))
         return SPOOL_UNREADABLE;
-    size_t at = search_window(in, stop);
+    size_t at = search_window(in, stop, fd, *from, end);
     *from += (int64_t)at;
     return at < stop || *from == end ? SPOOL_FOUND : SPOOL_GO_ON;
 }

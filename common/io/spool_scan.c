@@ -13,8 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 4 * 1024 * 1024 }; /* holds several of the largest records */
-
 struct scan {
     spool_scan_fn *each;
     void *ctx;
@@ -46,10 +44,12 @@ enum walk { WALK_ON, WALK_ENOUGH, WALK_UNREADABLE };
 static enum walk walk_window(struct scan *s, int64_t *at)
 {
     size_t used = 0;
-    if (!spool_file_read(s->fd, *at, WINDOW, &s->in))
+    struct spool_frame f;
+    if (!spool_file_read_window(s->fd, *at, s->end, &s->in))
         return WALK_UNREADABLE;
-    for (size_t frame; (frame = spool_frame_at(s->in.data + used, s->in.len - used)); used += frame)
-        if (!show(s, s->in.data + used + SPOOL_FRAME_HEAD, frame - SPOOL_FRAME_HEAD))
+    for (size_t frame; (frame = spool_frame_at(s->in.data + used, s->in.len - used, &f));
+         used += frame)
+        if (!show(s, s->in.data + used + f.head, f.payload))
             return WALK_ENOUGH;
     *at += (int64_t)used;
     if (used || *at >= s->end)
@@ -108,7 +108,7 @@ enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl
     if (!d)
         return hl_fail(err, HL_FATAL, "spool folder %s cannot be read: %s", dir, strerror(errno));
     for (struct dirent *e; walk == WALK_ON && (e = readdir(d));) {
-        if (!spool_is_segment(e->d_name))
+        if (!spool_is_segment(e->d_name, SPOOL_SEGMENT))
             continue;
         walk = walk_file(&s, dirfd(d), e->d_name);
         if (walk == WALK_UNREADABLE)

@@ -4,8 +4,10 @@
 -- body, payload
 -- A marker is "<place> <digest>"; the place is "<stream> <entry>", "later" or "done". It is not trusted: unless
 -- the job is done, the named place must still hold it. Returns for each job 0: new, 1: it is or was there, 2: so
--- is another body under this id; nothing was done.
+-- is another body under this id; nothing was done. What was asked for has a digest of zeros: it is the same event
+-- as the one that was sent, in other words.
 local n = (#KEYS - 2) / 2
+local asked = string.rep('0', 64)
 local was = {}
 
 local function holds(place, id)
@@ -33,7 +35,7 @@ for i = 1, n do
     local marker = redis.call('GET', KEYS[2 + i])
     local place, before = string.match(marker or '', '^(.*) (%S+)$')
     if place and holds(place, id) then
-        was[i] = before == digest and 1 or 2
+        was[i] = (before == digest or before == asked or digest == asked) and 1 or 2
     else
         local entry = add(id, payload, KEYS[2 + n + i])
         redis.call('SET', KEYS[2 + i], KEYS[1] .. ' ' .. entry .. ' ' .. digest)

@@ -110,6 +110,7 @@ static void settings(struct stack *s, struct unit *u, const char **env)
         "WEBHOOK_SECRET=a-secret-that-is-long-enough-for-everyone",
         "WEBHOOK_INTAKE_TOKEN=" CHAOS_TOKEN,
         "WEBHOOK_PRODUCERS=2",
+        "WEBHOOK_RATE_LIMIT=0",
         "WEBHOOK_WORKERS=2",
         "WEBHOOK_CONCURRENCY=24",
         "WEBHOOK_LEASE_SECONDS=2",

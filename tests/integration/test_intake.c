@@ -59,7 +59,8 @@ static void start_producer(struct world *w, const char *const *settings)
     int n = 0;
     for (; settings && settings[n]; n++)
         env[n] = settings[n];
-    const char *const more[] = {"WEBHOOK_PRODUCERS=1", ("WEBHOOK_SECRET=" SECRET),
+    const char *const more[] = {"WEBHOOK_PRODUCERS=1", "WEBHOOK_RATE_LIMIT=0",
+        ("WEBHOOK_SECRET=" SECRET),
         harness_text("WEBHOOK_DATABASE_URL=%s", with_password(w->database)),
         harness_text("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
         harness_text("WEBHOOK_SPOOL_DIR=%s", w->spool)};

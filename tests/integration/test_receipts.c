@@ -159,8 +159,8 @@ static bool healthy(const struct world *w)
 static void start_producer(struct world *w, const char *ack)
 {
     const char *const argv[] = {harness_text("%s/hookline-producer", harness_build()), NULL};
-    const char *const env[] = {"WEBHOOK_PRODUCERS=1", "WEBHOOK_SECRET=" SECRET, ack,
-        harness_text("WEBHOOK_DATABASE_URL=%s", test_pg_url(w->pg)),
+    const char *const env[] = {"WEBHOOK_PRODUCERS=1", "WEBHOOK_RATE_LIMIT=0",
+        "WEBHOOK_SECRET=" SECRET, ack, harness_text("WEBHOOK_DATABASE_URL=%s", test_pg_url(w->pg)),
         harness_text("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
         harness_text("WEBHOOK_SPOOL_DIR=%s/spool", harness_dir()),
         harness_text("WEBHOOK_RECEIPTS_DIR=%s", w->receipts), NULL};

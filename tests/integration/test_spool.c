@@ -384,28 +384,92 @@ Test(spool, what_waits_behind_a_disk_that_hangs_can_be_taken_back)
     close_rig(&r);
 }
 
-Test(spool, large_records_are_read_window_by_window)
+static void fill(char *data, size_t len, int serial)
 {
-    enum { N = 6 };
+    memset(data, 'a' + serial, len);
+    memcpy(data, "HKLARGE1", len < 8 ? len : 8); /* nothing that is in a record confuses */
+}
+
+/* Sizes around the window, the limit of small frames, and the largest of all. */
+Test(spool, records_of_any_size_are_read_window_by_window, .timeout = 120)
+{
+    static const size_t sizes[] = {
+        MIB, MIB, MIB, MIB, MIB, MIB, MIB + 1, 4 * MIB, 5 * MIB, 1, 40 * MIB, SPOOL_MAX_RECORD, 7};
+    enum { N = sizeof(sizes) / sizeof(*sizes) };
     struct rig r;
     struct spool_record rec[16];
     char *data = mem_zero(SPOOL_MAX_RECORD + 1);
-    open_rig(&r, new_dir(), 64 * MIB);
+    const char *dir = new_dir();
+    open_rig(&r, dir, 1024 * (int64_t)MIB);
     for (int i = 0; i < N; i++) {
-        memset(data, 'a' + i, SPOOL_MAX_RECORD);
-        cr_assert_eq(append_bytes(&r, data, SPOOL_MAX_RECORD).rc, HL_OK);
+        fill(data, sizes[i], i);
+        cr_assert_eq(append_bytes(&r, data, sizes[i]).rc, HL_OK, "record %d", i);
     }
     struct append big = append_bytes(&r, data, SPOOL_MAX_RECORD + 1);
     cr_assert_eq(big.rc, HL_RETRY);
     int seen = 0;
     for (size_t n; (n = spool_read(r.spool, rec, 16)) > 0; spool_commit(r.spool))
         for (size_t i = 0; i < n; i++, seen++) {
-            cr_assert_eq(rec[i].len, SPOOL_MAX_RECORD);
-            memset(data, 'a' + seen, SPOOL_MAX_RECORD);
-            cr_assert(memcmp(rec[i].data, data, SPOOL_MAX_RECORD) == 0, "record %d", seen);
+            cr_assert_eq(rec[i].len, sizes[seen]);
+            fill(data, sizes[seen], seen);
+            cr_assert(memcmp(rec[i].data, data, sizes[seen]) == 0, "record %d", seen);
         }
     cr_assert_eq(seen, N);
+    cr_assert_eq(spool_depth(r.spool), 0);
+    cr_assert_eq(spool_faults(r.spool).cut_bytes, 0);
     close_rig(&r);
+    free(data);
+}
+
+Test(spool, a_record_larger_than_the_quota_leaves_is_refused_and_leaves_nothing)
+{
+    struct rig r;
+    char *data = mem_zero(20 * MIB);
+    const char *dir = new_dir();
+    open_rig(&r, dir, 16 * MIB);
+    cr_assert_eq(append_bytes(&r, data, 10 * MIB).rc, HL_OK);
+    struct append big = append_bytes(&r, data, 6 * MIB);
+    cr_assert_eq(big.rc, HL_RETRY);
+    cr_assert_eq(append_bytes(&r, "small", 5).rc, HL_OK);
+    cr_assert_eq(spool_depth(r.spool), 10 * MIB + 16 + 13);
+    close_rig(&r);
+    free(data);
+}
+
+/* A byte in the head, the mark or the payload of the second of three records is wrong. */
+Test(spool, the_reader_goes_on_behind_a_damaged_large_record, .timeout = 120)
+{
+    static const off_t where[] = {8 + 16 + 2 * MIB, 8 + 16 + 2 * MIB + 3, 8 + 16 + 2 * MIB + 8,
+        8 + 16 + 2 * MIB + 16 + 3 * MIB};
+    enum { NCASES = sizeof(where) / sizeof(*where) };
+    char *data = mem_zero(6 * MIB);
+    for (int i = 0; i < NCASES; i++) {
+        struct rig r, after;
+        struct spool_record rec[16];
+        const char *dir = new_dir();
+        open_rig(&r, dir, 1024 * (int64_t)MIB);
+        append_bytes(&r, data, 2 * MIB);
+        append_bytes(&r, data, 6 * MIB);
+        append_bytes(&r, data, 3 * MIB);
+        const char *path = only_segment(dir);
+        close_rig(&r);
+        int fd = open(path, O_WRONLY | O_CLOEXEC);
+        cr_assert_eq(pwrite(fd, "\x7e", 1, where[i]), 1);
+        close(fd);
+        open_rig(&after, dir, 1024 * (int64_t)MIB);
+        cr_assert_eq(spool_adopt(after.spool), 1);
+        size_t lens[3] = {0}, seen = 0;
+        for (int turn = 0; turn < 40; turn++) {
+            size_t n = spool_read(after.spool, rec, 16);
+            for (size_t k = 0; k < n; k++)
+                lens[seen++ % 3] = rec[k].len;
+            spool_commit(after.spool);
+        }
+        cr_assert_eq(seen, 2, "case %d: %zu", i, seen);
+        cr_assert(lens[0] == 2 * MIB && lens[1] == 3 * MIB, "case %d", i);
+        cr_assert_eq(spool_faults(after.spool).cut_bytes, 6 * MIB + 16, "case %d", i);
+        close_rig(&after);
+    }
     free(data);
 }
 

@@ -43,8 +43,9 @@ static const char *health(const struct world *w)
 static void start_producer(struct world *w)
 {
     const char *const argv[] = {harness_text("%s/hookline-producer", harness_build()), NULL};
-    const char *const env[] = {"WEBHOOK_PRODUCERS=1", "WEBHOOK_SECRET=" SECRET,
-        "WEBHOOK_SPOOL_MAX_BYTES=64m", harness_text("WEBHOOK_DATABASE_URL=%s", w->database),
+    const char *const env[] = {"WEBHOOK_PRODUCERS=1", "WEBHOOK_RATE_LIMIT=0",
+        "WEBHOOK_SECRET=" SECRET, "WEBHOOK_SPOOL_MAX_BYTES=64m",
+        harness_text("WEBHOOK_DATABASE_URL=%s", w->database),
         harness_text("WEBHOOK_REDIS_URL=%s", test_redis_url(w->redis)),
         harness_text("WEBHOOK_SPOOL_DIR=%s", w->spool), NULL};
     w->producer = test_proc_start(argv, env, w->fd);

@@ -51,6 +51,8 @@ static struct test_proc *start(
         harness_keep(mem_printf("WEBHOOK_SPOOL_DIR=%s/spool", harness_dir())),
         secret_setting,
         token_setting,
+        "WEBHOOK_API_SECRET=" RIG_API_SECRET,
+        "WEBHOOK_RATE_LIMIT=0", /* who waits asks /health often */
         "WEBHOOK_PRODUCERS=1",
         "WEBHOOK_DEDUP_WINDOW=0", /* each event posted is one of its own, however alike */
         "WEBHOOK_WORKERS=1",

@@ -7,6 +7,7 @@
 #include "tests/support/harness.h"
 
 #define RIG_TOKEN "a-token-for-senders-that-cannot-sign-webhooks"
+#define RIG_API_SECRET "an-api-secret-that-is-long-enough-for-all"
 #define RIG_SITE  "http://page.test" /* the pages' address; paths choose the stand-in's behaviour */
 
 struct rig {

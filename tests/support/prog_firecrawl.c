@@ -17,6 +17,10 @@
  * --log FILE: a line "start N MICROSECONDS URL" for each scrape asked for, and "end N MICROSECONDS
  * STATUS" when it is answered; by the wall clock, N counts.
  * GET /count?url=.. and GET /counts tell how often URLs were asked for, GET /total how often at all.
+ * POST /crawls takes what GET /v2/crawl/{id} and GET /v2/batch/scrape/{id} tell: an object of crawls by
+ * id, {"batch": false, "status": "completed", "completed": N, "total": N, "per_page": 100, "data": [..]},
+ * or {"fail": STATUS}; what was there before is forgotten. How often one was asked for is counted
+ * under "/v2/crawl/ID"; several pages of one answer are several times.
  * GET /mode?STATUS/SECONDS makes every scrape fail with that status and, unless it is negative, that
  * Retry-After; /mode?0/0 ends it. */
 #include "base/clock.h"
@@ -45,6 +49,7 @@ static struct {
     intptr_t logged;
     json_t *counts; /* URL -> scrapes */
     json_int_t total;
+    json_t *crawls;       /* id -> what is told of it; NULL = none */
     int mode, mode_after; /* every scrape fails so; 0 = as its URL says */
     struct list held;
     struct defer crash;
@@ -469,6 +474,96 @@ static void on_scrape(struct httpd_req *req, void *ctx)
     json_decref(body);
 }
 
+/* --- crawls ------------------------------------------------------------------------------ */
+
+static void on_set_crawls(struct httpd_req *req, void *ctx)
+{
+    size_t len;
+    struct hl_err err;
+    const char *data = httpd_body(req, &len);
+    (void)ctx;
+    json_t *crawls = json_parse_with_nul(data, len, &err);
+    if (!json_is_object(crawls)) {
+        reply_failure(req, 400, NULL, "an object of crawls is wanted");
+        json_decref(crawls);
+        return;
+    }
+    json_decref(self.crawls);
+    self.crawls = crawls;
+    reply_json(req, 200, json_pack("{s:i}", "crawls", (int)json_object_size(crawls)));
+}
+
+/* "" or "skip=N"; -1: anything else. */
+static long long skip_of(const char *query)
+{
+    const char *digits = strncmp(query, "skip=", 5) == 0 ? query + 5 : NULL;
+    if (!*query)
+        return 0;
+    if (!digits || !*digits || strlen(digits) > 9 || digits[strspn(digits, "0123456789")])
+        return -1;
+    return atoll(digits);
+}
+
+/* As many documents as a page has. `next` names the address that Firecrawl takes for its own, and is
+ * there for as long as more may come. */
+static void reply_crawl(struct httpd_req *req, const json_t *crawl, long long skip)
+{
+    const json_t *data = json_object_get(crawl, "data");
+    const char *status = json_get_string(crawl, "status");
+    json_int_t per_page = json_integer_value(json_object_get(crawl, "per_page"));
+    size_t all = json_array_size(data), from = (size_t)skip < all ? (size_t)skip : all;
+    size_t to = from + (size_t)(per_page ? per_page : 100) < all
+                    ? from + (size_t)(per_page ? per_page : 100)
+                    : all;
+    json_t *part = json_array();
+    for (size_t i = from; i < to; i++)
+        json_array_append(part, json_array_get(data, i));
+    json_t *answer = json_pack("{s:b, s:s, s:O, s:O, s:i, s:s, s:o}", "success", 1, "status",
+        status, "completed", json_object_get(crawl, "completed"), "total",
+        json_object_get(crawl, "total"), "creditsUsed", (int)all, "expiresAt",
+        "2036-11-24T05:17:15.000Z", "data", part);
+    if (to < all || strcmp(status, "scraping") == 0)
+        json_object_set_new(answer, "next",
+            json_sprintf("https://no-such-host.invalid:1%s?skip=%zu", httpd_path(req), to));
+    reply_json(req, 200, answer);
+}
+
+static void on_crawl(struct httpd_req *req, bool batch)
+{
+    const json_t *crawl = json_object_get(self.crawls, httpd_param(req, "id"));
+    bool known = crawl && json_is_true(json_object_get(crawl, "batch")) == batch;
+    json_int_t fail = json_integer_value(json_object_get(crawl, "fail"));
+    long long skip = skip_of(httpd_query(req));
+    size_t len;
+
+    httpd_body(req, &len);
+    json_object_set_new(self.counts, httpd_path(req), json_integer(count_of(httpd_path(req)) + 1));
+    if (!authorized(req))
+        reply_failure(req, 401, NULL, "Unauthorized: Invalid token");
+    else if (skip < 0 || len > 0)
+        reply_bad(req, "skip", "nothing but skip=N is understood");
+    else if (self.mode)
+        reply_mode(req);
+    else if (fail)
+        reply_failure(req, (int)fail, NULL, "the stand-in fails as asked");
+    else if (!known)
+        reply_failure(req, 404, NULL, "Job not found");
+    else
+        reply_crawl(req, crawl, skip);
+}
+
+static void on_crawl_status(struct httpd_req *req, void *ctx)
+{
+    (void)ctx;
+    on_crawl(req, false);
+}
+
+static void on_batch_status(struct httpd_req *req, void *ctx)
+{
+    (void)ctx;
+    on_crawl(req, true);
+}
+
 /* --- counters and the program ------------------------------------------------------------ */
 
 /* url=.. as it stands: tests use URLs that need no escapes. */
@@ -504,8 +599,11 @@ static const struct httpd_route routes[] = {
     {.method = "GET", .path = "/count", .handler = on_count},
     {.method = "GET",       .path = "/counts", .handler = on_counts},
     {.method = "GET",  .path = "/total", .handler = on_total},
-    {.method = "GET",       .path = "/mode", .handler = on_mode},
-    {0},
+    {.method = "POST",       .path = "/crawls", .handler = on_set_crawls},
+    {.method = "GET", .path = "/v2/crawl/{id}", .handler = on_crawl_status},
+    {.method = "GET",       .path = "/v2/batch/scrape/{id}", .handler = on_batch_status},
+    {.method = "GET",  .path = "/mode", .handler = on_mode},
+    {0     },
 };
 
 static const struct httpd_conf conf = {
@@ -584,6 +682,7 @@ int main(int argc, char **argv)
     httpd_free(self.httpd);
     loop_free(self.loop);
     json_decref(self.counts);
+    json_decref(self.crawls);
     close(self.listen_fd);
     return 0;
 }

@@ -297,3 +297,88 @@ Test(gate, of_two_signatures_the_standard_one_decides)
     r.signature = "0000";
     cr_expect_eq(gate_check(&with_token, &r), GATE_SIGNED);
 }
+
+/* --- Firecrawl's ------------------------------------------------------------------------- */
+
+#define CRAWL_DIGEST "02d0f5f5789a953f933b7c92a5a83f9478561f2919429db75669fe340aa1a085"
+
+static enum gate_verdict check_crawl(const struct gate *g, struct gate_request r)
+{
+    r.body = CRAWL_BODY;
+    r.len = strlen(CRAWL_BODY);
+    return gate_check_firecrawl(g, &r);
+}
+
+Test(gate, firecrawls_signature_has_one_form_only)
+{
+    static const struct {
+        const char *signature;
+        enum gate_verdict verdict;
+    } rows[] = {
+        {"sha256=" CRAWL_DIGEST,                                                    GATE_SIGNED       },
+        {"  sha256=" CRAWL_DIGEST "\t",                                             GATE_SIGNED       },
+        {"sha256=02D0F5F5789A953F933B7C92A5A83F9478561F2919429DB75669FE340AA1A085",
+         GATE_BAD_SIGNATURE                                                                           },
+        {"sha256=" DIGEST,                                                          GATE_BAD_SIGNATURE},
+        {"SHA256=" CRAWL_DIGEST,                                                    GATE_BAD_SHAPE    },
+        {CRAWL_DIGEST,                                                              GATE_BAD_SHAPE    },
+        {"sha256=",                                                                 GATE_BAD_SHAPE    },
+        {"sha256=" CRAWL_DIGEST "0",                                                GATE_BAD_SHAPE    },
+        {"sha256=02d0f5f5789a953f933b7c92a5a83f9478561f2919429db75669fe340aa1a08",  GATE_BAD_SHAPE    },
+        {"sha256=02d0f5f5789a953f933b7c92a5a83f9478561f2919429db75669fe340aa1a08g", GATE_BAD_SHAPE    },
+        {"sha256= " CRAWL_DIGEST,                                                   GATE_BAD_SHAPE    },
+        {"sha256=sha256=" CRAWL_DIGEST,                                             GATE_BAD_SHAPE    },
+        {"sha256=" CRAWL_DIGEST ", sha256=" CRAWL_DIGEST,                           GATE_BAD_SHAPE    }, /* the header twice */
+        {TOKEN,                                                                     GATE_BAD_SHAPE    },
+        {"",                                                                        GATE_MISSING      },
+        {" ",                                                                       GATE_MISSING      },
+        {NULL,                                                                      GATE_MISSING      },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        cr_expect_eq(
+            check_crawl(&with_token, (struct gate_request){.signature = rows[i].signature}),
+            rows[i].verdict, "%s", rows[i].signature);
+}
+
+Test(gate, firecrawls_signature_covers_every_byte_and_counts_under_the_previous_key_too)
+{
+    const struct gate changed = {
+        .secret = "another-key-of-forty-characters-01234567", .previous = KEY};
+    const char *signature = "sha256=" CRAWL_DIGEST;
+    char body[] = CRAWL_BODY;
+    cr_expect_eq(
+        check_crawl(&changed, (struct gate_request){.signature = signature}), GATE_SIGNED_PREVIOUS);
+    for (size_t i = 0; i < sizeof(body) - 1; i++) {
+        body[i] ^= 1;
+        const struct gate_request r = {
+            .signature = signature, .body = body, .len = sizeof(body) - 1};
+        cr_expect_eq(gate_check_firecrawl(&without_token, &r), GATE_BAD_SIGNATURE, "%zu", i);
+        body[i] ^= 1;
+    }
+}
+
+Test(gate, a_firecrawl_that_signs_nothing_needs_the_token)
+{
+    const struct {
+        const struct gate *gate;
+        struct gate_request r;
+        enum gate_verdict verdict;
+    } rows[] = {
+        {&with_token,    {.webhook_token = TOKEN},                                GATE_TOKEN        },
+        {&with_token,    {.authorization = "Bearer " TOKEN},                      GATE_TOKEN        },
+        {&with_token,    {.signature = "", .webhook_token = TOKEN},               GATE_TOKEN        },
+        {&with_token,    {.webhook_token = "wrong"},                              GATE_BAD_TOKEN    },
+        {&with_token,    {.authorization = "Bearer wrong"},                       GATE_BAD_TOKEN    },
+        {&without_token, {.webhook_token = TOKEN},                                GATE_MISSING      },
+        {&with_token,    {.signature = "sha256=" DIGEST, .webhook_token = TOKEN}, GATE_BAD_SIGNATURE},
+        {&with_token,    {.signature = "rubbish", .webhook_token = TOKEN},        GATE_BAD_SHAPE    },
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        cr_expect_eq(check_crawl(rows[i].gate, rows[i].r), rows[i].verdict, "row %zu", i);
+}
+
+Test(gate, no_other_kind_of_signature_counts_for_firecrawl)
+{
+    const struct gate_request r = {.standard = "v1,x", .id = "i", .timestamp = "1"};
+    cr_expect_eq(check_crawl(&without_token, r), GATE_MISSING);
+}

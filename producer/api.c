@@ -1,0 +1,244 @@
+/* api: see api.h. Owns a call from its request to its answer. */
+#include "producer/api.h"
+
+#include "base/digest.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/timestamp.h"
+#include "producer/api_query.h"
+#include "producer/client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_AFTER "5" /* seconds */
+
+/* --- the end of a call ------------------------------------------------------------------- */
+
+static void call_free(struct api_call *call)
+{
+    stores_intake_ends(call->stores);
+    for (int i = 0; i < API_MAX_PARAMS; i++)
+        free(call->values[i].text);
+    buf_release(&call->out);
+    free(call->own);
+    free(call);
+}
+
+void api_reply(struct api_call *call, int status)
+{
+    httpd_reply(call->req, status, "application/json", buf_str(&call->out), call->out.len);
+    call_free(call);
+}
+
+void api_detail(struct api_call *call, int status, const char *fmt, ...)
+{
+    struct buf text = {0};
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vprintf(&text, fmt, ap);
+    va_end(ap);
+    httpd_reply_detail(call->req, status, "%s", buf_str(&text));
+    buf_release(&text);
+    call_free(call);
+}
+
+static const char *trouble(const struct api_call *call, enum hl_rc rc, const struct hl_err *err)
+{
+    if (!call->stores->schema_ready)
+        return "The database is not ready yet";
+    if (rc != HL_RETRY && rc != HL_UNSURE)
+        return NULL;
+    switch (err->why) {
+    case HL_WHY_EXHAUSTED: return "Too many questions at once";
+    case HL_WHY_TIMEOUT: return "The answer takes too long; ask for less";
+    case HL_WHY_UNREACHABLE:
+    case HL_WHY_REFUSED: return "The database cannot be reached";
+    case HL_WHY_READ_ONLY:
+    case HL_WHY_FULL:
+    case HL_WHY_OTHER: break;
+    }
+    return "The database cannot answer now";
+}
+
+/* The shape of a 500 is the contract's; its text names no statement and no value. */
+static void fail_for_good(struct api_call *call, const struct hl_err *err)
+{
+    log_error("api_failed", LOG_S("request_id", httpd_request_id(call->req)),
+        LOG_S("path", httpd_path(call->req)), LOG_S("sqlstate", err->sqlstate),
+        LOG_S("error", err->msg));
+    buf_clear(&call->out);
+    buf_puts(&call->out, "{\"detail\":\"Internal server error\",\"error\":\"the log has the cause"
+                         ", under this answer's X-Request-ID\"}");
+    api_reply(call, 500);
+}
+
+void api_fail(struct api_call *call, enum hl_rc rc, const struct hl_err *err)
+{
+    const char *why = trouble(call, rc, err);
+    if (!why) {
+        fail_for_good(call, err);
+        return;
+    }
+    httpd_add_header(call->req, "Retry-After", RETRY_AFTER);
+    api_detail(call, 503, "%s", why);
+}
+
+/* --- the way in -------------------------------------------------------------------------- */
+
+static bool is_ascii(const char *s)
+{
+    while (*s && (unsigned char)*s < 0x80)
+        s++;
+    return !*s;
+}
+
+static void refuse(struct api_call *call, const char *why)
+{
+    httpd_add_header(call->req, "WWW-Authenticate", "Bearer");
+    api_detail(call, 401, "%s", why);
+}
+
+/* Reference contract section 1.2: "Bearer <secret>" exactly so, or the bare secret. */
+static bool has_secret(const char *given, const char *secret)
+{
+    static const char scheme[] = "Bearer ";
+    bool with_scheme = strncmp(given, scheme, sizeof(scheme) - 1) == 0;
+    return secret && is_ascii(given) &&
+           digest_equal(secret, with_scheme ? given + sizeof(scheme) - 1 : given);
+}
+
+static void refuse_query(struct api_call *call, const struct buf *faults)
+{
+    buf_printf(&call->out, "{\"detail\":[%s]}", faults->data);
+    api_reply(call, 422);
+}
+
+static void admitted(struct api_call *call)
+{
+    struct buf faults = {0};
+    api_query_read(call->route->params, httpd_query(call->req), call->values, &faults);
+    if (faults.len)
+        refuse_query(call, &faults);
+    else
+        call->route->go(call);
+    buf_release(&faults);
+}
+
+static void authenticate(struct api_call *call)
+{
+    const char *given = httpd_header(call->req, "Authorization");
+    if (call->route->open)
+        admitted(call);
+    else if (!given || !*given)
+        refuse(call, "Missing Authorization header");
+    else if (!has_secret(given, call->stores->cfg->api_secret))
+        refuse(call, "Invalid credentials");
+    else
+        admitted(call);
+}
+
+static void counted(int64_t wait_s, void *ctx)
+{
+    struct api_call *call = ctx;
+    char seconds[24];
+    if (!wait_s) {
+        authenticate(call);
+        return;
+    }
+    snprintf(seconds, sizeof(seconds), "%lld", (long long)wait_s);
+    httpd_add_header(call->req, "Retry-After", seconds);
+    buf_printf(&call->out, "{\"error\":\"Rate limit exceeded: %lld per 1 minute\"}",
+        (long long)limits_max(call->stores->limits));
+    api_reply(call, 429);
+}
+
+void api_handle(struct httpd_req *req, void *stores, const struct api_route *route)
+{
+    struct api_call *call = mem_new(struct api_call);
+    char client[CLIENT_LEN + 1];
+    call->req = req;
+    call->stores = stores;
+    call->route = route;
+    stores_intake_begins(call->stores);
+    if (!route->limited || !call->stores->limits) {
+        authenticate(call);
+        return;
+    }
+    client_address(req, client);
+    limits_take(call->stores->limits, client, httpd_path(req), counted, call);
+}
+
+bool api_before(struct httpd_req *req, void *stores)
+{
+    const struct stores *s = stores;
+    return cors_before(s->cors, req);
+}
+
+/* --- members ----------------------------------------------------------------------------- */
+
+/* Puts the key; true when there is a value to put, otherwise null was. */
+static bool has_value(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    json_put_key(&call->out, key);
+    if (!PQgetisnull(r, row, col))
+        return true;
+    buf_puts(&call->out, "null");
+    return false;
+}
+
+void api_put_text(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    if (has_value(call, key, r, row, col))
+        json_put_string(&call->out, db_text(r, row, col));
+}
+
+void api_put_int(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    if (has_value(call, key, r, row, col))
+        buf_printf(&call->out, "%lld", (long long)db_int(r, row, col));
+}
+
+void api_put_2dp(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    if (has_value(call, key, r, row, col))
+        json_put_2dp(&call->out, strtod(db_text(r, row, col), NULL));
+}
+
+void api_put_double(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    if (has_value(call, key, r, row, col))
+        json_put_double(&call->out, strtod(db_text(r, row, col), NULL));
+}
+
+void api_put_bool(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    if (has_value(call, key, r, row, col))
+        buf_puts(&call->out, *db_text(r, row, col) == 't' ? "true" : "false");
+}
+
+void api_put_json(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    if (has_value(call, key, r, row, col))
+        json_put_compact(&call->out, db_text(r, row, col));
+}
+
+void api_put_eastern(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    char text[TIMESTAMP_EASTERN_LEN + 1];
+    if (!has_value(call, key, r, row, col))
+        return;
+    timestamp_eastern(db_int(r, row, col), text);
+    json_put_string(&call->out, text);
+}
+
+void api_put_iso(struct api_call *call, const char *key, const PGresult *r, int row, int col)
+{
+    char text[TIMESTAMP_ISO_LEN + 1];
+    if (!has_value(call, key, r, row, col))
+        return;
+    timestamp_iso(db_int(r, row, col), text);
+    json_put_string(&call->out, text);
+}

@@ -1,0 +1,267 @@
+/* crawl_intake: see crawl_intake.h. One struct per request. A large body is verified, read and encoded
+ * in a helper thread, so that other requests do not wait for it. Then two steps, each with its
+ * deadline: publish, else spool. A step that comes late still holds the job, so the struct lives until
+ * both have answered; the client's answer goes out once. */
+#include "producer/crawl_intake.h"
+
+#include "base/crawl_job.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "producer/admission.h"
+#include "producer/crawl_hook.h"
+#include "producer/stores.h"
+
+#include <stdlib.h>
+
+#define SOURCE "firecrawl"
+
+enum {
+    LARGE = 256 * 1024, /* bytes of a body from which on the thread reads it */
+    MAX_CRUNCHING = 32, /* large bodies that wait for the thread */
+    PUBLISH_MS = 300,
+    SPOOL_MS = 400,
+    BYTES_A_MS =
+        16 * 1024, /* the slowest store that a large job is given time for: 16 MiB a second;
+                               senders wait 10 s */
+};
+
+_Static_assert(SPOOL_MAX_RECORD >= CRAWL_MAX_BODY + 4096, "any event can be spooled");
+
+struct crawl_intake {
+    struct stores *stores;
+    struct httpd_req *req; /* NULL once answered */
+    struct crawl_request request;
+    struct crawl_hooked hooked;
+    struct offload_job crunch;
+    struct queue_req publish;
+    struct spool_append append;
+    struct timer deadline;
+    int pending; /* steps under way */
+    bool publishing, spool_tried, spooling;
+};
+
+static void start_spool(struct crawl_intake *in);
+
+/* --- the end ----------------------------------------------------------------------------- */
+
+static void finish(struct crawl_intake *in)
+{
+    struct stores *s = in->stores;
+    if (in->req || in->pending)
+        return;
+    timer_stop(&in->deadline);
+    crawl_hooked_release(&in->hooked);
+    free(in);
+    stores_intake_ends(s);
+}
+
+/* The one place where a request of this route is refused; before the answer. */
+static void refused(
+    struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
+{
+    (void)s;
+    log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
+        LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
+}
+
+static void reply(struct crawl_intake *in, bool again)
+{
+    if (!in->req)
+        return;
+    timer_stop(&in->deadline);
+    if (again)
+        httpd_add_header(in->req, "Hookline-Duplicate", "true");
+    httpd_reply(in->req, in->hooked.status, "application/json", in->hooked.answer.data,
+        in->hooked.answer.len);
+    in->req = NULL;
+}
+
+static void reply_detail(struct crawl_intake *in, int status, const char *detail)
+{
+    if (!in->req)
+        return;
+    timer_stop(&in->deadline);
+    refused(in->stores, in->req, status, detail, true);
+    httpd_reply_detail(in->req, status, "%s", detail);
+    in->req = NULL;
+}
+
+static void reply_conflict(struct crawl_intake *in)
+{
+    reply_detail(in, 409,
+        "Another event came under this id before, with a different body; each event needs a "
+        "webhookId, and each page a scrapeId, of its own");
+}
+
+static void reply_unavailable(struct crawl_intake *in, const struct hl_err *err)
+{
+    if (!in->req)
+        return;
+    log_error("intake_refused", LOG_S("why", hl_why_name(err->why)), LOG_S("error", err->msg));
+    httpd_add_header(in->req, "Retry-After", "5");
+    reply_detail(in, 503, "The event cannot be stored now; try again later");
+}
+
+/* --- the steps --------------------------------------------------------------------------- */
+
+static int64_t patience(const struct crawl_intake *in, int64_t ms)
+{
+    return ms + (int64_t)(in->hooked.job.len / BYTES_A_MS);
+}
+
+/* A disk that hangs gathers no events that are safe elsewhere, or were refused. */
+static void undo_spool(struct crawl_intake *in)
+{
+    if (in->spooling && spool_append_undo(in->stores->crawl_spool, &in->append)) {
+        in->spooling = false;
+        in->pending--;
+    }
+}
+
+static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    struct crawl_intake *in = req->ctx;
+    in->pending--;
+    in->publishing = false;
+    if (rc == HL_OK) {
+        undo_spool(in);
+        if (req->was == QUEUE_CONFLICT)
+            reply_conflict(in);
+        else
+            reply(in, req->was == QUEUE_DUPLICATE);
+    } else if (!in->spool_tried) {
+        log_warn("publish_failed", LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
+        start_spool(in);
+    } else if (!in->spooling) {
+        reply_unavailable(in, err);
+    }
+    finish(in);
+}
+
+static void spool_done(struct spool_append *append, enum hl_rc rc, const struct hl_err *err)
+{
+    struct crawl_intake *in = append->ctx;
+    in->pending--;
+    in->spooling = false;
+    if (rc == HL_OK)
+        reply(in, false);
+    else if (!in->publishing)
+        reply_unavailable(in, err);
+    finish(in);
+}
+
+static void timed_out(void *ctx)
+{
+    struct crawl_intake *in = ctx;
+    struct hl_err err;
+
+    if (!in->spool_tried) {
+        if (queue_undo(in->stores->crawl_queue, QUEUE_PUBLISH, &in->publish)) {
+            in->publishing = false;
+            in->pending--;
+        }
+        start_spool(in);
+    } else {
+        undo_spool(in);
+        hl_fail_why(&err, HL_RETRY, HL_WHY_TIMEOUT, "Redis and the spool did not answer in time");
+        reply_unavailable(in, &err);
+    }
+    finish(in);
+}
+
+static void start_spool(struct crawl_intake *in)
+{
+    in->pending++;
+    in->spool_tried = in->spooling = true;
+    in->append = (struct spool_append){
+        .data = in->hooked.job.data, .len = in->hooked.job.len, .done = spool_done, .ctx = in};
+    timer_start(&in->deadline, patience(in, SPOOL_MS));
+    spool_append(in->stores->crawl_spool, &in->append);
+}
+
+static void start_publish(struct crawl_intake *in)
+{
+    in->pending++;
+    in->publishing = true;
+    in->publish = (struct queue_req){.id = in->hooked.id,
+        .job = in->hooked.job.data,
+        .len = in->hooked.job.len,
+        .digest = in->hooked.digest,
+        .done = publish_done,
+        .ctx = in};
+    timer_start(&in->deadline, patience(in, PUBLISH_MS));
+    queue_do(in->stores->crawl_queue, QUEUE_PUBLISH, &in->publish);
+}
+
+/* --- the request ------------------------------------------------------------------------- */
+
+/* The request has been read. */
+static void judged(struct crawl_intake *in)
+{
+    bool admitted = admission_granted(in->hooked.gate);
+    if (admitted)
+        admission_count(in->stores, in->hooked.gate, httpd_peer(in->req));
+    if (!in->hooked.accepted) {
+        refused(in->stores, in->req, in->hooked.status, in->hooked.reason, admitted);
+        reply(in, false);
+        finish(in);
+    } else if (stores_redis_ready(in->stores)) {
+        start_publish(in);
+    } else {
+        start_spool(in);
+    }
+}
+
+static void crunch(struct offload_job *job)
+{
+    struct crawl_intake *in = LIST_OF(job, struct crawl_intake, crunch);
+    crawl_hook_read(&in->request, &in->hooked);
+}
+
+static void crunched(struct offload_job *job)
+{
+    struct crawl_intake *in = LIST_OF(job, struct crawl_intake, crunch);
+    in->stores->crunching--;
+    judged(in);
+}
+
+static void begin(struct crawl_intake *in)
+{
+    if (in->request.creds.len <= LARGE) {
+        crawl_hook_read(&in->request, &in->hooked);
+        judged(in);
+        return;
+    }
+    in->stores->crunching++;
+    in->crunch.work = crunch;
+    in->crunch.done = crunched;
+    offload_run(in->stores->crunch, &in->crunch);
+}
+
+static void refuse_for_now(struct stores *s, struct httpd_req *req)
+{
+    static const char *detail = "Too many large events at a time; try again later";
+    refused(s, req, 503, detail, false);
+    httpd_add_header(req, "Retry-After", "5");
+    httpd_reply_detail(req, 503, "%s", detail);
+}
+
+void crawl_intake(struct httpd_req *req, void *stores)
+{
+    struct stores *s = stores;
+    const struct crawl_request request = {.gate = admission_gate(s),
+        .creds = admission_credentials(req, "X-Firecrawl-Signature"),
+        .request_id = httpd_request_id(req)};
+
+    if (request.creds.len > LARGE && s->crunching >= MAX_CRUNCHING) {
+        refuse_for_now(s, req);
+        return;
+    }
+    struct crawl_intake *in = mem_new(struct crawl_intake);
+    stores_intake_begins(s);
+    in->stores = s;
+    in->req = req;
+    in->request = request;
+    timer_init(s->loop, &in->deadline, timed_out, in);
+    begin(in);
+}
