@@ -66,6 +66,9 @@ STMT(crawl_keep, "crawl", ROWS_ONE, 29,
     "  WHERE EXCLUDED.received_at < c.received_at OR c.reconciled AND NOT EXCLUDED.reconciled"
     "), doc AS MATERIALIZED (" /* the clock around the words: a select list is run in its order */
     "  SELECT m, e.n, e.crawl_id, e.event_id, e.received_at, left(e.source, 50) AS source, p.url,"
+    "    CASE WHEN e.reconciled THEN least(e.received_at, (SELECT s.started_at"
+    "      FROM webhook.crawl_sessions s WHERE s.job_id = e.crawl_id)) ELSE e.received_at END"
+    "      AS fetched_at," /* asked for: some time after the crawl began */
     "    sha256(convert_to(p.url, 'UTF8')) AS url_key, source_url, scrape_id, status_code,"
     "    p.error, markdown, html, p.metadata::jsonb,"
     "    encode(sha256(convert_to(coalesce(markdown, ''), 'UTF8')), 'hex') AS hash,"
@@ -94,7 +97,8 @@ STMT(crawl_keep, "crawl", ROWS_ONE, 29,
     "  WHERE (EXCLUDED.received_at, EXCLUDED.event_id) > (c.received_at, c.event_id)"
     "), fresh AS MATERIALIZED (" /* a unique constraint is not in every adopted database */
     "  SELECT DISTINCT ON (crawl_id, url, hash) * FROM doc d"
-    "  WHERE octet_length(url) <= " MAX_INDEXED_URL " AND NOT EXISTS ("
+    "  WHERE (markdown IS NOT NULL OR html IS NOT NULL)"
+    "    AND octet_length(url) <= " MAX_INDEXED_URL " AND NOT EXISTS ("
     "    SELECT FROM webhook.scraped_content s"
     "    WHERE s.crawl_session_id = d.crawl_id AND s.url = d.url AND s.content_hash = d.hash)"
     "  ORDER BY crawl_id, url, hash, received_at DESC, event_id DESC, m"
@@ -114,9 +118,9 @@ STMT(crawl_keep, "crawl", ROWS_ONE, 29,
     "    language, text, content_hash, search, event_id, scrape_seq, scraped_at, changed_at)"
     "  SELECT DISTINCT ON (canonical) sha256(convert_to(canonical, 'UTF8')), canonical, doc_url,"
     "    title, description, language, body, sha256(convert_to(body, 'UTF8')), search, event_id,"
-    "    0, received_at, received_at"
+    "    0, fetched_at, fetched_at"
     "  FROM doc WHERE body IS NOT NULL"
-    "  ORDER BY canonical, received_at DESC, event_id DESC, m"
+    "  ORDER BY canonical, fetched_at DESC, event_id DESC, m"
     "  ON CONFLICT (url_key) DO UPDATE SET url = EXCLUDED.url, title = EXCLUDED.title,"
     "    description = EXCLUDED.description, language = EXCLUDED.language, text = EXCLUDED.text,"
     "    content_hash = EXCLUDED.content_hash, search = EXCLUDED.search,"

@@ -6,10 +6,12 @@
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 TestSuite(recrawl, .timeout = 180);
 
@@ -246,8 +248,24 @@ Test(recrawl, switched_off_nobody_is_asked)
     struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV(QUIET, "WEBHOOK_CRAWL_RECONCILE=off"));
     WAIT_FOR(
         session_is(&r, "status = 'in_progress' AND updated_at < now() - interval '3 s'"), SOON);
-    test_proc_signal(fleet, 15);
+    test_proc_signal(fleet, SIGTERM);
     cr_expect_eq(test_proc_wait(fleet, SOON), 0);
     cr_expect_str_eq(session(&r, "reconcile_at IS NULL AND reconciled_at IS NULL"), "true");
     cr_expect_eq(asked(&r, "crawl"), 0);
+}
+
+Test(recrawl, who_leaves_does_not_wait_for_firecrawl)
+{
+    struct rig r;
+    int port, fd = harness_listen(&port); /* takes requests, and never answers */
+    rig_start(&r);
+    cr_assert_eq(post(&r, "crawl.started", ""), 200);
+    struct test_proc *fleet = rig_fleet(
+        &r, 1, RIG_ENV(QUIET, harness_text("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", port)));
+    WAIT_FOR(session_is(&r, "reconcile_tries = 1"), SOON);
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, 15000), 0);
+    cr_expect_str_eq(
+        session(&r, "reconcile_at > now() + interval '10 m'"), "true", "its turn comes again");
+    close(fd);
 }

@@ -537,6 +537,39 @@ Test(store_crawl, a_page_replaces_an_older_text_and_no_newer_one)
     cr_expect_eq(bench_count("webhook.documents WHERE text = '# Rescraped again'"), 1);
 }
 
+/* It was fetched at some time since the crawl began. */
+Test(store_crawl, a_page_asked_for_replaces_no_text_of_after_the_start)
+{
+    static const char url[] = "https://shop.example.com/p/1";
+    struct store *s = bench_store("worker-1");
+    struct change_event *ev = bench_event(url);
+    add(CRAWL, "crawl.started", CRAWL_STARTED, 0);
+    in_order(s);
+    int64_t epoch = bench_begin(s, ev);
+    cr_assert_eq(
+        bench_complete(s, ev, epoch, bench_document(url, "t", "# Rescraped"), NULL), HL_OK);
+    int64_t later = INT64_C(3000000000) * SEC;
+    page_event(1, "# Lost", later)->c.reconciled = true;
+    page_event(2, "# Lost too", later)->c.reconciled = true;
+    in_order(s);
+    cr_expect_eq(bench_count("webhook.documents WHERE text = '# Rescraped'"), 1);
+    cr_expect_eq(bench_count("webhook.documents WHERE text = '# Lost too'"), 1);
+    sql_exec(bench_url(), "UPDATE webhook.documents SET scraped_at = '2020-01-01'");
+    page_event(1, "# Lost", later)->c.reconciled = true;
+    in_order(s);
+    cr_expect_eq(bench_count("webhook.documents WHERE text = '# Lost'"), 1);
+}
+
+Test(store_crawl, a_page_without_any_content_is_counted_only)
+{
+    struct store *s = bench_store(NULL);
+    page_event(1, NULL, 0)->pages[0].error = "no text";
+    in_order(s);
+    cr_expect_str_eq(cell(CRAWL, "total_pages || ' ' || pages_failed"), "1 1");
+    cr_expect_eq(bench_count("webhook.scraped_content"), 0);
+    cr_expect_eq(bench_count("webhook.documents"), 0);
+}
+
 Test(store_crawl, the_same_text_again_has_not_changed)
 {
     struct store *s = bench_store(NULL);
