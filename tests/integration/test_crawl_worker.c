@@ -192,6 +192,13 @@ static PGconn *hold_up(struct rig *r)
     return lock;
 }
 
+static pid_t some_worker(struct rig *r)
+{
+    pid_t pid = 0;
+    WAIT_FOR((pid = rig_worker(r)) > 0, SOON);
+    return pid;
+}
+
 /* --- what is left ------------------------------------------------------------------------- */
 
 Test(crawl_worker, a_crawl_is_a_session_its_pages_contents_and_documents)
@@ -398,7 +405,7 @@ Test(crawl_worker, whoever_is_killed_meanwhile_everything_is_done_once)
         WAIT_FOR(pending(&r) > 0, SOON);
         if (i == 3)
             PQfinish(lock); /* the last one dies between two transactions */
-        pid_t pid = rig_worker(&r);
+        pid_t pid = some_worker(&r);
         kill(pid, SIGKILL);
         WAIT_FOR(rig_gone(pid), SOON);
         WAIT_FOR(rig_worker(&r) != pid && rig_worker(&r) != 0, SOON);
@@ -416,7 +423,7 @@ Test(crawl_worker, a_job_that_every_reader_dies_with_is_a_dead_letter)
     rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_STARTS=3"));
     for (int i = 0; i < 3; i++) {
         WAIT_FOR(pending(&r) == 1, SOON);
-        pid_t pid = rig_worker(&r);
+        pid_t pid = some_worker(&r);
         kill(pid, SIGKILL);
         WAIT_FOR(rig_gone(pid), SOON);
         WAIT_FOR(most_starts(&r) == i + 1 || dead(&r), SOON);
@@ -442,7 +449,7 @@ Test(crawl_worker, only_the_one_that_runs_alone_is_blamed_again)
     rig_fleet(&r, 1, RIG_ENV("WEBHOOK_MAX_STARTS=2"));
     for (int died = 1; died <= 2; died++) {
         WAIT_FOR(pending(&r) == (died == 1 ? 10 : 1), SOON);
-        pid_t pid = rig_worker(&r);
+        pid_t pid = some_worker(&r);
         kill(pid, SIGKILL);
         WAIT_FOR(rig_gone(pid), SOON);
         WAIT_FOR(most_starts(&r) == died, SOON);
@@ -533,4 +540,56 @@ Test(crawl_worker, a_redis_that_forgot_everything_is_read_from_again)
     redis_text(r.redis, "FLUSHALL");
     put_completed(&r);
     WAIT_FOR(count(&r, "crawl_events", "true") == 2 && nothing_left(&r), SOON);
+}
+
+/* --- from the request to the rows ---------------------------------------------------------- */
+
+static struct test_reply post(struct rig *r, const char *body)
+{
+    return test_http(r->producer_port, "POST", "/api/webhook/firecrawl",
+        "Content-Type: application/json\r\nAuthorization: Bearer " RIG_TOKEN "\r\n", body,
+        strlen(body));
+}
+
+/* Posts it twice: a delivery may be repeated. */
+static void post_twice(struct rig *r, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static void post_twice(struct rig *r, int status, const char *fmt, ...)
+{
+    char *body = NULL;
+    va_list ap;
+    va_start(ap, fmt);
+    cr_assert_geq(vasprintf(&body, fmt, ap), 0);
+    va_end(ap);
+    for (int i = 0; i < 2; i++) {
+        struct test_reply reply = post(r, body);
+        cr_assert_eq(reply.status, status, "%d %s", reply.status, reply.body);
+    }
+    free(body);
+}
+
+Test(crawl_worker, a_posted_crawl_with_repetitions_and_kills_is_one_exact_session)
+{
+    struct rig r;
+    char *large = noise(200000);
+    rig_start(&r);
+    rig_fleet(&r, 2, RIG_ENV("WEBHOOK_WORKERS=2", "WEBHOOK_MAX_STARTS=50"));
+    post_twice(&r, 200, ENVELOPE "}", "completed"); /* the order does not matter */
+    for (int i = 0; i < 30; i++) {
+        char path[16];
+        snprintf(path, sizeof(path), "%d", i);
+        post_twice(&r, 202, ENVELOPE ",\"data\":[" DOCUMENT "]}", "page", i % 10 ? "Words." : large,
+            path, 200, path);
+        if (i % 10 != 5)
+            continue;
+        kill(some_worker(&r), SIGKILL);
+    }
+    post_twice(&r, 200, ENVELOPE ",\"metadata\":{\"url\":\"https://site.test/\"}}", "started");
+    WAIT_FOR(nothing_left(&r) && count(&r, "crawl_events", "true") == 32, SOON);
+    cr_expect_str_eq(session(&r, "status, base_url, total_pages, pages_indexed, pages_failed"),
+        "completed|https://site.test/|30|30|0");
+    cr_expect_eq(count(&r, "scraped_content", "true"), 30);
+    cr_expect_eq(count(&r, "documents", "true"), 30);
+    cr_expect_eq(dead(&r), 0);
+    free(large);
 }
