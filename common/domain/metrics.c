@@ -170,7 +170,7 @@ static void on_flushed(const struct db_result *res, void *ctx);
 static void send_batch(struct metrics *m, const size_t rows[NKINDS])
 {
     struct db_call calls[1 + NKINDS] = {
-        {&stmt_metrics_patience.db, NULL}
+        {&stmt_metrics_manners.db, NULL}
     };
     bool again = m->failures || m->halved;
     int n = 1;

@@ -38,7 +38,7 @@ extern const struct store_stmt *const store_stmts[];
     X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
-    X(metrics_patience) X(metrics_requests) X(metrics_requests_again)                              \
+    X(metrics_manners) X(metrics_requests) X(metrics_requests_again)                              \
     X(metrics_operations) X(metrics_operations_again)                                              \
     X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
     X(read_requests) X(read_operations) X(read_summary) X(read_crawl) X(read_crawl_steps)          \

@@ -503,7 +503,8 @@ int main(int argc, char **argv)
     PGconn *pg = PQconnectdb(options.url);
     if (PQstatus(pg) != CONNECTION_OK)
         die("%s", PQerrorMessage(pg));
-    PQclear(PQexec(pg, "SET plan_cache_mode = force_generic_plan"));
+    /* as metrics.c has them */
+    PQclear(PQexec(pg, "SET plan_cache_mode = force_generic_plan; SET synchronous_commit = off"));
     PGresult *res = PQprepare(pg, "bare", stmt_metrics_requests.db.sql, 10, NULL);
     if (PQresultStatus(res) != PGRES_COMMAND_OK)
         die("%s", PQerrorMessage(pg));

@@ -273,7 +273,7 @@ static const struct ask asks[] = {
     {"forget_upstreams", NULL, {1}, 100, 0, NULL},
     {"list_upstreams", NULL, {1}, 100, 0, NULL},
     {"schema_version", NULL, {1}, 20, 0, NULL},
-    {"metrics_patience", NULL, {1}, 0, 0, NULL},
+    {"metrics_manners", NULL, {1}, 0, 0, NULL},
     {"metrics_requests", requests_params, {1, 64, 1000}, 300, 40, NULL},
     {"metrics_requests_again", requests_params, {1, 64, 1000}, 300, 40, NULL},
     {"metrics_operations_again", operations_params, {1, 64, 1000}, 300, 50, NULL},
