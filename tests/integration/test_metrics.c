@@ -381,6 +381,7 @@ Test(metrics, what_is_recorded_while_the_database_is_dead_is_written_when_it_is_
     start(url = test_pg_url(pg), 1000, 1000000);
     record_request("/before", 200);
     UNTIL(all_written());
+    sql_exec(url, "CHECKPOINT"); /* else a killed PostgreSQL may forget what it has just taken */
     test_pg_kill(pg);
     record_request("/first", 200);
     UNTIL(!dbpool_up(pool)); /* a flush was tried */
