@@ -162,6 +162,7 @@ static void open_door(struct server *s, const struct config *cfg)
         .ctx = &s->stores,
         .max_header = (size_t)cfg->max_header_bytes,
         .max_body = (size_t)cfg->max_body_bytes,
+        .max_buffered = (size_t)cfg->max_buffered_bytes,
         .max_connections = (int)cfg->max_connections,
         .header_timeout_ms = cfg->header_timeout_ms,
         .body_timeout_ms = cfg->body_timeout_ms,

@@ -811,6 +811,18 @@ Test(crawl_intake, the_body_limit_is_the_routes_own)
     stop(&w);
 }
 
+Test(crawl_intake, large_bodies_that_do_not_fit_into_memory_are_sent_back)
+{
+    struct world w = start_with((const char *const[]){"WEBHOOK_MAX_BUFFERED_BYTES=1m", NULL});
+    char *large = large_page("large", 2 * MIB), *small = large_page("small", MIB / 2);
+    struct test_reply r = post_bytes(&w, large, 2 * MIB);
+    cr_expect_eq(r.status, 503, "%d %s", r.status, r.body);
+    cr_expect_str_eq(test_reply_header(&r, "Retry-After"), "5");
+    r = post_bytes(&w, small, MIB / 2);
+    cr_expect_eq(r.status, 202, "%d %s", r.status, r.body);
+    stop(&w);
+}
+
 /* --- hostile ----------------------------------------------------------------------------- */
 
 static void repeat(struct buf *b, const char *unit, int n)
