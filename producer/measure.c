@@ -1,5 +1,5 @@
-/* measure: see measure.h. No secret gets into a row: of a query only the values whose names say
- * that they are none, of the headers only the user agent. */
+/* measure: see measure.h. No secret gets into a row: none of our own, of a query only the values whose
+ * names say that they are none, of the headers only the user agent. */
 #include "producer/measure.h"
 
 #include "base/clock.h"
@@ -7,8 +7,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/url.h"
+#include "producer/client.h"
+#include "producer/secrets.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,22 +43,17 @@ static bool is_quiet(const struct httpd_req *req, int status)
 
 /* --- parameters -------------------------------------------------------------------------- */
 
-static bool is_secret(const char *name)
+static bool holds_ours(const struct config *cfg, const char *text)
 {
-    static const char *const words[] = {
-        "token", "secret", "signature", "password", "key", "authorization"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-        if (strcasestr(name, words[i]))
-            return true;
-    return false;
+    return secrets_in(cfg, text, strlen(text));
 }
 
-static void put_param(struct buf *b, const char *name, const char *value)
+static void put_param(const struct config *cfg, struct buf *b, const char *name, const char *value)
 {
     if (b->len >= MAX_PARAMS_BYTES)
         return;
-    json_put_key(b, name);
-    json_put_string(b, is_secret(name) ? "***" : value);
+    json_put_key(b, holds_ours(cfg, name) ? "***" : name);
+    json_put_string(b, secrets_named(name) || holds_ours(cfg, value) ? "***" : value);
 }
 
 /* Decoded, as UTF-8. Allocated. */
@@ -71,7 +67,8 @@ static char *decoded(const char *s, size_t len, bool plus)
 }
 
 /* Each {name} of the route, with the segment of the path that stands there. */
-static void put_path_params(struct buf *b, const char *route, const char *path)
+static void put_path_params(
+    const struct config *cfg, struct buf *b, const char *route, const char *path)
 {
     for (const char *at; (at = strchr(route, '{'));) {
         size_t before = (size_t)(at - route), name_len = strcspn(at + 1, "}");
@@ -80,7 +77,7 @@ static void put_path_params(struct buf *b, const char *route, const char *path)
         size_t len = strcspn(path + before, "/");
         char *name = mem_strndup(at + 1, name_len);
         char *value = decoded(path + before, len, false);
-        put_param(b, name, value);
+        put_param(cfg, b, name, value);
         free(name);
         free(value);
         path += before + len;
@@ -89,7 +86,7 @@ static void put_path_params(struct buf *b, const char *route, const char *path)
 }
 
 /* Of a repeated name jsonb keeps the last. */
-static void put_query_params(struct buf *b, const char *query)
+static void put_query_params(const struct config *cfg, struct buf *b, const char *query)
 {
     for (size_t len; *query && b->len < MAX_PARAMS_BYTES; query += len + (query[len] == '&')) {
         len = strcspn(query, "&");
@@ -99,14 +96,14 @@ static void put_query_params(struct buf *b, const char *query)
         size_t name_len = equals ? (size_t)(equals - query) : len;
         char *name = decoded(query, name_len, true);
         char *value = equals ? decoded(equals + 1, len - name_len - 1, true) : mem_strdup("");
-        put_param(b, name, value);
+        put_param(cfg, b, name, value);
         free(name);
         free(value);
     }
 }
 
 /* Caller frees; NULL = NO_PARAMS. */
-static char *params_of(const struct httpd_req *req)
+static char *params_of(const struct config *cfg, const struct httpd_req *req)
 {
     const char *query = httpd_query(req), *route = httpd_route_path(req);
     bool has_params = route && strchr(route, '{');
@@ -122,41 +119,13 @@ static char *params_of(const struct httpd_req *req)
     json_put_key(&b, "path_params");
     buf_putc(&b, '{');
     if (has_params)
-        put_path_params(&b, route, httpd_path(req));
+        put_path_params(cfg, &b, route, httpd_path(req));
     buf_putc(&b, '}');
     json_put_key(&b, "query_params");
     buf_putc(&b, '{');
-    put_query_params(&b, query);
+    put_query_params(cfg, &b, query);
     buf_puts(&b, "}}");
     return buf_detach(&b);
-}
-
-/* --- who asked --------------------------------------------------------------------------- */
-
-static bool is_loopback(const char *address)
-{
-    return starts_with(address, "127.") || strcmp(address, "::1") == 0;
-}
-
-/* A proxy on this host is believed; it has put the address that it saw at the end. */
-static const char *client_of(const struct httpd_req *req, char out[INET6_ADDRSTRLEN])
-{
-    const char *peer = httpd_peer(req), *forwarded = httpd_header(req, "X-Forwarded-For");
-    struct in6_addr any;
-    size_t len;
-
-    if (!forwarded || !is_loopback(peer))
-        return peer;
-    const char *last = strrchr(forwarded, ',');
-    last = last ? last + 1 : forwarded;
-    len = strlen(last);
-    text_trim(&last, &len);
-    if (len >= INET6_ADDRSTRLEN)
-        return peer;
-    memcpy(out, last, len);
-    out[len] = '\0';
-    bool valid = inet_pton(AF_INET, out, &any) == 1 || inet_pton(AF_INET6, out, &any) == 1;
-    return valid ? out : peer;
 }
 
 /* --- measuring --------------------------------------------------------------------------- */
@@ -166,24 +135,26 @@ static int64_t took_us(const struct httpd_req *req)
     return clock_mono_us() - httpd_started_us(req);
 }
 
-void measure_request(struct metrics *m, struct httpd_req *req, int status)
+void measure_request(struct metrics *m, const struct config *cfg, struct httpd_req *req, int status)
 {
-    char client[INET6_ADDRSTRLEN];
+    char client[CLIENT_LEN + 1];
 
     if (!m || is_quiet(req, status))
         return;
     int64_t took = took_us(req);
-    char *params = params_of(req);
+    char *params = params_of(cfg, req), *path = secrets_path(cfg, httpd_path(req));
+    client_address(req, client);
     metrics_request(m, &(struct metrics_request){.at = clock_wall_us() - took,
                            .duration_ms = (double)took / 1000,
                            .status = status,
                            .method = httpd_method(req),
-                           .path = httpd_path(req),
+                           .path = path,
                            .request_id = httpd_request_id(req),
-                           .client_ip = client_of(req, client),
+                           .client_ip = client,
                            .user_agent = httpd_header(req, "User-Agent"),
                            .extra = params ? params : NO_PARAMS});
     free(params);
+    free(path);
 }
 
 void measure_webhook(

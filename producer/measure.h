@@ -3,12 +3,14 @@
 #ifndef HL_PRODUCER_MEASURE_H
 #define HL_PRODUCER_MEASURE_H
 
+#include "base/config.h"
 #include "domain/metrics.h"
 #include "io/httpd.h"
 
 /* For httpd_conf.on_reply. Left out: 429s of the rate limit, and without an error probes, CORS
  * preflights and whoever reads the metrics, which would otherwise be what is measured most. */
-void measure_request(struct metrics *m, struct httpd_req *req, int status);
+void measure_request(
+    struct metrics *m, const struct config *cfg, struct httpd_req *req, int status);
 
 struct measure_webhook {
     const char *event; /* "change", "crawl.page", ... */

@@ -4,8 +4,10 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/text.h"
 #include "base/url.h"
+#include "producer/secrets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,36 +30,9 @@ static bool is_any(const char *name, const char *const *names)
     return *names != NULL;
 }
 
-static bool is_credential(const char *name)
-{
-    static const char *const parts[] = {"auth", "token", "secret", "pass", "key", "credential",
-        "session", "cookie", "signature", "jwt"};
-    static const char *const harmless[] = {"Idempotency-Key", NULL};
-    if (is_any(name, harmless))
-        return false;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
-        if (strcasestr(name, parts[i]))
-            return true;
-    return false;
-}
-
-static void mask(char *data, size_t len, const char *secret)
-{
-    size_t n = secret ? strlen(secret) : 0;
-    char *end = data + len, *at;
-    while (n && (at = memmem(data, (size_t)(end - data), secret, n))) {
-        memset(at, '*', n);
-        data = at + n;
-    }
-}
-
-/* Our own secrets, wherever they were put. */
 static void scrub(const struct config *cfg, struct buf *b)
 {
-    const char *const secrets[] = {
-        cfg->webhook_secret, cfg->webhook_secret_previous, cfg->intake_token, cfg->api_secret};
-    for (size_t i = 0; b->len && i < sizeof(secrets) / sizeof(*secrets); i++)
-        mask(b->data, b->len, secrets[i]);
+    secrets_mask(cfg, b->data, b->len);
 }
 
 /* --- headers ----------------------------------------------------------------------------- */
@@ -88,7 +63,7 @@ static void add_header(
         return;
     if (before)
         buf_printf(&b, "%s, ", before);
-    if (is_credential(name))
+    if (secrets_named(name))
         put_summary(&b, value);
     else
         text_append_utf8(&b, value, strlen(value));
@@ -120,32 +95,40 @@ static char *headers_of(const struct config *cfg, const struct httpd_req *req)
 
 /* --- path, query, body ------------------------------------------------------------------- */
 
-static void put_pair(struct buf *out, const char *pair, size_t len)
+/* Decoded, to be looked at. */
+static char *decoded(const char *s, size_t len, size_t *n)
+{
+    char *text = mem_strndup(s, len);
+    *n = url_decode(text, true);
+    return text;
+}
+
+static void put_pair(const struct config *cfg, struct buf *out, const char *pair, size_t len)
 {
     const char *equals = memchr(pair, '=', len);
-    size_t name_len = equals ? (size_t)(equals - pair) : len;
-    struct buf name = {0};
-    buf_append(&name, pair, name_len);
-    if (name.data)
-        url_decode(name.data, true);
-    if (equals && is_credential(buf_str(&name)))
+    size_t name_len = equals ? (size_t)(equals - pair) : len, n = 0, value_len = 0;
+    char *name = decoded(pair, name_len, &n);
+    char *value = equals ? decoded(equals + 1, len - name_len - 1, &value_len) : NULL;
+    if (secrets_in(cfg, name, n))
+        buf_puts(out, "***");
+    else if (equals && (secrets_named(name) || secrets_in(cfg, value, value_len)))
         buf_printf(out, "%.*s=***", (int)name_len, pair);
     else
         buf_append(out, pair, len);
-    buf_release(&name);
+    free(name);
+    free(value);
 }
 
 static void put_query(const struct config *cfg, struct buf *out, const char *query)
 {
     for (;; query++) {
         size_t len = strcspn(query, "&");
-        put_pair(out, query, len);
+        put_pair(cfg, out, query, len);
         query += len;
         if (!*query)
             break;
         buf_putc(out, '&');
     }
-    scrub(cfg, out);
 }
 
 /* Returns the length of the whole: of one that was not read, what its sender said. */
@@ -167,18 +150,17 @@ static size_t put_body(const struct config *cfg, struct buf *out, struct httpd_r
 void refusal_note(struct stores *s, struct httpd_req *req, const char *source, int status,
     const char *reason, bool authenticated)
 {
-    struct buf path = {0}, query = {0}, body = {0};
+    struct buf query = {0}, body = {0};
     if (!s->rejects)
         return;
-    buf_puts(&path, httpd_path(req));
-    scrub(s->cfg, &path);
+    char *path = secrets_path(s->cfg, httpd_path(req));
     put_query(s->cfg, &query, httpd_query(req));
     char *headers = headers_of(s->cfg, req);
     size_t len = put_body(s->cfg, &body, req);
     rejects_note(s->rejects, &(struct reject){.at = clock_wall_us(),
                                  .source = source,
                                  .method = httpd_method(req),
-                                 .path = buf_str(&path),
+                                 .path = path,
                                  .query = query.len ? query.data : NULL,
                                  .peer = httpd_peer(req),
                                  .request_id = httpd_request_id(req),
@@ -189,7 +171,7 @@ void refusal_note(struct stores *s, struct httpd_req *req, const char *source, i
                                  .body = body.len ? body.data : NULL,
                                  .len = len});
     free(headers);
-    buf_release(&path);
+    free(path);
     buf_release(&query);
     buf_release(&body);
 }

@@ -71,7 +71,7 @@ static void on_reply(struct httpd_req *req, int status, void *ctx)
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
-    measure_request(s->metrics, req, status);
+    measure_request(s->metrics, s->cfg, req, status);
 }
 
 /* --- the end ----------------------------------------------------------------------------- */

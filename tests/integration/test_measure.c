@@ -16,7 +16,8 @@ TestSuite(measure, .timeout = 120);
 #define BODY                                                                                       \
     "{\"watch_id\":\"w\",\"watch_url\":\"" RIG_SITE "/measured\","                                 \
     "\"detected_at\":\"2026-11-23T10:00:00Z\"}"
-#define NO_PARAMS "{\"path_params\": {}, \"query_params\": {}}"
+#define MASKED_TOKEN "*********************************************"
+#define NO_PARAMS    "{\"path_params\": {}, \"query_params\": {}}"
 
 static struct test_reply ask(
     struct rig *r, const char *method, const char *path, const char *headers, const char *body)
@@ -58,6 +59,13 @@ static const struct {
      "GET|/x|404|127.0.0.1|{\"path_params\": {}, \"query_params\": "
      "{\"q\": \"\xef\xbf\xbd\\\"\", \"TOKEN\": \"***\", \"Api_Key\": \"***\","
      " \"x-signature\": \"***\"}}"},
+    {"GET", "/x?passwd=p&sid_cookie=c&a=x%61-token-for-senders-that-cannot-sign-webhooks&" RIG_SECRET, "", "",
+     "GET|/x|404|127.0.0.1|{\"path_params\": {}, \"query_params\": {\"a\": \"***\", \"***\": \"***\","
+     " \"passwd\": \"***\", \"sid_cookie\": \"***\"}}"},
+    {"POST", HOOK "/a%2Dtoken-for-senders-that-cannot-sign-webhooks", "", "",
+     "POST|" HOOK "/" MASKED_TOKEN "|404|127.0.0.1|" NO_PARAMS},
+    {"GET", "/f", "X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\n", "",
+     "GET|/f|404|203.0.113.9|" NO_PARAMS},
     {"GET", "/f", "X-Forwarded-For: 198.51.100.1, 203.0.113.9\r\n", "",
      "GET|/f|404|203.0.113.9|" NO_PARAMS},
     {"GET", "/f", "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 2001:db8::1 \r\n", "",
