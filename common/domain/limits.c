@@ -3,6 +3,7 @@
 #include "domain/limits.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/list.h"
 #include "base/mem.h"
@@ -19,6 +20,7 @@ struct limits {
     struct redis *redis;
     char *prefix;
     int64_t max;
+    int64_t blind_until_ms;
     struct list asked; /* answers that Redis owes */
 };
 
@@ -26,6 +28,7 @@ struct ask {
     struct limits *limits;
     struct list_node node;
     struct timer patience;
+    bool owed;       /* an answer of Redis is to come */
     limits_cb *done; /* NULL: answered already */
     void *ctx;
 };
@@ -73,9 +76,16 @@ static void tell(struct ask *a, int64_t wait_s)
         done(wait_s, a->ctx);
 }
 
+/* Redis is slow: who comes next need not find that out again, nor fill its connection, which intake
+ * uses too. */
 static void out_of_patience(void *ctx)
 {
-    tell(ctx, 0);
+    struct ask *a = ctx;
+    if (a->owed)
+        a->limits->blind_until_ms = clock_mono_ms() + LIMITS_BLIND_MS;
+    tell(a, 0);
+    if (!a->owed)
+        ask_free(a);
 }
 
 static void counted(const redisReply *reply, const struct hl_err *err, void *ctx)
@@ -121,7 +131,9 @@ void limits_take(struct limits *x, const char *client, const char *what, limits_
     a->done = done;
     a->ctx = ctx;
     list_push(&x->asked, &a->node);
+    a->owed = clock_mono_ms() >= x->blind_until_ms;
     timer_init(x->loop, &a->patience, out_of_patience, a);
-    timer_start(&a->patience, LIMITS_PATIENCE_MS);
-    count(a, client, what);
+    timer_start(&a->patience, a->owed ? LIMITS_PATIENCE_MS : 0);
+    if (a->owed)
+        count(a, client, what);
 }

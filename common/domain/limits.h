@@ -1,6 +1,6 @@
 /* limits: how often one client may ask for one thing, counted in Redis by all processes together, in
  * fixed windows that begin with the first request (reference contract section 1.3). Where Redis is
- * away, or slower than LIMITS_PATIENCE_MS, everybody may. */
+ * away, or slower than LIMITS_PATIENCE_MS, everybody may; in the second after that without waiting. */
 #ifndef HL_DOMAIN_LIMITS_H
 #define HL_DOMAIN_LIMITS_H
 
@@ -11,6 +11,7 @@
 
 #define LIMITS_WINDOW_MS   60000
 #define LIMITS_PATIENCE_MS 100
+#define LIMITS_BLIND_MS    1000 /* after a request lost its patience nobody waits for Redis */
 #define LIMITS_PATHS       1000 /* counters of one client; what it asks for besides shares another */
 
 struct limits;
