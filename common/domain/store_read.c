@@ -16,6 +16,12 @@ static struct text integer(int64_t v)
     return t;
 }
 
+/* Behind any row there is; sums with the numbers of rows stay within 64 bits. */
+static struct text offset(int64_t v)
+{
+    return integer(v < INT64_MAX / 2 ? v : INT64_MAX / 2);
+}
+
 static struct text real(double v)
 {
     struct text t;
@@ -29,7 +35,7 @@ void store_read_requests(
     const struct text least = real(q->min_duration_ms ? *q->min_duration_ms : 0);
     store_ask(s, &stmt_read_requests, cb, ctx,
         (const char *[]){integer(q->page.hours).s, integer(q->page.limit).s,
-            integer(q->page.offset).s, q->path, q->method, q->min_duration_ms ? least.s : NULL});
+            offset(q->page.offset).s, q->path, q->method, q->min_duration_ms ? least.s : NULL});
 }
 
 void store_read_operations(
@@ -38,7 +44,7 @@ void store_read_operations(
     const char *success = !q->success ? NULL : *q->success ? "t" : "f";
     store_ask(s, &stmt_read_operations, cb, ctx,
         (const char *[]){integer(q->page.hours).s, integer(q->page.limit).s,
-            integer(q->page.offset).s, q->type, q->name, q->document_url, success});
+            offset(q->page.offset).s, q->type, q->name, q->document_url, success});
 }
 
 void store_read_summary(struct store *s, int64_t hours, store_cb *cb, void *ctx)

@@ -7,10 +7,12 @@
 
 #include <criterion/criterion.h>
 #include <libpq-fe.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -251,6 +253,13 @@ static const struct list_case request_cases[] = {
     {"?method=GET&min_duration_ms=1e1", "1", 1, "100", "0",
      "{\"avg_duration_ms\":50.0,\"min_duration_ms\":0.0,\"max_duration_ms\":100.0,"
      "\"total_requests\":2}"},
+    {"?min_duration_ms=nan", "", 0, "100", "0", ALL_REQUESTS},
+    {"?min_duration_ms=-nan", "", 0, "100", "0", ALL_REQUESTS},
+    {"?min_duration_ms=1e400", "", 0, "100", "0", ALL_REQUESTS},
+    {"?min_duration_ms=-Infinity", "012", 3, "100", "0", ALL_REQUESTS},
+    {"?min_duration_ms=1e-320", "012", 3, "100", "0", ALL_REQUESTS},
+    {"?min_duration_ms=%20-1e-400", "012", 3, "100", "0", ALL_REQUESTS},
+    {"?offset=9223372036854775807", "", 3, "100", "9223372036854775807", ALL_REQUESTS},
     {"?path=&method=&min_duration_ms=&limit=&offset=&hours=", "012", 3, "100", "0", ALL_REQUESTS},
     {"?path=%27%20OR%201%3D1--", "", 0, "100", "0",
      "{\"avg_duration_ms\":0.0,\"min_duration_ms\":0.0,\"max_duration_ms\":0.0,"
@@ -282,6 +291,8 @@ static const struct list_case operation_cases[] = {
     {"?success=1", "02", 2, "100", "0", "{" BM25 "," RESCRAPE "}"},
     {"?operation_type=none", "", 0, "100", "0", "{}"},
     {"?offset=99", "", 3, "100", "99", "{" BM25 "," RESCRAPE "}"},
+    {"?offset=9223372036854775807", "", 3, "100", "9223372036854775807",
+     "{" BM25 "," RESCRAPE "}"},
 };
 /* clang-format on */
 
@@ -670,12 +681,16 @@ Test(api_metrics, ever_new_paths_do_not_fill_redis)
 Test(api_metrics, where_redis_cannot_count_everybody_may)
 {
     struct world w = start_with((const char *const[]){"WEBHOOK_RATE_LIMIT=1", NULL});
+    cr_expect_eq(allowed_of(&w, "/api/metrics/summary", AUTH, 2), 1);
     test_redis_pause(w.redis);
-    for (int i = 0; i < 5; i++) {
+    double waited = 0;
+    for (int i = 0; i < 20; i++) {
         struct test_reply r = ask(&w, "/api/metrics/summary");
         cr_expect_eq(r.status, 200);
         cr_expect(r.seconds < 1, "%f s", r.seconds);
+        waited += r.seconds;
     }
+    cr_expect(waited < 1.5, "%f s: not each of them waits for Redis", waited);
     test_redis_resume(w.redis);
     test_redis_kill(w.redis);
     WAIT_FOR(strstr(get(&w, "/health", NULL).body, "\"redis\":\"unhealthy"), 10000);
@@ -821,6 +836,54 @@ Test(api_metrics, slow_questions_get_503_in_time_and_hold_up_nobody_else)
         cr_expect_eq(waitpid(pids[i], &status, 0), pids[i]);
         cr_expect_eq(status, 0);
     }
+    PQfinish(db);
+    WAIT_FOR(ask(&w, "/api/metrics/requests").status == 200, 10000);
+    stop(&w);
+}
+
+/* Sends the question; the answer stays in the socket. */
+static int ask_and_wait(const struct world *w)
+{
+    static const char question[] = "GET /api/metrics/requests HTTP/1.1\r\nHost: h\r\n" AUTH "\r\n";
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    cr_assert_eq(send(fd, question, sizeof(question) - 1, 0), (ssize_t)sizeof(question) - 1);
+    return fd;
+}
+
+/* How many of them have the answer that says so. */
+static int answered(const int *fds, int n, const char *detail)
+{
+    char text[2048];
+    int found = 0;
+    for (int i = 0; i < n; i++) {
+        ssize_t got = recv(fds[i], text, sizeof(text) - 1, MSG_DONTWAIT | MSG_PEEK);
+        text[got > 0 ? got : 0] = '\0';
+        found += strncmp(text, "HTTP/1.1 503 ", 13) == 0 && strstr(text, "Retry-After: 5") &&
+                 strstr(text, detail);
+    }
+    return found;
+}
+
+Test(api_metrics, of_very_many_questions_256_wait_and_the_others_are_sent_back_at_once)
+{
+    enum { ASKING = 1 + 256 + 20 };
+    int fds[ASKING];
+    struct world w = start_with((const char *const[]){
+        "WEBHOOK_RATE_LIMIT=0", "WEBHOOK_READ_CONNECTIONS=1", "WEBHOOK_READ_TIMEOUT=4", NULL});
+    PGconn *db = lock_requests(&w);
+    int64_t began = clock_mono_ms();
+    for (int i = 0; i < ASKING; i++)
+        fds[i] = ask_and_wait(&w);
+    WAIT_FOR(answered(fds, ASKING, "Too many questions at once") == 20, 3000);
+    cr_expect_lt(clock_mono_ms() - began, 3500);
+    cr_expect_eq(answered(fds, ASKING, "{\"detail\":"), 20, "the others wait");
+    post_event(&w, 1);
+    WAIT_FOR(answered(fds, ASKING, "{\"detail\":") == ASKING, 10000);
+    for (int i = 0; i < ASKING; i++)
+        close(fds[i]);
     PQfinish(db);
     WAIT_FOR(ask(&w, "/api/metrics/requests").status == 200, 10000);
     stop(&w);
