@@ -9,10 +9,11 @@
 
 #include "domain/store.h"
 
-#define VIEW_LOOK     20000 /* events that one page looks at */
-#define VIEW_TIMELINE 200   /* its rows */
-#define VIEW_CRASHES  20
-#define VIEW_MATCHES  10000 /* documents among which a search ranks */
+#define VIEW_LOOK           20000 /* events that one page looks at */
+#define VIEW_TIMELINE       200   /* its rows */
+#define VIEW_CRASHES        20
+#define VIEW_CRAWL_METADATA 65536 /* bytes; larger metadata of a crawl are left out of a page */
+#define VIEW_MATCHES        10000 /* documents among which a search ranks */
 
 /* What follows: texts are borrowed during the call; cb as in store.h. */
 

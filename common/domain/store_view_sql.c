@@ -18,7 +18,7 @@
     t ".id, " t ".event_id, " t ".watch_id, " t ".watch_url, " t ".rescrape_status, "              \
     US(t ".detected_at") ", " US(t ".created_at") ", coalesce(" t ".attempts, 0), "                \
     "coalesce(" t ".starts, 0), " US(t ".next_attempt_at") ", " US(t ".finished_at") ", "          \
-    US(t ".indexed_at") ", " t ".metadata->>'error'"
+    US(t ".indexed_at") ", left(" t ".metadata->>'error', 4096)"
 
 /* Ids are given in the order of created_at, or nearly: a binary search finds the first row of a time,
  * in thirty looks into the primary key. A minute on both sides covers what was under way. */
@@ -93,7 +93,7 @@ STMT(view_timeline, "view", ROWS_ANY, 2,
     "    FROM webhook.change_events c WHERE " THE_EVENT
     "), moment (at, rank, what, by, epoch, duration_ms, success, detail) AS ("
     "  (SELECT o.\"timestamp\", 2, o.operation_type || '/' || o.operation_name, NULL::text,"
-    "     NULL::bigint, o.duration_ms, o.success, o.error_message"
+    "     NULL::bigint, o.duration_ms, o.success, left(o.error_message, 4096)"
     "   FROM webhook.operation_metrics o"
     "   WHERE o.job_id = (SELECT event_id::text FROM ev)"
     "     AND o.\"timestamp\" >= (SELECT created_at - interval '1 hour' FROM ev)"
@@ -141,6 +141,9 @@ STMT(retry, "view", ROWS_ANY, 2,
 
 /* --- crawls --------------------------------------------------------------------------------------- */
 
+/* A page has up to a thousand of them: the metadata of each has its bound, so that the page has one. */
+#define METADATA AS_TEXT(VIEW_CRAWL_METADATA)
+
 /* $1 started_at and $2 id behind which the page begins (NULL: newest), $3 status, $4 how many. */
 #define CRAWL_WALK                                                                                 \
     "FROM webhook.crawl_sessions s WHERE (s.started_at, s.id) < (coalesce(" TIME("$1") ","         \
@@ -155,7 +158,10 @@ STMT(view_crawls, "view", ROWS_ANY, 4,
     "SELECT " US("e.started_at") ", e.id, p.id, p.job_id, p.base_url, p.status, p.success, "
     US("p.started_at") ", " US("p.completed_at") ", p.duration_ms, p.e2e_duration_ms,"
     "  p.total_pages, p.pages_indexed, p.pages_failed, p.total_chunking_ms, p.total_embedding_ms,"
-    "  p.total_qdrant_ms, p.total_bm25_ms, p.error_message, p.extra_metadata::text,"
+    "  p.total_qdrant_ms, p.total_bm25_ms, left(p.error_message, 4096),"
+    "  CASE WHEN pg_column_size(p.extra_metadata) <= " METADATA " THEN"
+    "    CASE WHEN octet_length(p.extra_metadata::text) <= " METADATA " THEN p.extra_metadata::text"
+    "    END END,"
     "  p.operation_type, p.total_urls, p.completed_urls, p.failed_urls"
     " FROM (SELECT) x LEFT JOIN (SELECT s.started_at, s.id " CRAWL_WALK " OFFSET " LOOK " - 1 LIMIT 1) e"
     "   ON (SELECT count(*) FROM page) <= $4::integer"

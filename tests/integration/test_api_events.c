@@ -310,6 +310,29 @@ Test(api_events, crawls_are_paged_even_when_they_began_together)
     cr_expect_str_eq(walk(&r, "/api/crawls?status=pending", "crawls", "crawl_id", &pages), "");
 }
 
+/* Else a page of a thousand could be of any size. */
+Test(api_events, metadata_too_large_for_a_page_are_shown_with_their_crawl_alone)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db,
+        "INSERT INTO webhook.crawl_sessions (id, job_id, base_url, started_at, status,"
+        " operation_type, error_message, extra_metadata)"
+        " SELECT gen_random_uuid(), 'c' || n, 'u', now() - n * interval '1 second', 'failed',"
+        " 'crawl', repeat('e', 5000), jsonb_build_object('m', repeat('x', 65000 + n * 500))"
+        " FROM generate_series(1, 2) n");
+    json_t *page = ask(&r, "GET", "/api/crawls", 200), *list = json_object_get(page, "crawls");
+    const json_t *fits = json_array_get(list, 0), *large = json_array_get(list, 1);
+    cr_expect_eq(strlen(text(json_object_get(fits, "extra_metadata"), "m")), 65500);
+    cr_expect(json_is_null(json_object_get(large, "extra_metadata")));
+    cr_expect_eq(strlen(text(large, "error_message")), 4096);
+    json_t *alone = ask(&r, "GET", "/api/metrics/crawls/c2", 200);
+    cr_expect_eq(strlen(text(json_object_get(alone, "extra_metadata"), "m")), 66000);
+    cr_expect_eq(strlen(text(alone, "error_message")), 5000);
+    json_decref(page);
+    json_decref(alone);
+}
+
 /* --- the fleet --------------------------------------------------------------------------- */
 
 static json_t *change_queue(struct rig *r, json_t **whole)
