@@ -326,17 +326,18 @@ STMT(forget_worker, "janitor", ROWS_ANY, 1,
  * never by the sender's detected_at, and by a clock only where there are no beats: a row of the
  * replaced service. Any number of janitors may run: SKIP LOCKED. At most $3 rows. */
 STMT(reap, "janitor", ROWS_ANY, 4,
-    "WITH seen AS MATERIALIZED ("
-    "  SELECT id, claim_epoch, orphan FROM ("
-    "    SELECT c.id, c.claim_epoch,"
-    "      c.claimed_by IS NOT NULL AND (w.id IS NULL OR w.dead_at IS NOT NULL) AS orphan,"
-    "      CASE WHEN c.claimed_beat IS NOT NULL"
-    "        THEN (w.beat - c.claimed_beat) * ($4::bigint / 3) > $1::bigint + $4::bigint"
-    "        ELSE c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond' END"
-    "        AS late"
-    "    FROM webhook.change_events c LEFT JOIN webhook.workers w ON w.id = c.claimed_by"
-    "    WHERE c.rescrape_status = 'in_progress' AND c.event_id IS NOT NULL) c"
-    "  WHERE orphan OR late ORDER BY id LIMIT $3::integer"
+    "WITH running AS MATERIALIZED (" /* on its own: by id, they stand behind the whole history */
+    "  SELECT c.id, c.claim_epoch,"
+    "    c.claimed_by IS NOT NULL AND (w.id IS NULL OR w.dead_at IS NOT NULL) AS orphan,"
+    "    CASE WHEN c.claimed_beat IS NOT NULL"
+    "      THEN (w.beat - c.claimed_beat) * ($4::bigint / 3) > $1::bigint + $4::bigint"
+    "      ELSE c.claimed_at < now() - ($1::bigint + $4::bigint) * interval '1 millisecond' END"
+    "      AS late"
+    "  FROM webhook.change_events c LEFT JOIN webhook.workers w ON w.id = c.claimed_by"
+    "  WHERE c.rescrape_status = 'in_progress' AND c.event_id IS NOT NULL"
+    "), seen AS MATERIALIZED ("
+    "  SELECT id, claim_epoch, orphan FROM running WHERE orphan OR late"
+    "  ORDER BY id LIMIT $3::integer"
     "), zombie AS (" /* as it was seen: who claims meanwhile raises the epoch */
     "  SELECT c.id, s.orphan FROM seen s JOIN webhook.change_events c ON c.id = s.id"
     "  WHERE c.rescrape_status IS NOT DISTINCT FROM 'in_progress'" /* by the id: see OURS */
