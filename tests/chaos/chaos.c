@@ -113,11 +113,12 @@ static void print_summary(const struct fault_count *counts, int n, long ncrashes
     buf_printf(&b, "  %-42s %4ld\n", "crash points that struck", ncrashes);
     printf("Faults: %ld\n%s", sum + ncrashes, b.data);
     printf("Posted %ld: %ld events accepted, %ld receipts again, %ld conflicts, %ld refused (503), "
-           "%ld unanswered; rows %ld\nOf crawls posted %ld: %ld sessions, %ld events, %ld pages\n"
+           "%ld unanswered; rows %ld\nOf crawls posted %ld: %ld events accepted; rows %ld of %ld "
+           "sessions, pages %ld\n"
            "Lost %ld, doubled %ld, kinds of violations %d\n",
         v->posted, v->accepted, v->duplicates, v->conflicts, v->refused, v->unanswered, v->rows,
-        v->crawl_posts, v->crawls, v->crawl_events, v->crawl_pages, v->lost, v->doubled,
-        v->violations);
+        v->crawl_posts, v->crawl_accepted, v->crawl_events, v->crawls, v->crawl_pages, v->lost,
+        v->doubled, v->violations);
     if (v->text.len)
         printf("%s", v->text.data);
     buf_release(&b);

@@ -148,7 +148,7 @@ struct recovery {
 };
 struct verdict {
     long posted, accepted, duplicates, conflicts, refused, unanswered, rows;
-    long crawls, crawl_posts, crawl_events, crawl_pages;
+    long crawl_posts, crawl_accepted, crawls, crawl_events, crawl_pages;
     long lost, doubled;
     int violations; /* kinds of them */
     struct recovery process, host;

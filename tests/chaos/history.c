@@ -432,6 +432,8 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
     v->rows = count(s, "webhook.change_events");
     v->crawls = count(s, "webhook.crawl_sessions");
     v->crawl_posts = count(s, "chaos.crawl_posts");
+    v->crawl_accepted =
+        count(s, "(SELECT DISTINCT event_id FROM chaos.crawl_posts WHERE status IN (200, 202)) x");
     v->crawl_events = count(s, "webhook.crawl_events");
     v->crawl_pages = count(s, "webhook.crawl_pages");
 }
