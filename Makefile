@@ -190,7 +190,7 @@ coverage: ## line coverage of the whole suite, into build/coverage/index.html
 # --- chaos ------------------------------------------------------------------------------------------------
 # The programs once more, with crash points (base/crashpoint.h) and, of the worker, one build for each
 # guarantee switched off, which shows that the checker notices. Nothing of it is ever installed.
-MUTANTS      := claim_guard scrape_seq ack_before_t3 strays
+MUTANTS      := claim_guard scrape_seq ack_before_t3 strays crawl_ack crawl_turns
 CHAOS_BUILD  := $(BUILD)/chaos
 CHAOS_SRC    := $(wildcard tests/chaos/*.c)
 CHAOS_DRIVER := $(BUILD)/tests/chaos/chaos
@@ -199,7 +199,7 @@ $(CHAOS_DRIVER): $(call obj,$(CHAOS_SRC)) $(LIB_SUPPORT) $(LIB)
 	$(link) $(CRITERION)
 
 # These run in a make of their own, with BUILD=build/chaos and CHAOS=-DHOOKLINE_CHAOS.
-MUTATED := common/domain/store_sql worker/job
+MUTATED := common/domain/store_sql common/domain/store_crawl_sql worker/job worker/crawl
 define mutant # name
 $(BUILD)-$(1)/%.o: %.c $(BUILD)/stamp/flags
 	@mkdir -p $$(@D)

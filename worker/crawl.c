@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/mutant.h"
 #include "worker/crawl_effects.h"
 
 #include <stdio.h>
@@ -336,6 +337,24 @@ static void read_in_thread(struct offload_job *job)
     c->read_rc = hl_fail(&c->read_err, HL_FATAL, "its entry names another event");
 }
 
+#if MUTANT_CRAWL_ACK_FIRST
+static void early_ack_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
+{
+    (void)rc;
+    (void)err;
+    free(req);
+}
+
+static void ack_early(struct crawl *c)
+{
+    struct queue_req *req = mem_new(struct queue_req);
+    *req = (struct queue_req){.done = early_ack_done};
+    uuid_parse(c->id, &req->id);
+    memcpy(req->entry, c->entry, sizeof(c->entry));
+    queue_do(c->env->queue, QUEUE_ACK, req);
+}
+#endif
+
 static void read_done(struct offload_job *job)
 {
     struct crawl *c = LIST_OF(job, struct crawl, reading);
@@ -348,6 +367,9 @@ static void read_done(struct offload_job *job)
     if (c->read_rc == HL_OK) {
         c->store_at = clock_wall_us();
         c->store_us = clock_mono_us();
+#if MUTANT_CRAWL_ACK_FIRST
+        ack_early(c);
+#endif
         enter(c, "store", store);
         return;
     }

@@ -31,4 +31,18 @@
 #define MUTANT_ACK_FIRST 0
 #endif
 
+/* The same of a crawl's event. */
+#if defined(HOOKLINE_CHAOS) && defined(HOOKLINE_BREAK_CRAWL_ACK)
+#define MUTANT_CRAWL_ACK_FIRST 1
+#else
+#define MUTANT_CRAWL_ACK_FIRST 0
+#endif
+
+/* Who writes about one crawl does not wait for the other. */
+#if defined(HOOKLINE_CHAOS) && defined(HOOKLINE_BREAK_CRAWL_TURNS)
+#define MUTANT_CRAWL_LOCK "hashint8"
+#else
+#define MUTANT_CRAWL_LOCK "pg_advisory_xact_lock"
+#endif
+
 #endif

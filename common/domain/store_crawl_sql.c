@@ -3,6 +3,8 @@
  * and with T3b, are locked in the order of their URLs. */
 #include "domain/store_sql.h"
 
+#include "base/mutant.h"
+
 /* A crawl may take days; Firecrawl keeps its results for one after the last. */
 #define ASKABLE_FOR "interval '7 days'"
 #define KEPT_FOR    "interval '1 day'"
@@ -21,7 +23,7 @@
  * $1; crawls $2 that have no session get one, which the last third fills. One row. */
 STMT(crawl_lock, "crawl", ROWS_ONE, 2,
     "WITH locks AS MATERIALIZED ("
-    "  SELECT pg_advisory_xact_lock(key) FROM ("
+    "  SELECT " MUTANT_CRAWL_LOCK "(key) FROM ("
     "    SELECT DISTINCT " CRAWL_KEY("key") " AS key FROM unnest($1::text[]) AS j (key)"
     "    ORDER BY key) k"
     "), made AS ("

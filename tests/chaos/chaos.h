@@ -3,6 +3,7 @@
  *   chaos.c     the program: options, the timeline, the report
  *   stack.c     servers and programs: starts them, keeps them running, heals them
  *   load.c      clients that post events and write down every answer
+ *   crawls.c    what those do that post crawls, and the checks of what became of them
  *   faults.c    the table of faults
  *   history.c   triggers that record what happens to rows; the checks
  *   schedules.c short runs with a fixed order of events, one for each guarantee
@@ -30,7 +31,7 @@ void dice_shuffle(struct dice *d, int *list, int n);
 int64_t wall_us(void);
 
 /* --- the stack --------------------------------------------------------------------------- */
-enum { HOSTS = 2, UNITS = 2 * HOSTS, WORKERS = 2, LEASE_MS = 2000, CLIENTS = 4 };
+enum { HOSTS = 2, UNITS = 2 * HOSTS, WORKERS = 2, LEASE_MS = 2000, CLIENTS = 4, CRAWLERS = 2 };
 
 /* A supervised program, started again when it is found dead, as a service manager would. */
 struct unit {
@@ -51,6 +52,7 @@ struct stack {
     int firecrawl_port;
     struct unit units[UNITS]; /* producers, then worker fleets */
     bool pg_up, redis_up, small_spool;
+    bool crawls_last;               /* Redis forgets everything but crawls, which nobody else has */
     bool arm;                       /* programs that start get crash points */
     int worker_deck, producer_deck; /* places in the lists of crash points */
     const char *worker;             /* path of hookline-worker */
@@ -68,7 +70,9 @@ int unit_children(struct unit *u, const char *role, pid_t *pids, int max);
 void unit_kill(struct unit *u); /* supervisor and all its processes; comes again later */
 bool stack_healthy(struct stack *s, struct unit *u);
 long stack_unfinished(struct stack *s); /* events */
-bool stack_quiet(struct stack *s);      /* no event unfinished, nothing in Redis, nothing spooled */
+bool stack_quiet(struct stack *s);      /* no event unfinished, no job in Redis, nothing spooled */
+/* Dead letters about crawls, but for those of a second body under an id. */
+long stack_crawl_letters(struct stack *s);
 int stack_ctl(struct stack *s, const char *const *args, const char **out);
 
 /* --- load -------------------------------------------------------------------------------- */
@@ -81,13 +85,36 @@ struct answer {
 struct answer load_post(int port, const char *key, const char *path, const char *snapshot);
 /* Forked clients, until load_stop; each writes a file that load_read finds. */
 struct load {
-    pid_t pids[CLIENTS];
-    const char *files[CLIENTS];
+    pid_t pids[CLIENTS + CRAWLERS]; /* those that post crawls come last */
+    const char *files[CLIENTS + CRAWLERS];
 };
 void load_start(struct load *l, struct stack *s, uint64_t seed);
 void load_stop(struct load *l);
 /* Does intake know an event again by its sender's key? */
 bool load_knows_keys(int port);
+
+/* --- checks ------------------------------------------------------------------------------ */
+enum tally { JUST_A_VIOLATION, IS_LOST, IS_DOUBLED };
+/* Each query has one text column, a row for each thing that must not be. */
+struct check {
+    const char *name;
+    const char *sql;
+    enum tally tally;
+    bool needs_keys;
+};
+
+/* --- crawls ------------------------------------------------------------------------------ */
+struct crawl_poster {
+    struct dice dice;
+    int number, fd; /* fd: its file */
+    const int *ports;
+    bool (*stopped)(void);
+};
+void crawls_post_one(struct crawl_poster *c, int number); /* a whole crawl */
+int crawls_post(int port, const char *body);              /* one event: the status; 0 = none */
+void crawls_load(struct stack *s, const char *const *files, int n);
+extern const char crawls_install_sql[];
+extern const struct check crawl_checks[]; /* ends with name NULL */
 
 /* --- faults ------------------------------------------------------------------------------ */
 struct fault_count {
@@ -106,8 +133,13 @@ void history_install(struct stack *s);
 /* For the recovery times: a worker process was killed; how: "process" or "host". Or made to crash:
  * "crash"; no other crash is expected. */
 void history_death(pid_t pid, const char *how);
+/* Redis has just lost all it had, crawls that nobody else knows of too. */
+void history_flush(void);
 /* No clean measurement is possible around this moment (a store is away). */
 void history_outage(void);
+
+/* Rows in the text form of COPY, for a table of schema chaos. */
+void history_copy(struct stack *s, const char *table, const struct buf *rows);
 
 struct recovery {
     long jobs;
@@ -116,6 +148,7 @@ struct recovery {
 };
 struct verdict {
     long posted, accepted, duplicates, conflicts, refused, unanswered, rows;
+    long crawl_posts, crawl_accepted, crawls, crawl_events, crawl_pages;
     long lost, doubled;
     int violations; /* kinds of them */
     struct recovery process, host;

@@ -56,11 +56,13 @@ static const char install_sql[] =
         "c.claimed_by") " = current_setting('application_name')));"
                         "  RETURN NULL; END $f$;"
                         "CREATE TRIGGER chaos AFTER INSERT OR UPDATE ON webhook.documents"
-                        "  FOR EACH ROW EXECUTE FUNCTION chaos.note_document();";
+                        "  FOR EACH ROW WHEN (NEW.claim_epoch IS NOT NULL)"
+                        "  EXECUTE FUNCTION chaos.note_document();";
 
 void history_install(struct stack *s)
 {
     sql_exec(s->db, "%s", install_sql);
+    sql_exec(s->db, "%s", crawls_install_sql);
 }
 
 /* --- what the driver notes --------------------------------------------------------------- */
@@ -68,7 +70,7 @@ void history_install(struct stack *s)
 static struct {
     int64_t at;
     pid_t pid;
-    const char *how; /* NULL = a store was away */
+    const char *how; /* NULL = a store was away; "flush" */
 } notes[MAX_NOTES];
 static int nnotes;
 
@@ -84,6 +86,11 @@ static void note(pid_t pid, const char *how)
 void history_death(pid_t pid, const char *how)
 {
     note(pid, how);
+}
+
+void history_flush(void)
+{
+    note(0, "flush");
 }
 
 /* Not each time: the driver looks fifty times a second. */
@@ -115,7 +122,7 @@ static PGconn *open_db(struct stack *s)
     return c;
 }
 
-static void copy_text(struct stack *s, const char *into, const struct buf *text)
+void history_copy(struct stack *s, const char *into, const struct buf *text)
 {
     PGconn *c = open_db(s);
     char *sql = mem_printf("COPY chaos.%s FROM STDIN", into);
@@ -160,7 +167,7 @@ static void load_posts(struct stack *s, const struct load *l)
         }
         free(text);
     }
-    copy_text(s, "posts", &out);
+    history_copy(s, "posts", &out);
     buf_release(&out);
 }
 
@@ -178,17 +185,21 @@ static void load_scrapes(struct stack *s)
         buf_printf(to, "\t%s\n", last);
     }
     free(text);
-    copy_text(s, "scrapes", &starts);
-    copy_text(s, "scrape_ends", &ends);
+    history_copy(s, "scrapes", &starts);
+    history_copy(s, "scrape_ends", &ends);
     buf_release(&starts);
     buf_release(&ends);
 }
 
 static void load_notes(struct stack *s)
 {
-    struct buf deaths = {0}, outages = {0};
+    struct buf deaths = {0}, outages = {0}, flushes = {0};
     for (int i = 0; i < nnotes; i++) {
         struct buf *to = notes[i].how ? &deaths : &outages;
+        if (notes[i].how && strcmp(notes[i].how, "flush") == 0) {
+            buf_printf(&flushes, "%lld\n", (long long)notes[i].at);
+            continue;
+        }
         if (notes[i].how)
             buf_printf(to, "%d\t", i);
         put_time(to, notes[i].at);
@@ -196,23 +207,17 @@ static void load_notes(struct stack *s)
             buf_printf(to, "\t%d\t%s", (int)notes[i].pid, notes[i].how);
         buf_putc(to, '\n');
     }
-    copy_text(s, "deaths", &deaths);
-    copy_text(s, "outages", &outages);
+    history_copy(s, "deaths", &deaths);
+    history_copy(s, "outages", &outages);
+    history_copy(s, "flushes", &flushes);
+    buf_release(&flushes);
     buf_release(&deaths);
     buf_release(&outages);
 }
 
 /* --- the checks -------------------------------------------------------------------------- */
 
-enum tally { JUST_A_VIOLATION, IS_LOST, IS_DOUBLED };
-
-/* Each query has one text column, a row for each thing that must not be. */
-static const struct check {
-    const char *name;
-    const char *sql;
-    enum tally tally;
-    bool needs_keys;
-} checks[] = {
+static const struct check checks[] = {
     {"a 202 without a row",
      "SELECT DISTINCT p.event_id || ' key ' || p.key FROM chaos.posts p WHERE p.status = 202"
         " AND NOT EXISTS (SELECT FROM webhook.change_events c WHERE c.event_id = p.event_id)", IS_LOST,          false},
@@ -404,12 +409,16 @@ static long count(struct stack *s, const char *what)
 void history_check(struct stack *s, const struct load *l, bool keys, struct verdict *v)
 {
     load_posts(s, l);
+    if (l)
+        crawls_load(s, l->files + CLIENTS, CRAWLERS);
     load_scrapes(s);
     load_notes(s);
     PGconn *c = open_db(s);
     for (size_t i = 0; i < COUNT(checks); i++)
         if (keys || !checks[i].needs_keys)
             run_check(c, &checks[i], v);
+    for (const struct check *k = crawl_checks; k->name; k++)
+        run_check(c, k, v);
     read_logs(s, v);
     measure(c, "process", &v->process);
     measure(c, "host", &v->host);
@@ -421,4 +430,10 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
     v->refused = count(s, "chaos.posts WHERE status = 503");
     v->unanswered = count(s, "chaos.posts WHERE status = 0");
     v->rows = count(s, "webhook.change_events");
+    v->crawls = count(s, "webhook.crawl_sessions");
+    v->crawl_posts = count(s, "chaos.crawl_posts");
+    v->crawl_accepted =
+        count(s, "(SELECT DISTINCT event_id FROM chaos.crawl_posts WHERE status IN (200, 202)) x");
+    v->crawl_events = count(s, "webhook.crawl_events");
+    v->crawl_pages = count(s, "webhook.crawl_pages");
 }

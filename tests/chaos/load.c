@@ -130,8 +130,6 @@ static void one_event(struct client *c, int n)
 
 _Noreturn static void run_client(struct client *c)
 {
-    const struct sigaction act = {.sa_handler = on_stop}; /* no SA_RESTART: it ends a wait */
-    sigaction(SIGTERM, &act, NULL);
     for (int n = 0; !stopped; n++) {
         one_event(c, n);
         poll(NULL, 0, dice_between(&c->dice, 5, 75));
@@ -139,12 +137,35 @@ _Noreturn static void run_client(struct client *c)
     _exit(0);
 }
 
+static bool is_stopped(void)
+{
+    return stopped;
+}
+
+_Noreturn static void run_crawler(const struct client *c)
+{
+    struct crawl_poster p = {c->dice, c->number, c->fd, c->ports, is_stopped};
+    for (int n = 0; !stopped; n++)
+        crawls_post_one(&p, n);
+    _exit(0);
+}
+
+_Noreturn static void run(struct client *c)
+{
+    const struct sigaction act = {.sa_handler = on_stop}; /* no SA_RESTART: it ends a wait */
+    sigaction(SIGTERM, &act, NULL);
+    if (c->number < CLIENTS)
+        run_client(c);
+    else
+        run_crawler(c);
+}
+
 void load_start(struct load *l, struct stack *s, uint64_t seed)
 {
     int ports[HOSTS];
     for (int i = 0; i < HOSTS; i++)
         ports[i] = stack_producer(s, i)->port;
-    for (int i = 0; i < CLIENTS; i++) {
+    for (int i = 0; i < CLIENTS + CRAWLERS; i++) {
         struct client c = {.dice = dice_of(seed, 100 + (uint64_t)i), .number = i, .ports = ports};
         l->files[i] = harness_text("%s/client-%d", s->dir, i);
         c.fd = open(l->files[i], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -154,7 +175,7 @@ void load_start(struct load *l, struct stack *s, uint64_t seed)
             prctl(PR_SET_PDEATHSIG, SIGKILL);
             if (getppid() != parent)
                 _exit(1);
-            run_client(&c);
+            run(&c);
         }
         if (l->pids[i] < 0 || c.fd < 0)
             harness_fail("a client does not start");
@@ -164,9 +185,9 @@ void load_start(struct load *l, struct stack *s, uint64_t seed)
 
 void load_stop(struct load *l)
 {
-    for (int i = 0; i < CLIENTS; i++)
+    for (int i = 0; i < CLIENTS + CRAWLERS; i++)
         kill(l->pids[i], SIGTERM);
-    for (int i = 0; i < CLIENTS; i++) {
+    for (int i = 0; i < CLIENTS + CRAWLERS; i++) {
         int status;
         if (waitpid(l->pids[i], &status, 0) != l->pids[i] || status != 0)
             harness_fail("client %d ended with status %d", i, status);

@@ -153,6 +153,74 @@ static void strays(struct stack *s, struct verdict *v)
         verdict_add(v, "the schedule did not come about: the lost claim never committed");
 }
 
+/* --- crawls ------------------------------------------------------------------------------ */
+
+static const char *const one_job[] = {"WEBHOOK_WORKERS=1", "WEBHOOK_PRODUCERS=1",
+    "WEBHOOK_CRAWL_CONCURRENCY=1", "WEBHOOK_WATCHDOG_SECONDS=0", "WEBHOOK_CRAWL_RECONCILE=off",
+    NULL};
+
+#define CRAWL_EVENT(type, members)                                                                 \
+    "{\"success\":true,\"type\":\"crawl." type "\",\"id\":\"crawl-1\"," members                    \
+    "\"metadata\":{\"url\":\"http://crawl.test/\"}}"
+#define CRAWL_PAGE(n)                                                                              \
+    CRAWL_EVENT("page",                                                                            \
+        "\"data\":[{\"markdown\":\"A page\",\"metadata\":{\"url\":"                                \
+        "\"http://crawl.test/" n "\",\"scrapeId\":\"" n "\",\"statusCode\":200}}],")
+
+static void post_to_crawl(struct stack *s, const char *body)
+{
+    int status = crawls_post(stack_producer(s, 0)->port, body);
+    if (status != 200 && status != 202)
+        harness_fail("%s is answered %d", body, status);
+}
+
+/* A crawl that has begun, whose session nobody can write until the lock is let go of. */
+static PGconn *begin_crawl(struct stack *s)
+{
+    begin(s, one_job);
+    post_to_crawl(s, CRAWL_EVENT("started", ""));
+    WAIT_FOR(stack_quiet(s) && sql_int(s->db, "SELECT count(*) FROM webhook.crawl_sessions") == 1,
+        SOON_MS);
+    PGconn *lock = PQconnectdb(s->db);
+    PQclear(PQexec(lock, "BEGIN; SELECT FROM webhook.crawl_sessions FOR NO KEY UPDATE"));
+    return lock;
+}
+
+static bool waiting(struct stack *s, int n)
+{
+    return sql_int(s->db, "SELECT count(*) FROM pg_locks WHERE NOT granted") == n;
+}
+
+/* What the event leaves cannot be committed yet: it must stay in the queue. */
+static void crawl_ack(struct stack *s, struct verdict *v)
+{
+    PGconn *lock = begin_crawl(s);
+    post_to_crawl(s, CRAWL_PAGE("1"));
+    WAIT_FOR(waiting(s, 1), SOON_MS);
+    for (int64_t end = harness_now_ms() + NEVER_MS; harness_now_ms() < end; harness_pause(10))
+        if (redis_int(s->redis, "XLEN {hookline}:q:crawl") == 0) {
+            verdict_add(v, "Redis was told before the event was stored");
+            break;
+        }
+    PQfinish(lock);
+    expect_quiet(s, v);
+}
+
+/* Two workers store a page of one crawl each, at one time. */
+static void crawl_turns(struct stack *s, struct verdict *v)
+{
+    PGconn *lock = begin_crawl(s);
+    stack_start_unit(s, stack_fleet(s, 1));
+    post_to_crawl(s, CRAWL_PAGE("1"));
+    WAIT_FOR(waiting(s, 1), SOON_MS);
+    post_to_crawl(s, CRAWL_PAGE("2"));
+    WAIT_FOR(waiting(s, 2), SOON_MS);
+    PQfinish(lock);
+    expect_quiet(s, v);
+    if (sql_int(s->db, "SELECT count(*) FROM webhook.crawl_pages") != 2)
+        verdict_add(v, "the schedule did not come about: two pages were not stored");
+}
+
 /* --- recovery ---------------------------------------------------------------------------- */
 
 /* The pid of the living worker that holds most; 0 = none holds anything. */
@@ -211,6 +279,8 @@ const struct schedule schedules[] = {
     {"scrape_seq",    "an older fetch never replaces a newer document",                scrape_seq   },
     {"ack_before_t3", "Redis is told after the result has committed",                  ack_before_t3},
     {"strays",        "a claim that was given up and yet came through is handed back", strays       },
+    {"crawl_ack",     "an event of a crawl is in the queue until it is stored",        crawl_ack    },
+    {"crawl_turns",   "a session is the sum of all its events, also of those at once", crawl_turns  },
     {"recovery",      "the jobs of a dead worker run again within moments",            recovery     },
     {NULL,            NULL,                                                            NULL         },
 };

@@ -14,8 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { START_MS = 30000, SPOOL_BYTES = 512 * 1024, TERM_MS = 15000, ENV_MAX = 64, MAX_PIDS = 64 };
-#define STREAM "{hookline}:q:change"
+enum { START_MS = 30000, SPOOL_BYTES = 1024 * 1024, TERM_MS = 15000, ENV_MAX = 64, MAX_PIDS = 64 };
 
 /* --- chance ------------------------------------------------------------------------------ */
 
@@ -64,7 +63,8 @@ int64_t wall_us(void)
 
 static const char *const worker_points[] = {"claim.before", "claim.after", "scrape.before",
     "scrape.after", "t3.before", "t3.after", "ack.before", "ack.after", "janitor.dead",
-    "janitor.move", "janitor.taken"};
+    "janitor.move", "janitor.taken", "crawl.read", "crawl.before_store", "crawl.after_store",
+    "crawl.after_ack"};
 static const char *const producer_points[] = {"t0.before", "t0.after", "enqueue.before",
     "enqueue.after", "reply.before", "spool.append", "spool.sync", "spool.synced", "forward.after"};
 
@@ -312,6 +312,7 @@ void stack_start(struct stack *s, uint64_t seed, const char *const *more)
     *s = (struct stack){.dice = dice_of(seed, 1), .more = more, .dir = harness_dir()};
     const char *worker = getenv("CHAOS_WORKER");
     s->worker = worker && *worker ? worker : program("hookline-worker");
+    s->crawls_last = dice_upto(&s->dice, 2);
     s->worker_deck = dice_upto(&s->dice, COUNT(worker_points));
     s->producer_deck = dice_upto(&s->dice, COUNT(producer_points));
     make_spool(s);
@@ -338,12 +339,35 @@ long stack_unfinished(struct stack *s)
                           " WHERE rescrape_status IN ('queued', 'in_progress')");
 }
 
+/* Whatever stands for a job: no letter, and no memory of one that is done. No blanks: the words of a
+ * command end there. */
+static const char count_jobs[] =
+    "EVAL local\tn=redis.call('ZCARD','{hookline}:later')"
+    "+redis.call('ZCARD','{hookline}:later:crawl')"
+    "+redis.call('HLEN','{hookline}:later:crawl:jobs')\n"
+    "for\t_,q\tin\tipairs({'change','crawl'})do\n"
+    "n=n+redis.call('XLEN','{hookline}:q:'..q)end\n"
+    "for\t_,k\tin\tipairs(redis.call('KEYS','{hookline}:blob:*'))do\n"
+    "if\tk:sub(-5)~=':dead'then\tn=n+1\tend\tend\n"
+    "for\t_,k\tin\tipairs(redis.call('KEYS','{hookline}:job:*'))do\n"
+    "if\tredis.call('GET',k):sub(1,5)~='done\\32'then\tn=n+1\tend\tend\n"
+    "return\tn 0";
+
 static bool redis_empty(struct stack *s)
 {
-    bool stream = redis_int(s->redis, "EXISTS " STREAM) == 1;
-    return (!stream || redis_int(s->redis, "XLEN " STREAM) == 0) &&
-           redis_int(s->redis, "ZCARD {hookline}:later") == 0 &&
-           *redis_text(s->redis, "KEYS {hookline}:job:*") == '\0';
+    return redis_int(s->redis, "%s", count_jobs) == 0;
+}
+
+static const char count_letters[] =
+    "EVAL local\tn=0\n"
+    "for\t_,e\tin\tipairs(redis.call('XRANGE','{hookline}:dead','-','+'))do\n"
+    "local\tf={}for\ti=1,#e[2],2\tdo\tf[e[2][i]]=e[2][i+1]end\n"
+    "if\tf.queue=='crawl'and\tf.reason~='same\\32id,\\32other\\32body'then\tn=n+1\tend\tend\n"
+    "return\tn 0";
+
+long stack_crawl_letters(struct stack *s)
+{
+    return redis_int(s->redis, "%s", count_letters);
 }
 
 static bool spool_empty(struct stack *s)
@@ -354,8 +378,9 @@ static bool spool_empty(struct stack *s)
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
         size_t len = strlen(e->d_name);
-        if (len > 4 && strcmp(e->d_name + len - 4, ".seg") == 0 &&
-            fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+        bool segment = (len > 4 && strcmp(e->d_name + len - 4, ".seg") == 0) ||
+                       (len > 6 && strcmp(e->d_name + len - 6, ".crawl") == 0);
+        if (segment && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
             empty &= st.st_size <= EMPTY;
     }
     if (d)

@@ -122,6 +122,16 @@ Test(chaos, a_claim_given_up_for_lost_is_handed_back_when_it_comes_through)
     expect_schedule("strays");
 }
 
+Test(chaos, an_event_of_a_crawl_is_in_the_queue_until_it_is_stored)
+{
+    expect_schedule("crawl_ack");
+}
+
+Test(chaos, a_session_is_the_sum_of_all_its_events_also_of_those_at_once)
+{
+    expect_schedule("crawl_turns");
+}
+
 Test(chaos, the_jobs_of_a_dead_worker_run_again_within_moments)
 {
     expect_schedule("recovery");
