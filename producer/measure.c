@@ -7,8 +7,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/url.h"
+#include "producer/client.h"
+#include "producer/credential.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,22 +43,12 @@ static bool is_quiet(const struct httpd_req *req, int status)
 
 /* --- parameters -------------------------------------------------------------------------- */
 
-static bool is_secret(const char *name)
-{
-    static const char *const words[] = {
-        "token", "secret", "signature", "password", "key", "authorization"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++)
-        if (strcasestr(name, words[i]))
-            return true;
-    return false;
-}
-
 static void put_param(struct buf *b, const char *name, const char *value)
 {
     if (b->len >= MAX_PARAMS_BYTES)
         return;
     json_put_key(b, name);
-    json_put_string(b, is_secret(name) ? "***" : value);
+    json_put_string(b, credential_is_named(name) ? "***" : value);
 }
 
 /* Decoded, as UTF-8. Allocated. */
@@ -131,34 +122,6 @@ static char *params_of(const struct httpd_req *req)
     return buf_detach(&b);
 }
 
-/* --- who asked --------------------------------------------------------------------------- */
-
-static bool is_loopback(const char *address)
-{
-    return starts_with(address, "127.") || strcmp(address, "::1") == 0;
-}
-
-/* A proxy on this host is believed; it has put the address that it saw at the end. */
-static const char *client_of(const struct httpd_req *req, char out[INET6_ADDRSTRLEN])
-{
-    const char *peer = httpd_peer(req), *forwarded = httpd_header(req, "X-Forwarded-For");
-    struct in6_addr any;
-    size_t len;
-
-    if (!forwarded || !is_loopback(peer))
-        return peer;
-    const char *last = strrchr(forwarded, ',');
-    last = last ? last + 1 : forwarded;
-    len = strlen(last);
-    text_trim(&last, &len);
-    if (len >= INET6_ADDRSTRLEN)
-        return peer;
-    memcpy(out, last, len);
-    out[len] = '\0';
-    bool valid = inet_pton(AF_INET, out, &any) == 1 || inet_pton(AF_INET6, out, &any) == 1;
-    return valid ? out : peer;
-}
-
 /* --- measuring --------------------------------------------------------------------------- */
 
 static int64_t took_us(const struct httpd_req *req)
@@ -168,19 +131,20 @@ static int64_t took_us(const struct httpd_req *req)
 
 void measure_request(struct metrics *m, struct httpd_req *req, int status)
 {
-    char client[INET6_ADDRSTRLEN];
+    char client[CLIENT_LEN + 1];
 
     if (!m || is_quiet(req, status))
         return;
     int64_t took = took_us(req);
     char *params = params_of(req);
+    client_address(req, client);
     metrics_request(m, &(struct metrics_request){.at = clock_wall_us() - took,
                            .duration_ms = (double)took / 1000,
                            .status = status,
                            .method = httpd_method(req),
                            .path = httpd_path(req),
                            .request_id = httpd_request_id(req),
-                           .client_ip = client_of(req, client),
+                           .client_ip = client,
                            .user_agent = httpd_header(req, "User-Agent"),
                            .extra = params ? params : NO_PARAMS});
     free(params);

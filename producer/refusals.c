@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "base/url.h"
+#include "producer/credential.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,19 +27,6 @@ static bool is_any(const char *name, const char *const *names)
     while (*names && strcasecmp(name, *names) != 0)
         names++;
     return *names != NULL;
-}
-
-static bool is_credential(const char *name)
-{
-    static const char *const parts[] = {"auth", "token", "secret", "pass", "key", "credential",
-        "session", "cookie", "signature", "jwt"};
-    static const char *const harmless[] = {"Idempotency-Key", NULL};
-    if (is_any(name, harmless))
-        return false;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
-        if (strcasestr(name, parts[i]))
-            return true;
-    return false;
 }
 
 static void mask(char *data, size_t len, const char *secret)
@@ -88,7 +76,7 @@ static void add_header(
         return;
     if (before)
         buf_printf(&b, "%s, ", before);
-    if (is_credential(name))
+    if (credential_is_named(name))
         put_summary(&b, value);
     else
         text_append_utf8(&b, value, strlen(value));
@@ -128,7 +116,7 @@ static void put_pair(struct buf *out, const char *pair, size_t len)
     buf_append(&name, pair, name_len);
     if (name.data)
         url_decode(name.data, true);
-    if (equals && is_credential(buf_str(&name)))
+    if (equals && credential_is_named(buf_str(&name)))
         buf_printf(out, "%.*s=***", (int)name_len, pair);
     else
         buf_append(out, pair, len);
