@@ -13,22 +13,13 @@ static const struct api_param params[] = {
     {NULL,     API_INT,  0, 0,   0,  false},
 };
 
-static void put_text(struct buf *b, const char *key, const char *text)
-{
-    json_put_key(b, key);
-    if (text)
-        json_put_string(b, text);
-    else
-        buf_puts(b, "null");
-}
-
 /* Any bytes, as text. */
 static void put_body(struct buf *b, const struct reject_entry *e)
 {
     struct buf text = {0};
     if (e->kept)
         text_append_utf8(&text, e->reject.body, e->kept);
-    put_text(b, "body", buf_str(&text));
+    json_put_text(b, "body", buf_str(&text));
     buf_release(&text);
 }
 
@@ -39,16 +30,16 @@ static void put_entry(struct api_call *call, const struct reject_entry *e)
     char at[TIMESTAMP_ISO_LEN + 1];
     timestamp_iso(r->at, at);
     api_page_item(call);
-    put_text(b, "id", e->id);
-    put_text(b, "at", at);
-    put_text(b, "source", r->source);
-    put_text(b, "method", r->method);
-    put_text(b, "path", r->path);
-    put_text(b, "query", r->query);
-    put_text(b, "peer", r->peer);
-    put_text(b, "request_id", r->request_id);
+    json_put_text(b, "id", e->id);
+    json_put_text(b, "at", at);
+    json_put_text(b, "source", r->source);
+    json_put_text(b, "method", r->method);
+    json_put_text(b, "path", r->path);
+    json_put_text(b, "query", r->query);
+    json_put_text(b, "peer", r->peer);
+    json_put_text(b, "request_id", r->request_id);
     buf_printf(b, ",\"status\":%d", r->status);
-    put_text(b, "reason", r->reason);
+    json_put_text(b, "reason", r->reason);
     buf_printf(b, ",\"authenticated\":%s,\"headers\":%s", r->authenticated ? "true" : "false",
         r->headers ? r->headers : "{}");
     put_body(b, e);

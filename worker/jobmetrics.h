@@ -1,4 +1,4 @@
-/* jobmetrics: what is measured of a rescrape (PROTOCOL.md, "Operations"): how long its row waited to
+/* jobmetrics: what is measured of a rescrape (PROTOCOL.md, "Metrics"): how long its row waited to
  * be claimed, and each of its steps. */
 #ifndef HL_WORKER_JOBMETRICS_H
 #define HL_WORKER_JOBMETRICS_H

@@ -102,7 +102,7 @@ ROW(cors_origins, origins, "WEBHOOK_CORS_ORIGINS SEARCH_BRIDGE_CORS_ORIGINS",   
     "http://localhost:3000", 0, 8192, P,                                                           \
     "Origins that browsers may call from.")                                                        \
 ROW(rate_limit, number, "WEBHOOK_RATE_LIMIT", "100", 0, 1000000, P,                                \
-    "Requests a minute of one client to one path, webhooks excepted; 0 = any number.")             \
+    "Requests a minute of one client to one path, of metrics, / and /health; 0 = any number.")     \
 ROW(read_connections, number, "WEBHOOK_READ_CONNECTIONS", "4", 1, 100, P,                          \
     "PostgreSQL connections that one process keeps for the read API, apart from intake's.")        \
 ROW(read_timeout_ms, time, "WEBHOOK_READ_TIMEOUT", "5s", 100, 5 * MS_MINUTE, P,                    \

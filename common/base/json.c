@@ -128,6 +128,21 @@ void json_put_key(struct buf *b, const char *key)
     buf_putc(b, ':');
 }
 
+void json_put_text(struct buf *b, const char *key, const char *text)
+{
+    json_put_key(b, key);
+    if (text)
+        json_put_string(b, text);
+    else
+        buf_puts(b, "null");
+}
+
+void json_put_int(struct buf *b, const char *key, int64_t n)
+{
+    json_put_key(b, key);
+    buf_printf(b, "%lld", (long long)n);
+}
+
 /* The fewest digits behind the first one that read back as v: "d.ddde+XX" in text. */
 static int shortest(double v, char *text, size_t size)
 {

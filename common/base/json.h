@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define JSON_MAX_DEPTH 64 /* arrays and objects inside each other */
 
@@ -28,6 +29,9 @@ const char *json_get_string(const json_t *obj, const char *key);
 void json_put_string(struct buf *b, const char *s);
 /* Appends `"key":`, after a comma unless it is the first member of its object. */
 void json_put_key(struct buf *b, const char *key);
+/* A whole member: the key as above, and its value. text NULL: null. */
+void json_put_text(struct buf *b, const char *key, const char *text);
+void json_put_int(struct buf *b, const char *key, int64_t n);
 /* Appends a number as Python writes it: the shortest decimal that reads back as the same double, with
  * a fraction ("100.0") or an exponent ("1e+16"). What JSON has no number for becomes null. */
 void json_put_double(struct buf *b, double v);

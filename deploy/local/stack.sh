@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A private Hookline on this machine: PostgreSQL, Redis, a sample page, the producer and the worker.
-#     stack.sh run     start, send a sample event, stay until Ctrl-C
-#     stack.sh demo    start, send a sample event, stop everything; exit 0 when the event was completed
+#     stack.sh run     start, send a sample event and a sample crawl, stay until Ctrl-C
+#     stack.sh demo    the same, then stop everything; exit 0 when both were completed
 # Use it through `make run` and `make demo`. BUILD: folder of the built programs. WEBHOOK_PORT,
 # WEBHOOK_WORKERS, WEBHOOK_CONCURRENCY and WEBHOOK_LOG_LEVEL are passed on; nothing else of the
 # environment is, so that no variable of yours can point this stack at a database of yours.
@@ -306,9 +306,13 @@ start_producer() {
     await hookline-producer "listening on port $port" port_taken "$port"
 }
 
+setting() { # name
+    sed -n "s/^$1=//p" "$state/env"
+}
+
 secret() { # name: what the file says already, or a new one
     local old=
-    [ ! -f "$state/env" ] || old=$(sed -n "s/^$1=//p" "$state/env")
+    [ ! -f "$state/env" ] || old=$(setting "$1")
     [ -n "$old" ] || old=$(od -An -N32 -v -tx1 /dev/urandom | tr -d ' \n')
     printf '%s=%s\n' "$1" "$old"
 }
@@ -322,6 +326,7 @@ write_settings() {
             echo "# Settings of the local stack, written by deploy/local/stack.sh at every start."
             echo "# The secrets were made once and are kept."
             secret WEBHOOK_SECRET
+            secret WEBHOOK_INTAKE_TOKEN
             secret WEBHOOK_API_SECRET
             echo "WEBHOOK_DATABASE_URL=$database"
             echo "WEBHOOK_REDIS_URL=unix://$sockets/redis.sock"
@@ -331,6 +336,7 @@ write_settings() {
             echo "WEBHOOK_RECEIPTS_DIR=$state/receipts"
             echo "WEBHOOK_SCRAPER=direct"
             echo "WEBHOOK_DIRECT_ALLOW_PRIVATE=true"
+            echo "WEBHOOK_CRAWL_RECONCILE=off" # there is no Firecrawl here
             echo "WEBHOOK_WORKERS=${WEBHOOK_WORKERS:-2}"
             echo "WEBHOOK_PRODUCERS=1"
             echo "WEBHOOK_DRAIN_TIMEOUT=$drain_seconds"
@@ -437,6 +443,51 @@ wait_completed() {
     done
 }
 
+# --- the crawl -----------------------------------------------------------------------------------------------
+post_crawl_event() { # type, data; what Firecrawl would post, with the token
+    local answer body="{\"success\":true,\"type\":\"crawl.$1\",\"id\":\"$crawl\",\"data\":[$2],
+        \"metadata\":{\"url\":\"$page\"}}"
+    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    printf 'POST /api/webhook/firecrawl HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n%s\r\n%s\r\n\r\n%s' \
+        "X-Webhook-Token: $(setting WEBHOOK_INTAKE_TOKEN)" "Connection: close" \
+        "Content-Length: $(printf %s "$body" | wc -c)" "$body" >&3
+    answer=$(cat <&3)
+    exec 3>&-
+    say "  crawl.$1: ${answer##*$'\n'}"
+    [[ $answer == "HTTP/1.1 20"* ]] || die "the sample crawl was not accepted"
+}
+
+send_crawl() {
+    crawl=sample-$(date +%s)
+    say ""
+    say "Sending the events of a sample crawl, as Firecrawl would"
+    post_crawl_event started ""
+    post_crawl_event page "{\"markdown\":\"# Tides\\n\\nHigh water at noon.\",
+        \"metadata\":{\"url\":\"${page}tides\",\"title\":\"Tides\",\"statusCode\":200}}"
+    post_crawl_event completed ""
+}
+
+wait_crawled() {
+    local look end=$((SECONDS + event_deadline))
+    look="SELECT FROM webhook.crawl_sessions WHERE job_id = '$crawl' AND status = 'completed' AND pages_indexed = 1"
+    until [ "$(sql -c "SELECT EXISTS ($look)")" = t ]; do
+        all_alive
+        if [ $SECONDS -ge $end ]; then
+            show_crawl
+            tail_of hookline-worker >&2
+            die "the sample crawl is not completed after $event_deadline s"
+        fi
+        sleep 0.2
+    done
+}
+
+show_crawl() {
+    show "The crawl's row in webhook.crawl_sessions:" <<SQL
+SELECT job_id, base_url, status, total_pages, pages_indexed, pages_failed
+  FROM webhook.crawl_sessions WHERE job_id = '$crawl'
+SQL
+}
+
 all_alive() {
     local i
     for i in "${!pids[@]}"; do
@@ -475,9 +526,14 @@ show_next_steps() {
     say "  $tool --config .run/env send --url $page          # another event"
     say "  $tool --config .run/env search mackerel           # look into the index"
     say "  $tool --config .run/env status                    # queues, workers, events"
+    say "  $tool --config .run/env crawls list               # crawl sessions"
     say "  $tool --config .run/env rejects list              # webhooks that were refused"
     say "  $tool --config .run/env audit --wait              # proves that nothing is missing"
     say "  psql '$database'"
+    say "and with the secret of the read API, which is in .run/env like the others:"
+    say "  . .run/env"
+    say "  curl -H \"Authorization: Bearer \$WEBHOOK_API_SECRET\" 'http://127.0.0.1:$port/api/events?limit=3'"
+    say "  curl -H \"Authorization: Bearer \$WEBHOOK_API_SECRET\" http://127.0.0.1:$port/api/metrics/crawls/$crawl"
     say "Ctrl-C stops everything. The logs of the producer and the worker follow."
     say ""
 }
@@ -514,9 +570,12 @@ send_sample
 wait_completed
 show_row
 show_document
+send_crawl
+wait_crawled
+show_crawl
 if [ "$mode" = demo ]; then
     say ""
-    say "The sample event was completed."
+    say "The sample event and the sample crawl were completed."
     exit 0
 fi
 

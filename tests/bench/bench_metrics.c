@@ -203,8 +203,9 @@ static int64_t keep_writing(struct loop *l, struct metrics *m, double seconds, d
         loop_turn(l);
     }
     metrics_stats(m, &st);
-    if (st.dropped || st.refused)
-        die("%llu rows were lost", (unsigned long long)(st.dropped + st.refused));
+    uint64_t lost = st.dropped + st.refused;
+    if (lost)
+        die("%llu rows were lost", (unsigned long long)lost);
     return (int64_t)(st.written - before);
 }
 

@@ -70,6 +70,9 @@ static const struct {
      "GET|/f|404|203.0.113.9|" NO_PARAMS},
     {"GET", "/f", "X-Forwarded-For: 198.51.100.1\r\nX-Forwarded-For: 2001:db8::1 \r\n", "",
      "GET|/f|404|2001:db8::1|" NO_PARAMS},
+    {"GET", "/f?auth=a&Pass=p&idempotency-key=i", "X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\n", "",
+     "GET|/f|404|203.0.113.9|{\"path_params\": {}, \"query_params\": "
+     "{\"Pass\": \"***\", \"auth\": \"***\", \"idempotency-key\": \"i\"}}"},
     {"GET", "/f", "X-Forwarded-For: '; DROP TABLE\r\n", "", "GET|/f|404|127.0.0.1|" NO_PARAMS},
 };
 /* clang-format on */

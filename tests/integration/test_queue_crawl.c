@@ -628,10 +628,10 @@ Test(queue_crawl, only_a_reader_that_died_is_counted)
         publish(&j);
         for (size_t k = 0; k < sizeof(lives) / sizeof(*lives); k++) {
             worker_start(&b, "b");
-            struct seen s = take(&b, &j);
+            (void)take(&b, &j);
             worker_stop(&b);
             cr_expect_eq(takeover("b", lives[k].died), 1);
-            s = take(&a, &j);
+            struct seen s = take(&a, &j);
             cr_expect_eq(s.starts, lives[k].starts, "%zu: %lld", k, (long long)s.starts);
             cr_expect_eq(s.len, j.len);
             requeue(&a, &j, s.entry, k % 2 ? 1 : 0); /* put back it keeps its count */

@@ -188,7 +188,7 @@ static void in_order(struct store *s)
 static void shuffled(struct store *const *stores, int n, unsigned *seed)
 {
     int order[MAX_SENT];
-    for (int i = 0; i < nsent; i++)
+    for (int i = 0; i < MAX_SENT; i++)
         order[i] = i;
     for (int i = nsent - 1; i > 0; i--) {
         int k = (int)((unsigned)rand_r(seed) % (unsigned)(i + 1)), keep = order[i];

@@ -45,6 +45,7 @@ check layers tests/lint/layers.sh
 check settings tests/lint/settings.sh
 check size tests/lint/size.sh
 check faults tests/lint/faults.sh
+check map tests/lint/map.sh
 check scripts scripts
 check format format
 check tidy tidy

@@ -160,18 +160,6 @@ void audit_report_text(const struct audit_report *r)
 
 /* --- JSON -------------------------------------------------------------------------------- */
 
-static void put_number(struct buf *b, const char *key, int64_t n)
-{
-    json_put_key(b, key);
-    buf_printf(b, "%lld", (long long)n);
-}
-
-static void put_text(struct buf *b, const char *key, const char *text)
-{
-    json_put_key(b, key);
-    json_put_string(b, text);
-}
-
 static void put_flag(struct buf *b, const char *key, bool known, bool value)
 {
     json_put_key(b, key);
@@ -187,11 +175,11 @@ static void put_receipts(const struct audit_report *r, struct buf *b)
         return;
     }
     buf_putc(b, '{');
-    put_number(b, "files", (int64_t)a->files);
-    put_number(b, "lines", (int64_t)a->lines);
-    put_number(b, "events", (int64_t)r->answered);
-    put_number(b, "damaged", (int64_t)a->damaged);
-    put_number(b, "expired", (int64_t)a->expired);
+    json_put_int(b, "files", (int64_t)a->files);
+    json_put_int(b, "lines", (int64_t)a->lines);
+    json_put_int(b, "events", (int64_t)r->answered);
+    json_put_int(b, "damaged", (int64_t)a->damaged);
+    json_put_int(b, "expired", (int64_t)a->expired);
     buf_putc(b, '}');
 }
 
@@ -202,9 +190,9 @@ static void put_wrong(void *ctx, const struct audit_fact *f, const struct audit_
     uuid_format(&f->id, id);
     audit_where(f, &where);
     buf_puts(b, b->data[b->len - 1] == '[' ? "{" : ",{");
-    put_text(b, "event_id", id);
-    put_text(b, "what", v->word);
-    put_text(b, "where", buf_str(&where));
+    json_put_text(b, "event_id", id);
+    json_put_text(b, "what", v->word);
+    json_put_text(b, "where", buf_str(&where));
     buf_putc(b, '}');
     buf_release(&where);
 }
@@ -214,7 +202,7 @@ static void put_events(const struct audit_report *r, struct buf *b)
     json_put_key(b, "events");
     buf_putc(b, '{');
     for (int v = 0; v < AUDIT_NVERDICTS; v++)
-        put_number(b, audit_verdict_info((enum audit_verdict)v)->word, (int64_t)r->counts[v]);
+        json_put_int(b, audit_verdict_info((enum audit_verdict)v)->word, (int64_t)r->counts[v]);
     buf_putc(b, '}');
 }
 
@@ -225,11 +213,11 @@ static void put_unread(const struct audit_report *r, struct buf *b)
     for (size_t i = 0; i < r->look->nsegments; i++) {
         const struct audit_segment *s = &r->look->segments[i];
         buf_puts(b, i ? ",{" : "{");
-        put_text(b, "segment", s->name);
-        put_text(b, "host", s->host);
-        put_text(b, "folder", s->folder);
-        put_number(b, "bytes", s->bytes);
-        put_number(b, "seen_seconds_ago", s->seen_s);
+        json_put_text(b, "segment", s->name);
+        json_put_text(b, "host", s->host);
+        json_put_text(b, "folder", s->folder);
+        json_put_int(b, "bytes", s->bytes);
+        json_put_int(b, "seen_seconds_ago", s->seen_s);
         buf_putc(b, '}');
     }
     buf_putc(b, ']');
@@ -242,19 +230,19 @@ void audit_report_json(const struct audit_report *r)
     put_flag(&b, "quiet", r->waited, r->quiet);
     put_receipts(r, &b);
     put_events(r, &b);
-    put_number(&b, "home", (int64_t)of_class(r, AUDIT_HOME));
-    put_number(&b, "under_way", (int64_t)of_class(r, AUDIT_UNDER_WAY));
-    put_number(&b, "wrong", (int64_t)of_class(r, AUDIT_WRONG));
+    json_put_int(&b, "home", (int64_t)of_class(r, AUDIT_HOME));
+    json_put_int(&b, "under_way", (int64_t)of_class(r, AUDIT_UNDER_WAY));
+    json_put_int(&b, "wrong", (int64_t)of_class(r, AUDIT_WRONG));
     json_put_key(&b, "discrepancies");
     buf_putc(&b, '[');
     each_wrong(r, put_wrong, &b);
     buf_putc(&b, ']');
     json_put_key(&b, "no_jobs");
     buf_putc(&b, '{');
-    put_number(&b, "stream", r->look->no_jobs);
-    put_number(&b, "dead", r->look->no_job_letters);
-    put_number(&b, "spool", r->look->spool_no_jobs);
-    put_number(&b, "spool_damaged", r->look->spool_no_frames);
+    json_put_int(&b, "stream", r->look->no_jobs);
+    json_put_int(&b, "dead", r->look->no_job_letters);
+    json_put_int(&b, "spool", r->look->spool_no_jobs);
+    json_put_int(&b, "spool_damaged", r->look->spool_no_frames);
     buf_putc(&b, '}');
     put_unread(r, &b);
     buf_putc(&b, '}');

@@ -51,15 +51,6 @@ static const char *cell(const PGresult *rows, int row, int col)
     return PQgetisnull(rows, row, col) ? NULL : PQgetvalue(rows, row, col);
 }
 
-static void put_member(struct buf *b, const char *key, const char *text)
-{
-    json_put_key(b, key);
-    if (text)
-        json_put_string(b, text);
-    else
-        buf_puts(b, "null");
-}
-
 static void print(struct buf *b)
 {
     puts(buf_str(b));
@@ -81,7 +72,7 @@ static void print_sessions_json(const PGresult *rows)
         buf_puts(&b, i ? ",{" : "{");
         for (int k = 0; k < CRAWL_COLUMNS; k++) {
             if (k < FIRST_NUMBER || k > LAST_NUMBER) {
-                put_member(&b, keys[k], cell(rows, i, k));
+                json_put_text(&b, keys[k], cell(rows, i, k));
                 continue;
             }
             json_put_key(&b, keys[k]);
@@ -138,15 +129,15 @@ static void put_job(struct buf *b, const PGresult *rows, int i)
 {
     const char *crawl = cell(rows, i, UPSTREAM_CRAWL);
     buf_putc(b, '{');
-    put_member(b, "id", cell(rows, i, UPSTREAM_ID));
-    put_member(b, "status", cell(rows, i, UPSTREAM_STATUS));
-    put_member(b, "kind", crawl ? "crawl" : "single");
-    put_member(b, "crawl_id", crawl);
-    put_member(b, "mode", cell(rows, i, UPSTREAM_MODE));
-    put_member(b, "url", cell(rows, i, UPSTREAM_URL));
-    put_member(b, "created_at", cell(rows, i, UPSTREAM_CREATED));
-    put_member(b, "finished_at", cell(rows, i, UPSTREAM_FINISHED));
-    put_member(b, "error", cell(rows, i, UPSTREAM_ERROR));
+    json_put_text(b, "id", cell(rows, i, UPSTREAM_ID));
+    json_put_text(b, "status", cell(rows, i, UPSTREAM_STATUS));
+    json_put_text(b, "kind", crawl ? "crawl" : "single");
+    json_put_text(b, "crawl_id", crawl);
+    json_put_text(b, "mode", cell(rows, i, UPSTREAM_MODE));
+    json_put_text(b, "url", cell(rows, i, UPSTREAM_URL));
+    json_put_text(b, "created_at", cell(rows, i, UPSTREAM_CREATED));
+    json_put_text(b, "finished_at", cell(rows, i, UPSTREAM_FINISHED));
+    json_put_text(b, "error", cell(rows, i, UPSTREAM_ERROR));
     buf_putc(b, '}');
 }
 
@@ -156,7 +147,7 @@ static void print_jobs_json(const struct upstream_list *l)
     int i = 0, n = PQntuples(l->rows);
 
     buf_puts(&b, "{\"version\":1");
-    put_member(&b, "schema", l->found);
+    json_put_text(&b, "schema", l->found);
     buf_puts(&b, ",\"jobs\":[");
     for (; i < n && is_job(l->rows, i); i++) {
         if (i)

@@ -166,15 +166,6 @@ static bool are_all_here(struct rejects_verb *v)
 
 /* --- JSON -------------------------------------------------------------------------------- */
 
-static void put_member(struct buf *b, const char *key, const char *text)
-{
-    json_put_key(b, key);
-    if (text)
-        json_put_string(b, text);
-    else
-        buf_puts(b, "null");
-}
-
 static bool is_text(const struct buf *body)
 {
     return strlen(buf_str(body)) == body->len && text_utf8_valid(buf_str(body), body->len);
@@ -190,10 +181,10 @@ static void put_hex(struct buf *b, const struct buf *body)
 static void put_body(struct buf *b, const struct buf *body)
 {
     if (is_text(body)) {
-        put_member(b, "body", buf_str(body));
+        json_put_text(b, "body", buf_str(body));
         return;
     }
-    put_member(b, "body", NULL);
+    json_put_text(b, "body", NULL);
     json_put_key(b, "body_hex");
     buf_putc(b, '"');
     put_hex(b, body);
@@ -205,16 +196,16 @@ static void put_entry(struct buf *b, const struct entry *e)
     char at[TIMESTAMP_ISO_LEN + 1];
     timestamp_iso(e->at, at);
     buf_putc(b, '{');
-    put_member(b, "id", e->id);
-    put_member(b, "at", at);
-    put_member(b, "source", e->source);
-    put_member(b, "method", e->method);
-    put_member(b, "path", e->path);
-    put_member(b, "query", e->query);
-    put_member(b, "peer", e->peer);
-    put_member(b, "request_id", e->request_id);
+    json_put_text(b, "id", e->id);
+    json_put_text(b, "at", at);
+    json_put_text(b, "source", e->source);
+    json_put_text(b, "method", e->method);
+    json_put_text(b, "path", e->path);
+    json_put_text(b, "query", e->query);
+    json_put_text(b, "peer", e->peer);
+    json_put_text(b, "request_id", e->request_id);
     buf_printf(b, ",\"status\":%d", e->status);
-    put_member(b, "reason", e->reason);
+    json_put_text(b, "reason", e->reason);
     buf_printf(b, ",\"authenticated\":%s,\"headers\":%s,\"length\":%zu,\"kept\":%zu",
         e->authenticated ? "true" : "false", e->headers ? e->headers : "null", e->len, e->body.len);
     put_body(b, &e->body);
