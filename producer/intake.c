@@ -340,7 +340,7 @@ static void refuse(
     struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
 {
     log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
-        LOG_S("reason", reason));
+        LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
     refusal_note(s, req, SOURCE, status, reason, authenticated);
     measure_webhook(s->metrics, req,
         &(struct measure_webhook){.event = "change", .status = status, .error = reason});

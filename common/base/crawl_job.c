@@ -27,32 +27,6 @@ void crawl_job_release(struct crawl_job *j)
 
 /* --- encoding ---------------------------------------------------------------------------- */
 
-static void put_key(msgpack_packer *pk, const char *key)
-{
-    msgpack_pack_str_with_body(pk, key, strlen(key));
-}
-
-static void put_text(msgpack_packer *pk, const char *key, const char *value)
-{
-    put_key(pk, key);
-    if (value)
-        msgpack_pack_str_with_body(pk, value, strlen(value));
-    else
-        msgpack_pack_nil(pk);
-}
-
-static void put_bytes(msgpack_packer *pk, const char *key, const void *value, size_t len)
-{
-    put_key(pk, key);
-    msgpack_pack_bin_with_body(pk, value, len);
-}
-
-static void put_int(msgpack_packer *pk, const char *key, int64_t value)
-{
-    put_key(pk, key);
-    msgpack_pack_int64(pk, value);
-}
-
 /* Compressed only where that makes it shorter: by its length a reader knows. */
 static void put_body(msgpack_packer *pk, const struct crawl_job *j)
 {
@@ -61,9 +35,9 @@ static void put_body(msgpack_packer *pk, const struct crawl_job *j)
     size_t len = small ? ZSTD_compress(small, room, j->body, j->len, COMPRESSION_LEVEL) : j->len;
 
     if (!ZSTD_isError(len) && len < j->len)
-        put_bytes(pk, "b", small, len);
+        flatmap_put_bytes(pk, "b", small, len);
     else
-        put_bytes(pk, "b", j->body, j->len);
+        flatmap_put_bytes(pk, "b", j->body, j->len);
     free(small);
 }
 
@@ -72,18 +46,14 @@ void crawl_job_encode(const struct crawl_job *j, struct buf *out)
     msgpack_packer pk;
     msgpack_packer_init(&pk, out, flatmap_to_buf);
     msgpack_pack_map(&pk, 9);
-    put_int(&pk, "v", CRAWL_JOB_VERSION);
-    put_text(&pk, "k", KIND);
-    put_bytes(&pk, "id", j->id.b, sizeof(j->id.b));
-    put_int(&pk, "t", j->received_at);
-    put_text(&pk, "q", j->request_id);
-    put_key(&pk, "c");
-    if (j->reconciled)
-        msgpack_pack_true(&pk);
-    else
-        msgpack_pack_false(&pk);
-    put_bytes(&pk, "h", j->digest, sizeof(j->digest));
-    put_int(&pk, "n", (int64_t)j->len);
+    flatmap_put_int(&pk, "v", CRAWL_JOB_VERSION);
+    flatmap_put_text(&pk, "k", KIND);
+    flatmap_put_bytes(&pk, "id", j->id.b, sizeof(j->id.b));
+    flatmap_put_int(&pk, "t", j->received_at);
+    flatmap_put_text(&pk, "q", j->request_id);
+    flatmap_put_bool(&pk, "c", j->reconciled);
+    flatmap_put_bytes(&pk, "h", j->digest, sizeof(j->digest));
+    flatmap_put_int(&pk, "n", (int64_t)j->len);
     put_body(&pk, j);
 }
 

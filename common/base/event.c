@@ -40,43 +40,22 @@ void event_copy(struct change_event *to, const struct change_event *from)
 
 /* --- encoding ---------------------------------------------------------------------------- */
 
-static void put_text(msgpack_packer *pk, const char *key, const char *value)
-{
-    msgpack_pack_str_with_body(pk, key, strlen(key));
-    if (value)
-        msgpack_pack_str_with_body(pk, value, strlen(value));
-    else
-        msgpack_pack_nil(pk);
-}
-
-static void put_bytes(msgpack_packer *pk, const char *key, const void *value, size_t len)
-{
-    msgpack_pack_str_with_body(pk, key, strlen(key));
-    msgpack_pack_bin_with_body(pk, value, len);
-}
-
-static void put_int(msgpack_packer *pk, const char *key, int64_t value)
-{
-    msgpack_pack_str_with_body(pk, key, strlen(key));
-    msgpack_pack_int64(pk, value);
-}
-
 void event_encode(const struct change_event *ev, struct buf *out)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, out, flatmap_to_buf);
     msgpack_pack_map(&pk, ev->request_id ? 10 : 9);
-    put_int(&pk, "v", EVENT_VERSION);
-    put_bytes(&pk, "id", ev->id.b, sizeof(ev->id.b));
-    put_text(&pk, "w", ev->watch_id);
-    put_text(&pk, "u", ev->watch_url);
-    put_int(&pk, "t", ev->detected_at);
-    put_text(&pk, "d", ev->diff_summary);
-    put_text(&pk, "s", ev->snapshot_url);
-    put_text(&pk, "m", ev->metadata);
-    put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
+    flatmap_put_int(&pk, "v", EVENT_VERSION);
+    flatmap_put_bytes(&pk, "id", ev->id.b, sizeof(ev->id.b));
+    flatmap_put_text(&pk, "w", ev->watch_id);
+    flatmap_put_text(&pk, "u", ev->watch_url);
+    flatmap_put_int(&pk, "t", ev->detected_at);
+    flatmap_put_text(&pk, "d", ev->diff_summary);
+    flatmap_put_text(&pk, "s", ev->snapshot_url);
+    flatmap_put_text(&pk, "m", ev->metadata);
+    flatmap_put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
     if (ev->request_id)
-        put_text(&pk, "q", ev->request_id);
+        flatmap_put_text(&pk, "q", ev->request_id);
 }
 
 /* --- decoding ---------------------------------------------------------------------------- */

@@ -48,3 +48,38 @@ int flatmap_to_buf(void *buf, const char *data, size_t len)
     buf_append(buf, data, len);
     return 0;
 }
+
+static void put_key(msgpack_packer *pk, const char *key)
+{
+    msgpack_pack_str_with_body(pk, key, strlen(key));
+}
+
+void flatmap_put_text(msgpack_packer *pk, const char *key, const char *text)
+{
+    put_key(pk, key);
+    if (text)
+        msgpack_pack_str_with_body(pk, text, strlen(text));
+    else
+        msgpack_pack_nil(pk);
+}
+
+void flatmap_put_bytes(msgpack_packer *pk, const char *key, const void *data, size_t len)
+{
+    put_key(pk, key);
+    msgpack_pack_bin_with_body(pk, data, len);
+}
+
+void flatmap_put_bool(msgpack_packer *pk, const char *key, bool on)
+{
+    put_key(pk, key);
+    if (on)
+        msgpack_pack_true(pk);
+    else
+        msgpack_pack_false(pk);
+}
+
+void flatmap_put_int(msgpack_packer *pk, const char *key, int64_t n)
+{
+    put_key(pk, key);
+    msgpack_pack_int64(pk, n);
+}

@@ -1,7 +1,7 @@
-/* flatmap: reads the form that all jobs have: one msgpack map, none of whose keys and values is a map
- * or an array. Jobs come out of places that others can write to, so nothing is trusted: items are
- * unpacked one at a time, nothing nests, and msgpack-c, which allocates what a container's header
- * claims, never meets a container. */
+/* flatmap: reads and writes the form that all jobs have: one msgpack map, none of whose keys and
+ * values is a map or an array. Jobs come out of places that others can write to, so nothing is
+ * trusted: items are unpacked one at a time, nothing nests, and msgpack-c, which allocates what a
+ * container's header claims, never meets a container. */
 #ifndef HL_BASE_FLATMAP_H
 #define HL_BASE_FLATMAP_H
 
@@ -10,6 +10,7 @@
 #include <msgpack.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct flatmap {
     const char *data; /* borrowed */
@@ -26,5 +27,10 @@ bool flatmap_is(const msgpack_object *o, const char *text); /* a string of exact
 
 /* msgpack_packer's writer: data goes to the end of a struct buf. */
 int flatmap_to_buf(void *buf, const char *data, size_t len);
+/* One pair each. text NULL: nil. */
+void flatmap_put_text(msgpack_packer *pk, const char *key, const char *text);
+void flatmap_put_bytes(msgpack_packer *pk, const char *key, const void *data, size_t len);
+void flatmap_put_bool(msgpack_packer *pk, const char *key, bool on);
+void flatmap_put_int(msgpack_packer *pk, const char *key, int64_t n);
 
 #endif

@@ -262,6 +262,17 @@ Test(ctl_crawls, upstream_texts_cannot_steer_the_terminal_and_are_cut)
 
 /* --- our own sessions -------------------------------------------------------------------- */
 
+Test(ctl_crawls, list_says_when_there_is_nothing_to_show)
+{
+    const char *url = harness_database(true), *out;
+    cr_expect_eq(crawls(url, NULL, ARGS("--limit=1"), &out), 0, "%s", out);
+    cr_expect_str_eq(out, "There are no crawls.\n");
+    cr_expect_eq(crawls(url, NULL, ARGS("--status=failed"), &out), 0, "%s", out);
+    cr_expect_str_eq(out, "No crawl has this status.\n");
+    cr_expect_eq(crawls(url, NULL, ARGS("--json"), &out), 0, "%s", out);
+    cr_expect_str_eq(out, "{\"version\":1,\"crawls\":[]}\n");
+}
+
 Test(ctl_crawls, list_shows_our_sessions_newest_first)
 {
     const char *url = harness_database(true), *out;

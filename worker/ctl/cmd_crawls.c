@@ -105,8 +105,10 @@ static void got_sessions(enum hl_rc rc, const PGresult *rows, const struct hl_er
         c->code = ctl_fail_err(err);
     else if (c->json)
         print_sessions_json(rows);
-    else
+    else if (PQntuples(rows))
         print_sessions(rows);
+    else
+        puts(c->status ? "No crawl has this status." : "There are no crawls.");
     session_answered(&c->session);
 }
 

@@ -16,7 +16,7 @@ static const struct {
 } verbs[] = {
     {"migrate", cmd_migrate, "bring the database schema up to date"},
     {"send", cmd_send, "sign a change event and post it to a producer"},
-    {"status", cmd_status, "show queue, events by status, workers"},
+    {"status", cmd_status, "show queues, events by status, workers"},
     {"search", cmd_search, "search the documents"},
     {"crawls", cmd_crawls, "list crawl sessions, or the jobs of Firecrawl's own queue"},
     {"rejects", cmd_rejects, "show the webhooks that were refused, and post them again"},
@@ -40,7 +40,7 @@ static int print_help(void)
            "  --print-config  show the settings in effect, secrets masked\n"
            "  --version       show the version\n"
            "  --help          show this text\n\n"
-           "Exit codes: %d done, %d error, %d nothing found or not empty, %d discrepancy found,\n"
+           "Exit codes: %d done, %d error, %d nothing found, %d discrepancy found,\n"
            "            %d wrong usage, %d unreachable, %d timed out\n\n"
            "Settings:\n%s",
         CTL_OK, CTL_ERROR, CTL_NOT_EMPTY, CTL_DISCREPANCY, CTL_USAGE, CTL_UNREACHABLE, CTL_TIMEOUT,
