@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "domain/store_read.h"
 #include "producer/api.h"
+#include "producer/api_page.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,13 +27,6 @@ static struct store_page page_of(const struct api_call *call)
 {
     const struct api_value *v = call->values;
     return (struct store_page){.limit = v[0].n, .offset = v[1].n, .hours = v[2].n};
-}
-
-/* Before the next element of an array. */
-static void comma(struct buf *b)
-{
-    if (b->data[b->len - 1] != '[')
-        buf_putc(b, ',');
 }
 
 static void put_page(struct api_call *call, const PGresult *rows, int total)
@@ -68,8 +62,7 @@ static const struct api_param requests_params[] = {
 
 static void put_request(struct api_call *call, const PGresult *rows, int i)
 {
-    comma(&call->out);
-    buf_putc(&call->out, '{');
+    api_page_item(call);
     api_put_text(call, "id", rows, i, READ_REQ_ID);
     api_put_eastern(call, "timestamp", rows, i, READ_REQ_AT);
     api_put_text(call, "method", rows, i, READ_REQ_METHOD);
@@ -137,8 +130,7 @@ static const struct api_param operations_params[] = {
 
 static void put_operation(struct api_call *call, const PGresult *rows, int i)
 {
-    comma(&call->out);
-    buf_putc(&call->out, '{');
+    api_page_item(call);
     api_put_text(call, "id", rows, i, READ_OP_ID);
     api_put_eastern(call, "timestamp", rows, i, READ_OP_AT);
     api_put_text(call, "operation_type", rows, i, READ_OP_TYPE);
@@ -227,8 +219,7 @@ static void put_types(struct api_call *call, const PGresult *rows)
 static void put_paths(struct api_call *call, const PGresult *rows)
 {
     for (int i = 0; i < PQntuples(rows) && !PQgetisnull(rows, i, READ_SUM_PATH); i++) {
-        comma(&call->out);
-        buf_putc(&call->out, '{');
+        api_page_item(call);
         api_put_text(call, "path", rows, i, READ_SUM_PATH);
         api_put_2dp(call, "avg_duration_ms", rows, i, READ_SUM_PATH_AVG);
         api_put_int(call, "request_count", rows, i, READ_SUM_PATH_COUNT);
@@ -279,8 +270,7 @@ static const struct api_param crawl_params[] = {
 
 static void put_step(struct api_call *call, const PGresult *rows, int i)
 {
-    comma(&call->out);
-    buf_putc(&call->out, '{');
+    api_page_item(call);
     api_put_text(call, "url", rows, i, READ_STEP_URL);
     api_put_text(call, "operation_type", rows, i, READ_STEP_TYPE);
     api_put_text(call, "operation_name", rows, i, READ_STEP_NAME);

@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "base/uuid.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,8 +74,7 @@ bool api_page_after(struct api_call *call, int param, int64_t *place, const char
         *id = rest + 1;
         return true;
     }
-    refuse(call, param, "value_error", "Value error, must be what `next` of the page before said",
-        NULL);
+    api_page_refuse(call, param);
     return false;
 }
 

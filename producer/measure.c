@@ -48,12 +48,14 @@ static bool holds_ours(const struct config *cfg, const char *text)
     return secrets_in(cfg, text, strlen(text));
 }
 
+/* One that does not fit is left out. */
 static void put_param(const struct config *cfg, struct buf *b, const char *name, const char *value)
 {
-    if (b->len >= MAX_PARAMS_BYTES)
-        return;
+    size_t before = b->len;
     json_put_key(b, holds_ours(cfg, name) ? "***" : name);
     json_put_string(b, secrets_named(name) || holds_ours(cfg, value) ? "***" : value);
+    if (b->len > MAX_PARAMS_BYTES)
+        b->len = before;
 }
 
 /* Decoded, as UTF-8. Allocated. */
@@ -88,7 +90,7 @@ static void put_path_params(
 /* Of a repeated name jsonb keeps the last. */
 static void put_query_params(const struct config *cfg, struct buf *b, const char *query)
 {
-    for (size_t len; *query && b->len < MAX_PARAMS_BYTES; query += len + (query[len] == '&')) {
+    for (size_t len; *query; query += len + (query[len] == '&')) {
         len = strcspn(query, "&");
         if (!len)
             continue;

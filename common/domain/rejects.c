@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "domain/lua_scripts.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -310,11 +311,19 @@ static void got_entries(const redisReply *reply, const struct hl_err *err, void 
     free(entries);
 }
 
+/* Behind a number of 64 bits, as Redis has them; NULL = there is none. */
+static const char *number_end(const char *s)
+{
+    size_t digits = strspn(s, "0123456789");
+    errno = 0;
+    strtoull(s, NULL, 10);
+    return digits > 0 && digits <= 20 && errno != ERANGE ? s + digits : NULL;
+}
+
 bool rejects_is_id(const char *id)
 {
-    const char digits[] = "0123456789";
-    size_t ms = strspn(id, digits), seq = id[ms] == '-' ? strspn(id + ms + 1, digits) : 0;
-    return ms > 0 && ms <= 20 && seq > 0 && seq <= 20 && !id[ms + 1 + seq];
+    const char *ms = number_end(id), *seq = ms && *ms == '-' ? number_end(ms + 1) : NULL;
+    return seq && !*seq;
 }
 
 static struct ask *ask_new(const struct rejects *r, rejects_cb *cb, void *ctx)
@@ -327,8 +336,10 @@ static struct ask *ask_new(const struct rejects *r, rejects_cb *cb, void *ctx)
 void rejects_list(struct rejects *r, const char *before, int limit, rejects_cb *cb, void *ctx)
 {
     char from[ENTRY_ID_MAX + 2] = "+", count[16];
-    if (before)
-        snprintf(from, sizeof(from), "(%s", rejects_is_id(before) ? before : NO_ENTRY);
+    if (before && rejects_is_id(before) && before[strspn(before, "0-")])
+        snprintf(from, sizeof(from), "(%s", before);
+    else if (before) /* Redis refuses to name what is before the first of all */
+        snprintf(from, sizeof(from), "%s", NO_ENTRY);
     snprintf(count, sizeof(count), "%d", limit < 1 ? 1 : limit > LIST_MAX ? LIST_MAX : limit);
     redis_call(r->redis, 0, got_entries, ask_new(r, cb, ctx), "XREVRANGE", r->stream, from, "-",
         "COUNT", count, NULL);

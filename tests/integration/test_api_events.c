@@ -145,6 +145,52 @@ Test(api_events, filters_leave_only_what_was_asked_for)
     }
 }
 
+/* Whatever is made of a place or a time: an answer, never an error of PostgreSQL's. */
+Test(api_events, places_and_times_are_taken_to_their_ends_and_no_further)
+{
+#define ID "00000000-0000-4000-8000-000000000001"
+    static const struct {
+        const char *path;
+        int status;
+    } cases[] = {
+        {"/api/events?after=999999999999999999",                           200},
+        {"/api/events?after=9999999999999999999",                          422},
+        {"/api/events?after=0",                                            422},
+        {"/api/events?after=-1",                                           422},
+        {"/api/events?after=1%00",                                         422},
+        {"/api/events?after=1%20OR%201",                                   422},
+        {"/api/events?after=1-" ID,                                        422},
+        {"/api/events?since=0001-01-01&until=9999-12-31T23:59:59.999999Z", 200},
+        {"/api/events?since=9999-12-31&until=0001-01-01T00:00:00%2B14:00", 422},
+        {"/api/events?since=infinity",                                     422},
+        {"/api/events?url=%FF%FE&watch=%C0%80",                            200},
+        {"/api/crawls?after=999999999999999999-" ID,                       200},
+        {"/api/crawls?after=1-" ID,                                        200},
+        {"/api/crawls?after=1-" ID "x",                                    422},
+        {"/api/crawls?after=1-" ID "%00",                                  422},
+        {"/api/crawls?after=1-",                                           422},
+        {"/api/crawls?status=%F0%28%8C%28",                                200},
+        {"/api/rejects?before=99999999999999999999-99999999999999999999",  422},
+        {"/api/rejects?before=18446744073709551615-18446744073709551616",  422},
+        {"/api/rejects?before=18446744073709551615-18446744073709551615",  200},
+        {"/api/rejects?before=0-0",                                        200},
+        {"/api/rejects?before=1-",                                         422},
+        {"/api/events/999999999999999999",                                 404},
+        {"/api/events/9999999999999999999",                                404},
+        {"/api/events/%00",                                                404},
+        {"/api/search?q=%FF%20%22%20-%28%3A%2A",                           200},
+    };
+#undef ID
+    struct rig r;
+    rig_start(&r);
+    put_events(&r, 3, "'queued'");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct test_reply reply = test_http(r.producer_port, "GET", cases[i].path, AUTH, NULL, 0);
+        cr_expect_eq(
+            reply.status, cases[i].status, "%s: %d %s", cases[i].path, reply.status, reply.body);
+    }
+}
+
 Test(api_events, an_empty_table_is_an_empty_page)
 {
     struct rig r;

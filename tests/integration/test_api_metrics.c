@@ -889,6 +889,27 @@ Test(api_metrics, of_very_many_questions_256_wait_and_the_others_are_sent_back_a
     stop(&w);
 }
 
+/* The program ends only when it has answered all that it was asked. */
+Test(api_metrics, who_leaves_before_the_answer_leaves_nothing_behind)
+{
+    enum { ASKING = 12 };
+    int fds[ASKING];
+    struct world w = start_with((const char *const[]){
+        "WEBHOOK_RATE_LIMIT=0", "WEBHOOK_READ_CONNECTIONS=2", "WEBHOOK_READ_TIMEOUT=2", NULL});
+    PGconn *db = lock_requests(&w);
+    for (int i = 0; i < ASKING; i++)
+        fds[i] = ask_and_wait(&w);
+    WAIT_FOR(sql_int(w.db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                           " AND datname = current_database()") == 2,
+        10000);
+    for (int i = 0; i < ASKING; i++)
+        close(fds[i]);
+    cr_expect(is_healthy(&w, NULL));
+    PQfinish(db);
+    WAIT_FOR(ask(&w, "/api/metrics/requests").status == 200, 10000);
+    stop(&w);
+}
+
 Test(api_metrics, without_postgresql_questions_get_503_at_once)
 {
     struct test_pg *pg = test_pg_start();

@@ -1,5 +1,6 @@
 /* What the programs measure, from outside: a whole Hookline, its answers and jobs, and the rows that
  * speak of them. */
+#include "base/mem.h"
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -95,6 +96,23 @@ Test(measure, every_answer_is_a_row_under_the_id_that_it_carries)
                              "\"timestamp\" AND \"timestamp\" > now() - interval '1 minute'"),
             "t");
     }
+}
+
+/* Of which the row of a route needs its pattern: the summary groups by it. */
+Test(measure, arguments_too_long_for_a_row_are_left_out_alone)
+{
+    struct rig r;
+    rig_start(&r);
+    char *long_one = harness_hold(mem_zero(9001));
+    memset(long_one, 'x', 9000);
+    struct test_reply reply =
+        ask(&r, "GET", harness_text("/api/events/7?a=1&b=%s&c=3", long_one), "", "");
+    cr_assert_eq(reply.status, 401, "%d", reply.status);
+    const char *id = test_reply_header(&reply, "X-Request-ID");
+    WAIT_FOR(row_is_there(&r, id), 10000);
+    cr_expect_str_eq(request_row(&r, id, "extra_metadata"),
+        "{\"route\": \"/api/events/{id}\", \"path_params\": {\"id\": \"7\"},"
+        " \"query_params\": {\"a\": \"1\", \"c\": \"3\"}}");
 }
 
 /* Whoever looks often must not be what is seen most. */
