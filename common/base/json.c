@@ -1,6 +1,8 @@
 /* json: see json.h. */
 #include "base/json.h"
 
+#include "base/mem.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -84,6 +86,32 @@ json_t *json_parse(const char *data, size_t len, struct hl_err *err)
 json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err)
 {
     return parse(data, len, JSON_ALLOW_NUL, err);
+}
+
+static void string_drop_nul(json_t *v)
+{
+    size_t len = json_string_length(v), n = 0;
+    const char *s = json_string_value(v);
+    if (!memchr(s, '\0', len))
+        return;
+    char *kept = mem_alloc(len);
+    for (size_t i = 0; i < len; i++)
+        if (s[i])
+            kept[n++] = s[i];
+    json_string_setn_nocheck(v, kept, n);
+    free(kept);
+}
+
+void json_drop_nul(json_t *v)
+{
+    const char *key;
+    size_t i;
+    json_t *child;
+
+    if (json_is_string(v))
+        string_drop_nul(v);
+    json_object_foreach(v, key, child) json_drop_nul(child);
+    json_array_foreach(v, i, child) json_drop_nul(child);
 }
 
 const char *json_get_string(const json_t *obj, const char *key)

@@ -21,6 +21,9 @@ json_t *json_parse(const char *data, size_t len, struct hl_err *err);
  * authors we cannot send back (a page that holds one must still be indexed). */
 json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err);
 
+/* Takes the NUL characters out of all strings of a text of at most JSON_MAX_DEPTH levels. */
+void json_drop_nul(json_t *v);
+
 /* The string under key, borrowed from obj; NULL when obj is no object, or has no string there. */
 const char *json_get_string(const json_t *obj, const char *key);
 

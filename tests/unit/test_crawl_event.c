@@ -83,6 +83,19 @@ Test(crawl_event, of_every_type_is_read)
     }
 }
 
+Test(crawl_event, a_page_that_holds_nul_characters_is_read_without_them)
+{
+    cr_assert_eq(read_text(PAGE("{\"markdown\":\"\\u0000a\\u0000b\",\"html\":\"\\u0000\","
+                                "\"metadata\":{\"url\":\"https://e.com/\",\"statusCode\":200,"
+                                "\"other\":[{\"deep\":\"\\u0000\"}]}}")),
+        CRAWL_OK);
+    assert_same(ev.documents[0].markdown, "ab");
+    assert_same(ev.documents[0].html, "");
+    char *text = json_dumps(ev.tree, 0);
+    cr_assert(text && !strstr(text, "u0000"), "nowhere");
+    free(text);
+}
+
 Test(crawl_event, gives_the_members_of_its_documents)
 {
     cr_assert_eq(read_text(PAGE("{\"markdown\":\"# M\",\"html\":null,\"links\":[1],\"metadata\":{"
@@ -214,7 +227,7 @@ Test(crawl_event, that_is_no_json_object_is_told_where)
         {"\"text\"",                                 "must be a JSON object"                           },
         {"{\"success\":true,",                       "line 1 column 16: the text ends too early"       },
         {"{\"success\":true,\"data\":null}",         "data: must be an array, not null"                },
-        {"{\"a\":\"x\\u0000y\"}",                    "line 1 column 15: \\u0000 is not allowed"        },
+        {"{\"a\\u0000\":1}",                         "line 1 column 10: \\u0000 is not allowed"        },
         {"{\"a\":\"\xff\"}",                         "line 1 column 6: not valid UTF-8"                },
         {"{\"a\":\"\\ud800\"}",                      "line 1 column 13: not valid JSON"                },
         {"{\n\"a\":123456789012345678901234567890}", "line 2 column 34: number too large"              },
@@ -500,8 +513,8 @@ Test(crawl_event, is_read_as_firecrawl_was_seen_to_send_it)
     } sent[] = {
         {"{\"success\":true,\"type\":\"crawl.started\",\"id\":\"e6a02039-51ab-4fa7-9cd6-"
          "515a079d8e47\","
-         "\"data\":[],\"metadata\":{\"watch_uuid\":\"6a4b7d5c-fd4f-44e8-9ab2-2df70a5f7bd6\"}}", CRAWL_STARTED, NULL,                                                                              0},
-        {    "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"e6a02039-51ab-4fa7-9cd6-"
+         "\"data\":[],\"metadata\":{\"watch_uuid\":\"6a4b7d5c-fd4f-44e8-9ab2-2df70a5f7bd6\"}}", CRAWL_STARTED,   NULL,                                   0  },
+        {"{\"success\":true,\"type\":\"crawl.page\",\"id\":\"e6a02039-51ab-4fa7-9cd6-"
          "515a079d8e47\","
          "\"data\":[{\"markdown\":\"Page /nav\\n=========\\n\\nHello **world**, caf\xc3\xa9 "
          "\xe2\x80\x93 "
@@ -512,15 +525,15 @@ Test(crawl_event, is_read_as_firecrawl_was_seen_to_send_it)
          "\"sourceURL\":\"http://198.18.0.10:9001/nav\",\"url\":\"http://198.18.0.10:9001/nav\","
          "\"statusCode\":200,\"contentType\":\"text/html; charset=utf-8\",\"proxyUsed\":\"basic\","
          "\"creditsUsed\":1}}],\"metadata\":{\"watch_uuid\":\"6a4b7d5c-fd4f-44e8-9ab2-"
-         "2df70a5f7bd6\"}}",                                                                                    CRAWL_PAGE,                                                                                   "9767029b-3a53-4fb6-b3e1-dc77bd62b18a",                                                                       200},
-        {   "{\"success\":true,\"type\":\"crawl.completed\",\"id\":"
-         "\"e6a02039-51ab-4fa7-9cd6-515a079d8e47\",\"data\":[],\"metadata\":{}}",                                                                                CRAWL_COMPLETED,              NULL,0},
-        { "{\"success\":true,\"type\":\"batch_scrape.page\",\"id\":"
+         "2df70a5f7bd6\"}}",                                                                    CRAWL_PAGE,      "9767029b-3a53-4fb6-b3e1-dc77bd62b18a", 200},
+        {"{\"success\":true,\"type\":\"crawl.completed\",\"id\":"
+         "\"e6a02039-51ab-4fa7-9cd6-515a079d8e47\",\"data\":[],\"metadata\":{}}",               CRAWL_COMPLETED, NULL,                                   0  },
+        {"{\"success\":true,\"type\":\"batch_scrape.page\",\"id\":"
          "\"c6548c94-a840-4b67-a4f6-31e72d4a7ed6\",\"data\":[{\"markdown\":\"Not found\","
          "\"metadata\":{\"scrapeId\":\"18abe47b-ad4d-4e02-b097-5911ba81670a\","
          "\"sourceURL\":\"http://198.18.0.10:9001/missing\","
          "\"url\":\"http://198.18.0.10:9001/missing\",\"statusCode\":404,\"proxyUsed\":\"basic\","
-         "\"creditsUsed\":1}}],\"metadata\":{\"k\":\"v\"}}",                                                                                  CRAWL_PAGE,                                     "18abe47b-ad4d-4e02-b097-5911ba81670a",                                                                                                 404},
+         "\"creditsUsed\":1}}],\"metadata\":{\"k\":\"v\"}}",                                    CRAWL_PAGE,      "18abe47b-ad4d-4e02-b097-5911ba81670a", 404},
     };
     for (size_t i = 0; i < sizeof(sent) / sizeof(*sent); i++) {
         cr_assert_eq(read_text(sent[i].body), CRAWL_OK, "%s", buf_str(&problems));
