@@ -10,9 +10,11 @@
 #include <stddef.h>
 
 #define JSON_MAX_DEPTH 64 /* arrays and objects inside each other */
+#define JSON_MAX_VALUES                                                                            \
+    1000000 /* arrays and objects, and what they hold; some hundred MB at worst */
 
 /* Parses one RFC 8259 text of any type; blanks may surround it, nothing else. Of a repeated key the
- * last value counts. NULL when it is not JSON, nests deeper than JSON_MAX_DEPTH, is not UTF-8, has
+ * last value counts. NULL when it is not JSON, goes beyond the bounds above, is not UTF-8, has
  * \u0000 in a string or a number beyond 64 bits or a double; err then says "line N column M: why"
  * and never quotes the text. Caller frees with json_decref. */
 json_t *json_parse(const char *data, size_t len, struct hl_err *err);
