@@ -368,7 +368,8 @@ Test(crawl_worker, jobs_that_swell_when_they_are_read_do_not_swell_all_at_once)
     WAIT_FOR(pending(&r) == HEAVY, SOON);
     PQfinish(lock);
     WAIT_FOR(nothing_left(&r) && count(&r, "crawl_events", "true") == HEAVY, 2 * SOON);
-    cr_expect_leq(peak_mib(pid), 120, "%ld MiB", peak_mib(pid));
+    if (!getenv("SANITIZED")) /* which gives nothing back at once */
+        cr_expect_leq(peak_mib(pid), 120, "%ld MiB", peak_mib(pid));
     cr_expect_eq(count(&r, "crawl_pages", "true"), HEAVY * HEAVY_PAGES);
 }
 
