@@ -214,8 +214,10 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     open_door(&s, cfg);
     prefork_ready(slot);
     loop_run(s.loop);
+    /* Hurried: the kernel takes back the rest, and exit() nothing, since a helper thread may be at work
+     * with what that takes apart (OpenSSL's tables). */
     if (s.stores.intakes)
-        return EXIT_FAILURE; /* hurried: the kernel takes back the rest */
+        _exit(EXIT_FAILURE);
     close_all(&s);
     return EXIT_SUCCESS;
 }

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 enum {
     READ_COUNT = 100, /* entries per read */
@@ -682,7 +683,11 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     schema_wait_start(
         c.wires.loop, &c.schema, c.wires.store, "run `hooklinectl migrate`", start_lease, &c);
     loop_run(c.wires.loop);
-    if (!c.flight.jobs.len && crawls_settled(c.crawls))
+    /* Their thread may be at work with what exit() takes apart (OpenSSL's tables): it would look as if
+     * a job had crashed us. */
+    if (!crawls_settled(c.crawls))
+        _exit(c.exit_code);
+    if (!c.flight.jobs.len)
         tear_down(&c);
     letters_free(c.letters);
     return c.exit_code;

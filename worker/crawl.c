@@ -25,6 +25,8 @@ enum {
     TELL_MS = 3000, /* Redis is told how a job ended, for so long */
     REASON_MAX = 240,
 };
+/* Of pages that go into one transaction: less than a second's work. */
+#define STORE_BYTES ((size_t)1 << 20)
 
 struct crawl {
     struct list_node link;
@@ -33,6 +35,8 @@ struct crawl {
     char id[UUID_STRLEN + 1]; /* as the entry has it; "" = it has none */
     void *bytes;              /* NULL: kept beside, or read already */
     size_t len, weight;
+    size_t swell; /* bytes of its event; 0 = not known yet */
+    bool parked;  /* there is no room to read it now */
     int64_t starts;
 
     const char *step_name;
@@ -48,9 +52,9 @@ struct crawl {
     struct hl_err read_err;
     struct crawl_effects effects;
 
-    bool one_by_one; /* PostgreSQL refuses something: which page is it? */
-    bool spoiled;    /* the present page goes without what may be refused */
-    size_t page;     /* one by one: the present one */
+    size_t page, npages; /* those that are being stored */
+    size_t singly;       /* PostgreSQL refuses something: pages before this one go one at a time */
+    bool spoiled;        /* the present page goes without what may be refused */
     struct store_crawl store;
     struct queue_req req;
     char reason[REASON_MAX]; /* bury */
@@ -256,11 +260,29 @@ static void all_stored(struct crawl *c)
         enter(c, "ack", ack);
 }
 
-static void next_page(struct crawl *c)
+/* As many pages from c->page on as make a short transaction; at least one, unless there is none. */
+static size_t next_pages(const struct crawl *c)
 {
+    const struct crawl_effects *e = &c->effects;
+    size_t n = 0, bytes = 0;
+    if (c->page < c->singly)
+        return 1;
+    while (c->page + n < e->npages) {
+        bytes += e->pages[c->page + n].bytes;
+        if (n && bytes > STORE_BYTES)
+            break;
+        n++;
+    }
+    return n;
+}
+
+static void store_next(struct crawl *c)
+{
+    c->page += c->npages;
+    c->npages = next_pages(c);
     c->spoiled = false;
     c->tries = 0;
-    if (++c->page < c->effects.npages)
+    if (c->npages)
         store(c);
     else
         all_stored(c);
@@ -270,20 +292,20 @@ static void next_page(struct crawl *c)
  * it is recorded as failed, without its texts. What cannot be recorded even so is a dead letter. */
 static void refused(struct crawl *c, const struct hl_err *err)
 {
-    bool alone = c->one_by_one || c->effects.npages == 1;
-    if (c->effects.npages && !alone) {
-        c->one_by_one = true;
+    if (c->npages > 1) {
+        c->singly = c->page + c->npages;
+        c->npages = 1;
         store(c);
-    } else if (c->effects.npages && !c->spoiled) {
+    } else if (c->npages && !c->spoiled) {
         log_error("crawl_page_refused", LOG_S("event_id", c->id),
             LOG_S("url", c->effects.rows[c->page].url), LOG_S("error", err->msg));
-        c->one_by_one = c->spoiled = true;
+        c->spoiled = true;
         crawl_effects_spoil(&c->effects, c->page, err->msg);
         store(c);
     } else {
         snprintf(c->reason, sizeof(c->reason), "the database refuses it: %s", err->msg);
-        if (c->effects.npages)
-            next_page(c);
+        if (c->npages)
+            store_next(c);
         else
             bury(c);
     }
@@ -303,10 +325,7 @@ static void store_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         refused(c, err);
     } else {
         c->stored += c->store.stored;
-        if (c->one_by_one)
-            next_page(c);
-        else
-            all_stored(c);
+        store_next(c);
     }
 }
 
@@ -314,10 +333,8 @@ static void store(struct crawl *c)
 {
     c->store = crawl_effects_view(&c->effects);
     c->store.req = (struct store_req){.done = store_done, .ctx = c};
-    if (c->one_by_one) {
-        c->store.pages = &c->effects.rows[c->page];
-        c->store.npages = 1;
-    }
+    c->store.pages += c->page;
+    c->store.npages = c->npages;
     c->asking = true;
     CRASH_POINT("crawl.before_store");
     store_crawl(c->env->store, &c->store);
@@ -367,6 +384,7 @@ static void read_done(struct offload_job *job)
     if (c->read_rc == HL_OK) {
         c->store_at = clock_wall_us();
         c->store_us = clock_mono_us();
+        c->npages = next_pages(c);
 #if MUTANT_CRAWL_ACK_FIRST
         ack_early(c);
 #endif
@@ -382,8 +400,25 @@ static void read_done(struct offload_job *job)
     bury(c);
 }
 
+/* What cannot be read at all needs no room: the thread says why. */
+static size_t swell_of(const struct crawl *c)
+{
+    struct crawl_job job = {0};
+    struct hl_err ignored;
+    size_t len = 1;
+    if (crawl_job_peek(c->bytes, c->len, &job, &ignored) == HL_OK)
+        len += job.len;
+    crawl_job_release(&job);
+    return len;
+}
+
 static void read_job(struct crawl *c)
 {
+    if (!c->swell)
+        c->swell = swell_of(c);
+    c->parked = !c->env->admits(c, c->env->ctx);
+    if (c->parked)
+        return;
     c->reading = (struct offload_job){.work = read_in_thread, .done = read_done};
     offload_run(c->env->offload, &c->reading);
 }
@@ -461,8 +496,14 @@ void crawl_start(struct crawl *c)
 void crawl_abort(struct crawl *c)
 {
     c->aborting = true;
-    if (timer_running(&c->retry) || c->asking)
+    if (timer_running(&c->retry) || c->asking || c->parked)
         timer_start(&c->retry, 0);
+}
+
+void crawl_unpark(struct crawl *c)
+{
+    if (c->parked && !c->aborting)
+        read_job(c);
 }
 
 struct handed_back {
@@ -504,6 +545,16 @@ const char *crawl_entry(const struct crawl *c)
 size_t crawl_bytes(const struct crawl *c)
 {
     return c->weight;
+}
+
+size_t crawl_swell(const struct crawl *c)
+{
+    return c->swell;
+}
+
+bool crawl_parked(const struct crawl *c)
+{
+    return c->parked;
 }
 
 bool crawl_orphan(const struct crawl *c)

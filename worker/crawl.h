@@ -21,6 +21,8 @@ struct crawl_env {
     struct metrics *metrics; /* NULL ok */
     bool index;              /* pages go into the index */
     int64_t max_starts;      /* a job that so many readers have died with is a dead letter */
+    /* May it be read now, which makes its event crawl_swell bytes? Otherwise it is parked. */
+    bool (*admits)(struct crawl *c, void *ctx);
     /* It has ended, and is freed after this. again: its entry is still ours, and to be looked at
      * again. */
     void (*done)(struct crawl *c, bool again, void *ctx);
@@ -34,6 +36,7 @@ struct crawl_env {
 struct crawl *crawl_new(const struct crawl_env *env, const struct queue_entry *e);
 void crawl_free(struct crawl *c); /* NULL ok; one that was never started */
 void crawl_start(struct crawl *c);
+void crawl_unpark(struct crawl *c); /* asks again; nothing happens to one that is not parked */
 /* Lets go at the next opportunity, without a word to Redis. */
 void crawl_abort(struct crawl *c);
 /* Gives one that was never started back to the queue. */
@@ -43,6 +46,8 @@ struct list_node *crawl_link(struct crawl *c); /* for its owner's list */
 struct crawl *crawl_of(struct list_node *link);
 const char *crawl_entry(const struct crawl *c);
 size_t crawl_bytes(const struct crawl *c); /* of the job, as it travels */
+size_t crawl_swell(const struct crawl *c); /* of its event, decoded; 0 = not known yet */
+bool crawl_parked(const struct crawl *c);
 bool crawl_orphan(const struct crawl *c);
 /* A reader died with it: it had better run alone. */
 bool crawl_suspect(const struct crawl *c);

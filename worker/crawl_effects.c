@@ -85,6 +85,7 @@ static void prepare(const struct crawl_document *d, bool index, struct store_cra
         row->doc = document_view(&page->doc);
     if (!index)
         row->doc.text = NULL;
+    page->bytes = store_crawl_bytes(row);
     page->took_us = clock_mono_us() - began;
 }
 

@@ -14,6 +14,7 @@ struct crawl_page {
     struct document doc;
     char *metadata; /* of free() */
     char error[200];
+    size_t bytes;    /* of its row, about */
     int64_t took_us; /* to make it ready */
 };
 

@@ -17,9 +17,10 @@ enum {
     OWN_CHECK_MS = 60000, /* entries given to us that nobody works on are looked for */
     LEAVE_PAGE = 100,
 };
-/* Bytes of jobs in flight, as they travel; read and made ready they are several times as large. One
- * that is larger runs alone. */
+/* Bytes of jobs in flight, as they travel, and of those read, which are compressed no more: made ready
+ * they are some times as large. One that is larger runs alone. */
 #define MAX_BYTES ((size_t)16 << 20)
+#define MAX_SWELL ((size_t)32 << 20)
 
 struct crawls {
     struct crawls_conf conf;
@@ -30,7 +31,8 @@ struct crawls {
 
     struct list running, waiting;    /* of crawl_link */
     struct list orphans;             /* let go of; an answer for them is awaited */
-    size_t bytes;                    /* of those running */
+    size_t bytes;                    /* of those running, */
+    size_t swell;                    /* and, decoded, of those that are read or have been */
     char own_after[QUEUE_ENTRY_MAX]; /* our own entries are being looked through: behind this one */
     bool reading, read_own;
     bool suspects; /* the last read brought more than one: the next brings one entry */
@@ -72,6 +74,32 @@ static void start_waiting(struct crawls *cs)
     }
 }
 
+/* In the order in which they came: a large one waits for its turn, not for ever. */
+static bool admits(struct crawl *c, void *ctx)
+{
+    struct crawls *cs = ctx;
+    LIST_EACH(&cs->running, n)
+    {
+        struct crawl *other = crawl_of(n);
+        if (other == c)
+            break;
+        if (crawl_parked(other))
+            return false;
+    }
+    if (cs->swell && cs->swell + crawl_swell(c) > MAX_SWELL)
+        return false;
+    cs->swell += crawl_swell(c);
+    return true;
+}
+
+static void unpark(struct crawls *cs)
+{
+    LIST_EACH(&cs->running, n)
+    {
+        crawl_unpark(crawl_of(n));
+    }
+}
+
 /* What has not begun goes back to the queue. */
 static void hand_back_waiting(struct crawls *cs)
 {
@@ -84,6 +112,7 @@ static void go_on(void *ctx)
     struct crawls *cs = ctx;
     if (!cs->conf.takes_work(cs->conf.ctx))
         hand_back_waiting(cs);
+    unpark(cs);
     start_waiting(cs);
     if (crawls_idle(cs))
         cs->conf.idle(cs->conf.ctx);
@@ -93,6 +122,7 @@ static void go_on(void *ctx)
 static void remove_running(struct crawls *cs, struct crawl *c)
 {
     cs->bytes -= crawl_bytes(c);
+    cs->swell -= crawl_parked(c) ? 0 : crawl_swell(c);
     list_remove(&cs->running, crawl_link(c));
     loop_defer(cs->conf.wires->loop, &cs->kick, go_on, cs);
 }
@@ -275,7 +305,7 @@ void crawls_leave(struct crawls *cs, void (*done)(void *ctx), void *ctx)
 void crawls_log(const struct crawls *cs)
 {
     log_info("state_crawls", LOG_I("jobs", cs->running.len), LOG_I("waiting", cs->waiting.len),
-        LOG_I("bytes", cs->bytes), LOG_B("alone", alone_running(cs)),
+        LOG_I("bytes", cs->bytes), LOG_I("swell", cs->swell), LOG_B("alone", alone_running(cs)),
         LOG_I("jobs_done", cs->jobs_done), LOG_I("queue_waiting", queue_waiting(cs->queue)));
 }
 
@@ -311,6 +341,7 @@ struct crawls *crawls_new(const struct crawls_conf *conf, struct hl_err *err)
         .metrics = conf->wires->metrics,
         .index = conf->cfg->index == INDEX_POSTGRES,
         .max_starts = conf->cfg->max_starts,
+        .admits = admits,
         .done = job_done,
         .orphaned = job_orphaned,
         .ctx = cs};

@@ -24,7 +24,8 @@ enum {
     PAGE_PAUSE_MS = 100,     /* and between two pages of one */
     CONNECT_MS = 5000,
     ANSWER_MS = 30000,
-    LEASE_MS = 15 * 60 * 1000, /* a look that is not heard of for so long is another's */
+    LEASE_MS = 15 * 60 * 1000, /* a look that is not heard of for so long is another's, */
+    SESSION_MS = LEASE_MS / 2, /* and none takes longer: others wait */
     MAX_PAGES = 2000,          /* of one answer: a hundred documents each, or 10 MiB */
     MAX_QUERY = 2048,
     MAX_SHORT_TRIES = 6,         /* an ended crawl stays short: some pages never came to be */
@@ -38,8 +39,9 @@ enum {
 /* The session in hand, and what Firecrawl has said of it so far. */
 struct session {
     char *id, *query; /* query: of the next page; NULL = none */
+    char *mark;       /* one that was; meeting it again means that we go round in circles */
     bool batch, ended;
-    int64_t tries;
+    int64_t tries, began_ms;
     char status[24];
     int64_t completed, total, documents, filled, unreadable;
     int pages;
@@ -71,6 +73,7 @@ static void session_release(struct session *s)
 {
     free(s->id);
     free(s->query);
+    free(s->mark);
     free(s->missing);
     json_decref(s->answer);
     *s = (struct session){0};
@@ -244,6 +247,10 @@ static void next_page(struct recrawl *r)
         close_session(r);
         return;
     }
+    if (clock_mono_ms() - s->began_ms > SESSION_MS) {
+        put_off(r, false, "its pages take too long to read");
+        return;
+    }
     r->paused = true;
     if (r->running)
         timer_start(&r->next, PAGE_PAUSE_MS);
@@ -301,8 +308,8 @@ static void find_missing(struct recrawl *r, const json_t *data)
 }
 
 /* Only its query counts: it is made from what Firecrawl takes for its own address. NULL = none, or
- * one that leads nowhere new. */
-static char *query_of(const json_t *answer, const char *before)
+ * one that leads nowhere. */
+static char *query_of(const json_t *answer)
 {
     const char *next = json_get_string(answer, "next"), *query = next ? strchr(next, '?') : NULL;
     size_t len = query ? strcspn(query, "#") : 0;
@@ -311,27 +318,36 @@ static char *query_of(const json_t *answer, const char *before)
     for (size_t i = 0; i < len; i++)
         if (query[i] <= ' ' || query[i] > '~')
             return NULL;
-    char *out = mem_strndup(query, len);
-    if (before && strcmp(before, out) == 0) {
-        free(out);
-        return NULL;
+    return mem_strndup(query, len);
+}
+
+/* The next query, unless it is the one that was marked: marks are ever farther apart, so that one is
+ * in any circle, and no other memory of the way is needed. */
+static void take_query(struct session *s)
+{
+    free(s->query);
+    s->query = query_of(s->answer);
+    if (s->query && s->mark && strcmp(s->query, s->mark) == 0) {
+        free(s->query);
+        s->query = NULL;
     }
-    return out;
+    if (s->pages & (s->pages - 1))
+        return;
+    free(s->mark);
+    s->mark = mem_strdup(s->query);
 }
 
 static void read_page(struct recrawl *r)
 {
     struct session *s = &r->session;
     const json_t *data = json_object_get(s->answer, "data");
-    char *query = query_of(s->answer, s->query);
     const char *status = json_get_string(s->answer, "status");
-    free(s->query);
-    s->query = query;
     snprintf(s->status, sizeof(s->status), "%s", status ? status : "");
     s->completed = json_integer_value(json_object_get(s->answer, "completed"));
     s->total = json_integer_value(json_object_get(s->answer, "total"));
     s->documents += (int64_t)json_array_size(data);
     s->pages++;
+    take_query(s);
     if (json_array_size(data))
         find_missing(r, data);
     else
@@ -423,6 +439,7 @@ static void taken(enum hl_rc rc, const PGresult *rows, const struct hl_err *err,
     s->batch = strcmp(db_text(rows, 0, 1), "scrape_batch") == 0;
     s->ended = is_end(db_text(rows, 0, 2));
     s->tries = db_int(rows, 0, 3);
+    s->began_ms = clock_mono_ms();
     if (!r->running)
         rest(r, 0);
     else if (is_plain(s->id))

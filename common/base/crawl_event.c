@@ -427,12 +427,22 @@ static enum crawl_verdict read_whole(struct crawl_event *ev, struct buf *problem
     return CRAWL_INVALID;
 }
 
+/* Some pages hold NUL characters, and what is refused is sent no second time: they go. */
+static json_t *parse(const char *body, size_t len, struct hl_err *err)
+{
+    static const char nul[] = "\\u0000";
+    json_t *tree = json_parse_with_nul(body, len, err);
+    if (tree && memmem(body, len, nul, strlen(nul)))
+        json_drop_nul(tree);
+    return tree;
+}
+
 enum crawl_verdict crawl_event_read(
     const char *body, size_t len, struct crawl_event *ev, struct buf *problems, struct hl_err *err)
 {
     *ev = (struct crawl_event){.kind = CRAWL_OTHER};
     buf_clear(problems);
-    ev->tree = json_parse(body, len, err);
+    ev->tree = parse(body, len, err);
     if (!ev->tree)
         return CRAWL_NOT_JSON;
     if (json_is_false(json_object_get(ev->tree, "success")))

@@ -263,8 +263,6 @@ static enum hl_rc decode(
         rc = check_form(&p, err);
     if (rc == HL_OK && whole)
         rc = unpack_body(&p, err);
-    if (!whole)
-        p.job.len = 0;
     if (rc == HL_OK)
         *j = p.job;
     else

@@ -44,7 +44,7 @@ void crawl_job_encode(const struct crawl_job *j, struct buf *out);
 /* HL_FATAL: no crawl job (err says what is wrong with it); HL_LOST: of a newer version. The body is
  * decompressed, never beyond CRAWL_MAX_BODY, and checked against its digest. */
 enum hl_rc crawl_job_decode(const void *data, size_t len, struct crawl_job *j, struct hl_err *err);
-/* The same, but the body is only looked at from outside: j gets all but body and len. */
+/* The same, but the body is only looked at from outside: j gets all but body. */
 enum hl_rc crawl_job_peek(const void *data, size_t len, struct crawl_job *j, struct hl_err *err);
 /* Its "k" says so: a crawl job, of whatever version. Looks at the first keys only. */
 bool crawl_job_is(const void *data, size_t len);

@@ -1,6 +1,8 @@
 /* json: see json.h. */
 #include "base/json.h"
 
+#include "base/mem.h"
+
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,14 +24,18 @@ static const char *explain(enum json_error_code code)
     }
 }
 
-/* Bytes before the one that opens a level too many; len when there is none. Looked for before
- * parsing, because the parser recurses. */
-static size_t too_deep_at(const char *data, size_t len)
+#define LITERALLY(n) #n
+#define TEXT_OF(n)   LITERALLY(n)
+
+/* Bytes before the one that opens a level, or a value, too many; len when there is none. Looked for
+ * before parsing, because the parser recurses, and gives some hundred bytes to "{}". */
+static size_t out_of_bounds_at(const char *data, size_t len, const char **why)
 {
-    int depth = 0;
+    int depth = 0, values = 0;
     bool in_string = false;
     for (size_t i = 0; i < len; i++) {
         char c = data[i];
+        bool opens = !in_string && (c == '[' || c == '{');
         if (in_string) {
             if (c == '\\')
                 i++;
@@ -37,17 +43,21 @@ static size_t too_deep_at(const char *data, size_t len)
                 in_string = false;
         } else if (c == '"') {
             in_string = true;
-        } else if (c == '[' || c == '{') {
-            if (++depth > JSON_MAX_DEPTH)
-                return i;
         } else if (c == ']' || c == '}') {
             depth--;
+        }
+        depth += opens;
+        values += !in_string && (opens || c == ',');
+        if (depth > JSON_MAX_DEPTH || values > JSON_MAX_VALUES) {
+            *why = depth > JSON_MAX_DEPTH ? "nested deeper than " TEXT_OF(JSON_MAX_DEPTH) " levels"
+                                          : "more than " TEXT_OF(JSON_MAX_VALUES) " values";
+            return i;
         }
     }
     return len;
 }
 
-static void refuse_depth(const char *data, size_t at, struct hl_err *err)
+static void refuse_at(const char *data, size_t at, const char *why, struct hl_err *err)
 {
     int line = 1;
     size_t start = 0;
@@ -57,15 +67,15 @@ static void refuse_depth(const char *data, size_t at, struct hl_err *err)
             start = i + 1;
         }
     }
-    hl_fail(err, HL_FATAL, "line %d column %zu: nested deeper than %d levels", line, at - start + 1,
-        JSON_MAX_DEPTH);
+    hl_fail(err, HL_FATAL, "line %d column %zu: %s", line, at - start + 1, why);
 }
 
 static json_t *parse(const char *data, size_t len, size_t flags, struct hl_err *err)
 {
-    size_t deep = too_deep_at(data, len);
-    if (deep < len) {
-        refuse_depth(data, deep, err);
+    const char *bound;
+    size_t at = out_of_bounds_at(data, len, &bound);
+    if (at < len) {
+        refuse_at(data, at, bound, err);
         return NULL;
     }
     json_error_t why;
@@ -84,6 +94,32 @@ json_t *json_parse(const char *data, size_t len, struct hl_err *err)
 json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err)
 {
     return parse(data, len, JSON_ALLOW_NUL, err);
+}
+
+static void string_drop_nul(json_t *v)
+{
+    size_t len = json_string_length(v), n = 0;
+    const char *s = json_string_value(v);
+    if (!memchr(s, '\0', len))
+        return;
+    char *kept = mem_alloc(len);
+    for (size_t i = 0; i < len; i++)
+        if (s[i])
+            kept[n++] = s[i];
+    json_string_setn_nocheck(v, kept, n);
+    free(kept);
+}
+
+void json_drop_nul(json_t *v)
+{
+    const char *key;
+    size_t i;
+    json_t *child;
+
+    if (json_is_string(v))
+        string_drop_nul(v);
+    json_object_foreach(v, key, child) json_drop_nul(child);
+    json_array_foreach(v, i, child) json_drop_nul(child);
 }
 
 const char *json_get_string(const json_t *obj, const char *key)

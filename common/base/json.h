@@ -11,9 +11,11 @@
 #include <stdint.h>
 
 #define JSON_MAX_DEPTH 64 /* arrays and objects inside each other */
+#define JSON_MAX_VALUES                                                                            \
+    1000000 /* arrays and objects, and what they hold; some hundred MB at worst */
 
 /* Parses one RFC 8259 text of any type; blanks may surround it, nothing else. Of a repeated key the
- * last value counts. NULL when it is not JSON, nests deeper than JSON_MAX_DEPTH, is not UTF-8, has
+ * last value counts. NULL when it is not JSON, goes beyond the bounds above, is not UTF-8, has
  * \u0000 in a string or a number beyond 64 bits or a double; err then says "line N column M: why"
  * and never quotes the text. Caller frees with json_decref. */
 json_t *json_parse(const char *data, size_t len, struct hl_err *err);
@@ -21,6 +23,9 @@ json_t *json_parse(const char *data, size_t len, struct hl_err *err);
 /* The same, but \u0000 may stand in a string: read those with json_string_length. For texts whose
  * authors we cannot send back (a page that holds one must still be indexed). */
 json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err);
+
+/* Takes the NUL characters out of all strings of a text of at most JSON_MAX_DEPTH levels. */
+void json_drop_nul(json_t *v);
 
 /* The string under key, borrowed from obj; NULL when obj is no object, or has no string there. */
 const char *json_get_string(const json_t *obj, const char *key);

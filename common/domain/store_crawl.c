@@ -105,14 +105,17 @@ const struct op_spec store_crawl_spec = {
     .get = get_crawl,
 };
 
+size_t store_crawl_bytes(const struct store_crawl_page *p)
+{
+    return 256 + store_length(p->markdown) + store_length(p->html) + store_length(p->metadata) +
+           store_length(p->doc.text);
+}
+
 void store_crawl(struct store *s, struct store_crawl *c)
 {
     size_t bytes = 256 + store_length(c->metadata);
-    for (size_t i = 0; i < c->npages; i++) {
-        const struct store_crawl_page *p = &c->pages[i];
-        bytes += 256 + store_length(p->markdown) + store_length(p->html) +
-                 store_length(p->metadata) + store_length(p->doc.text);
-    }
+    for (size_t i = 0; i < c->npages; i++)
+        bytes += store_crawl_bytes(&c->pages[i]);
     store_submit(s, OP_CRAWL, &c->req, bytes);
 }
 

@@ -40,6 +40,7 @@ struct store_crawl {
     int64_t stored; /* out: contents that were new */
 };
 void store_crawl(struct store *s, struct store_crawl *c);
+size_t store_crawl_bytes(const struct store_crawl_page *p); /* about what it sends */
 
 /* --- asking Firecrawl (WEBHOOK_CRAWL_RECONCILE) ------------------------------------------ */
 

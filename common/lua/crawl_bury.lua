@@ -12,10 +12,13 @@ local function letter(id, reason, ...)
     buried = buried + 1
 end
 
-local function bury_beside(id, reason, len)
+local function bury_beside(entry, id, reason, len)
     local key = ARGV[4] .. id
     local dead = key .. ':dead'
     if redis.call('EXISTS', key) == 1 then
+        if redis.call('EXISTS', dead) == 1 then -- of an earlier letter, which keeps it
+            dead = dead .. ':' .. entry
+        end
         redis.call('RENAME', key, dead)
     end
     letter(id, reason, 'blob', dead, 'len', len)
@@ -33,7 +36,7 @@ local function bury_entry(entry, reason, found)
         return
     end
     if id and fields['len'] and not fields['job'] then
-        bury_beside(id, reason, fields['len'])
+        bury_beside(entry, id, reason, fields['len'])
     else
         letter(id or '-', reason, 'job', fields['job'] or '')
     end

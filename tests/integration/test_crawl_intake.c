@@ -782,6 +782,49 @@ Test(crawl_intake, a_large_event_holds_up_no_small_ones)
     stop(&w);
 }
 
+/* A line about itself says so, by and by. */
+static bool crunches(const struct world *w, int n)
+{
+    test_proc_signal(w->producer, SIGUSR2);
+    return test_proc_logged(w->producer, harness_text("\"large_bodies\":%d,", n));
+}
+
+Test(crawl_intake, more_large_events_than_may_wait_are_sent_back)
+{
+    enum { CROWD = 40, WAITING = 32, LEN = 260 * 1024 };
+    struct world w = start();
+    char *slow = large_page("slow", 30 * MIB);
+    struct sender first = {&w, slow, 30 * MIB, signature(slow, 30 * MIB), {0}}, crowd[CROWD];
+    pthread_t thread, threads[CROWD];
+    int taken = 0, back = 0;
+    for (int i = 0; i < CROWD; i++) {
+        char *body = large_page(harness_text("%d", i), LEN);
+        crowd[i] = (struct sender){&w, body, LEN, signature(body, LEN), {0}};
+    }
+    cr_assert_eq(pthread_create(&thread, NULL, send_large, &first), 0);
+    WAIT_FOR(crunches(&w, 1), 10000);
+    for (int i = 0; i < CROWD; i++)
+        cr_assert_eq(pthread_create(&threads[i], NULL, send_large, &crowd[i]), 0);
+    struct test_reply small = post(&w, PAGE("c", DOC("1")));
+    cr_expect(small.status == 202 && small.seconds < 1.0, "small ones do not wait with them");
+    pthread_join(thread, NULL);
+    for (int i = 0; i < CROWD; i++) {
+        pthread_join(threads[i], NULL);
+        struct test_reply *r = &crowd[i].reply;
+        taken += r->status == 202;
+        back += r->status == 503 && strstr(r->body, "Too many large events at a time") &&
+                strcmp(test_reply_header(r, "Retry-After"), "5") == 0;
+    }
+    cr_expect_eq(first.reply.status, 202);
+    cr_expect(back > 0 && taken + back == CROWD && taken >= WAITING - 1, "%d, %d", taken, back);
+    struct test_reply again = post_bytes(&w, crowd[0].body, LEN);
+    cr_expect_eq(again.status, 202, "there is room again: %d %s", again.status, again.body);
+    WAIT_FOR(spooled(&w) == 0 && redis_int(w.redis, "EXISTS {hookline}:q:crawl") == 1, 10000);
+    cr_expect_geq(jobs(&w), taken + 2);
+    cr_expect_leq(jobs(&w), taken + 3);
+    stop(&w);
+}
+
 Test(crawl_intake, a_large_body_reaches_the_queue_unchanged)
 {
     struct world w = start();

@@ -17,7 +17,7 @@
 
 TestSuite(crawl_worker, .timeout = 120);
 
-enum { SOON = 30000, PAGES = 200 };
+enum { SOON = 30000, PAGES = 200, MIB = 1024 * 1024 };
 
 #define STREAM "{hookline}:q:crawl"
 #define CRAWL  "crawl-1"
@@ -287,6 +287,90 @@ Test(crawl_worker, a_large_event_is_stored_and_its_bytes_leave_redis)
     rig_fleet(&r, 1, NULL);
     WAIT_FOR(nothing_left(&r) && count(&r, "documents", "true") == 10, SOON);
     cr_expect_eq(count(&r, "scraped_content", "length(markdown) = 400000"), 10);
+}
+
+/* Text that compresses to nothing. */
+static char *dull(size_t len)
+{
+    static const char words[] = "the same few words over and over ";
+    char *text = mem_alloc(len + 1);
+    for (size_t i = 0; i < len; i++)
+        text[i] = words[i % (sizeof(words) - 1)];
+    text[len] = '\0';
+    return text;
+}
+
+/* The most memory that a process ever had, in MiB. */
+static long peak_mib(pid_t pid)
+{
+    char line[128];
+    long kib = 0;
+    FILE *f = fopen(harness_text("/proc/%d/status", (int)pid), "r");
+    cr_assert(f);
+    while (fgets(line, sizeof(line), f))
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kib = atol(line + 6);
+    fclose(f);
+    return kib / 1024;
+}
+
+enum { HEAVY = 12, HEAVY_PAGES = 20, HEAVY_TEXT = MIB };
+
+/* Some KiB in Redis, and 20 MiB behind that. Nothing of it goes into the index. */
+static void put_heavy(struct rig *r, int n)
+{
+    struct buf body = {0};
+    char *text = dull(HEAVY_TEXT);
+    buf_printf(&body, ENVELOPE ",\"data\":[", "page");
+    for (int i = 0; i < HEAVY_PAGES; i++) {
+        char path[32];
+        snprintf(path, sizeof(path), "%d-%d", n, i);
+        buf_puts(&body, i ? "," : "");
+        buf_printf(&body, DOCUMENT, text, path, 404, path);
+    }
+    buf_puts(&body, "]}");
+    free(text);
+    put_body(r, buf_detach(&body));
+}
+
+Test(crawl_worker, an_event_of_many_pages_is_many_short_transactions)
+{
+    struct rig r;
+    struct buf body = {0};
+    char *text = dull(30000);
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    buf_printf(&body, ENVELOPE ",\"data\":[", "page");
+    for (int i = 0; i < 100; i++) {
+        char path[16];
+        snprintf(path, sizeof(path), "%d", i % 90); /* of two with one address the first counts */
+        buf_puts(&body, i ? "," : "");
+        buf_printf(&body, DOCUMENT, i < 90 ? text : "not this", path, 200, path);
+    }
+    buf_puts(&body, "]}");
+    put_body(&r, buf_detach(&body));
+    WAIT_FOR(nothing_left(&r) && count(&r, "crawl_events", "documents = 100") == 1, SOON);
+    cr_expect_geq(sql_int(r.db, "SELECT count(DISTINCT xmin::text) FROM webhook.crawl_pages"), 4);
+    cr_expect_eq(count(&r, "documents", "length(text) > 29000"), 90);
+    cr_expect_str_eq(session(&r, "total_pages, pages_indexed"), "90|90");
+    free(text);
+}
+
+Test(crawl_worker, jobs_that_swell_when_they_are_read_do_not_swell_all_at_once)
+{
+    struct rig r;
+    rig_start(&r);
+    for (int i = 0; i < HEAVY; i++)
+        put_heavy(&r, i);
+    PGconn *lock = hold_up(&r);
+    rig_fleet(&r, 1, NULL);
+    pid_t pid = some_worker(&r);
+    WAIT_FOR(pending(&r) == HEAVY, SOON);
+    PQfinish(lock);
+    WAIT_FOR(nothing_left(&r) && count(&r, "crawl_events", "true") == HEAVY, 2 * SOON);
+    if (!getenv("SANITIZED")) /* which gives nothing back at once */
+        cr_expect_leq(peak_mib(pid), 120, "%ld MiB", peak_mib(pid));
+    cr_expect_eq(count(&r, "crawl_pages", "true"), HEAVY * HEAVY_PAGES);
 }
 
 Test(crawl_worker, an_unsuccessful_event_is_recorded_and_fails_its_session)

@@ -715,6 +715,23 @@ Test(queue_crawl, the_bytes_of_a_large_dead_job_stay_in_a_key_that_its_letter_na
     cr_expect_not(has_blob(&j));
 }
 
+Test(queue_crawl, a_second_large_dead_job_of_an_event_takes_nothing_from_the_first)
+{
+    struct job j = job_of(BESIDE * 3), other = job_of(BESIDE * 2);
+    other.id = j.id;
+    publish(&j);
+    struct seen s = take(&a, &j);
+    bury(&a, &j, s.entry, "because");
+    cr_expect_eq(publish(&other), QUEUE_NEW);
+    s = take(&a, &other);
+    bury(&a, &other, s.entry, "because");
+    const char *key = harness_text(BLOB "%s:dead", id_of(&j));
+    cr_expect_eq(redis_int(server, "STRLEN %s", key), (long)j.len);
+    cr_expect_eq(redis_int(server, "STRLEN %s:%s", key, s.entry), (long)other.len);
+    cr_expect(strstr(letter(), harness_text("blob\n%s:%s\nlen\n%zu", key, s.entry, other.len)));
+    cr_expect_not(has_blob(&j));
+}
+
 static void quarantine(const char *entry, const char *bytes, size_t len)
 {
     struct moved m = {0};

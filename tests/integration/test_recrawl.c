@@ -239,6 +239,26 @@ Test(recrawl, what_can_never_be_asked_does_not_hold_up_the_rest)
         1);
 }
 
+Test(recrawl, pages_that_lead_round_in_a_circle_are_read_a_few_times)
+{
+    struct rig r;
+    struct buf docs = {0};
+    rig_start(&r);
+    for (int i = 0; i < 5; i++) {
+        buf_puts(&docs, i ? "," : "");
+        put_document(&docs, i);
+    }
+    set_crawls(&r,
+        "{\"" CRAWL "\":{\"batch\":false,\"status\":\"completed\",\"completed\":5,\"total\":5,"
+        "\"per_page\":1,\"circle\":true,\"data\":[%s]}}",
+        docs.data);
+    buf_release(&docs);
+    cr_assert_eq(post(&r, "crawl.started", ""), 200);
+    rig_fleet(&r, 1, RIG_ENV(QUIET));
+    WAIT_FOR(session_is(&r, "status = 'completed' AND total_pages = 5"), SOON);
+    cr_expect_leq(asked(&r, "crawl"), 20, "%d", asked(&r, "crawl"));
+}
+
 Test(recrawl, switched_off_nobody_is_asked)
 {
     struct rig r;

@@ -15,6 +15,7 @@
 #include <ftw.h>
 #include <grp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -65,10 +66,14 @@ void harness_wait_step(int64_t end_ms, const char *what, const char *file, int l
 }
 
 /* --- memory and files -------------------------------------------------------------------- */
+/* Some tests post from several threads. */
 const char *harness_keep(char *s)
 {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
     kept = mem_grow(kept, (n_kept + 1) * sizeof(*kept));
     kept[n_kept++] = s;
+    pthread_mutex_unlock(&lock);
     return s;
 }
 

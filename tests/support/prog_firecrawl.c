@@ -19,7 +19,7 @@
  * GET /count?url=.. and GET /counts tell how often URLs were asked for, GET /total how often at all.
  * POST /crawls takes what GET /v2/crawl/{id} and GET /v2/batch/scrape/{id} tell: an object of crawls by
  * id, {"batch": false, "status": "completed", "completed": N, "total": N, "per_page": 100, "data": [..]},
- * or {"fail": STATUS}; what was there before is forgotten. How often one was asked for is counted
+ * or {"fail": STATUS}; with "circle": true its last page leads back to the first; what was there before is forgotten. How often one was asked for is counted
  * under "/v2/crawl/ID"; several pages of one answer are several times.
  * GET /mode?STATUS/SECONDS makes every scrape fail with that status and, unless it is negative, that
  * Retry-After; /mode?0/0 ends it. */
@@ -522,6 +522,8 @@ static void reply_crawl(struct httpd_req *req, const json_t *crawl, long long sk
         status, "completed", json_object_get(crawl, "completed"), "total",
         json_object_get(crawl, "total"), "creditsUsed", (int)all, "expiresAt",
         "2036-11-24T05:17:15.000Z", "data", part);
+    if (to == all && json_is_true(json_object_get(crawl, "circle")))
+        to = 0;
     if (to < all || strcmp(status, "scraping") == 0)
         json_object_set_new(answer, "next",
             json_sprintf("https://no-such-host.invalid:1%s?skip=%zu", httpd_path(req), to));

@@ -100,6 +100,22 @@ Test(json, nesting_is_bounded_before_the_parser_recurses)
     free(bomb);
 }
 
+Test(json, values_are_counted_before_the_parser_makes_them)
+{
+    struct buf b = {0};
+    struct hl_err err = {0};
+    buf_puts(&b, "[\"[,{\\\",\"");
+    for (int i = 3; i <= JSON_MAX_VALUES; i++)
+        buf_puts(&b, ",1");
+    buf_puts(&b, "]");
+    cr_assert(parses(buf_str(&b), b.len, NULL));
+    b.len--;
+    buf_puts(&b, ",\n1,1]");
+    cr_assert(!parses(buf_str(&b), b.len, &err));
+    cr_assert_str_eq(err.msg, "line 2 column 2: more than 1000000 values");
+    buf_release(&b);
+}
+
 Test(json, objects_count_as_levels_and_their_line_is_named)
 {
     struct buf b = {0};
