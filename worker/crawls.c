@@ -35,7 +35,7 @@ struct crawls {
     size_t swell;                    /* and, decoded, of those that are read or have been */
     char own_after[QUEUE_ENTRY_MAX]; /* our own entries are being looked through: behind this one */
     bool reading, read_own;
-    bool suspects; /* the last read brought more than one: the next brings one entry */
+    bool suspects; /* the last read brought one, where more may be: the next brings one entry */
     bool leaving;
     int64_t jobs_done;
     struct defer kick;
@@ -178,7 +178,7 @@ static void take(struct crawls *cs, const struct queue_entry *e)
     }
     struct crawl *c = crawl_new(&cs->env, e);
     bool second = crawl_suspect(c) && suspect_waits(cs);
-    cs->suspects |= second;
+    cs->suspects |= crawl_suspect(c);
     if (second || !cs->conf.takes_work(cs->conf.ctx))
         crawl_hand_back(c);
     else if (crawl_suspect(c)) /* nothing more is read until it has run */

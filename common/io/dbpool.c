@@ -451,10 +451,15 @@ void dbpool_free(struct dbpool *p)
  * statement whose connection we closed at its deadline would go on waiting for its lock there.
  * And the plan is the generic one: our statements take arrays whose contents PostgreSQL would look
  * at anew for every execution, only to come to the same plan; planning would cost more than running
- * them. Local to the transaction, so nothing is left on the connection. */
+ * them. And a host that loses its power amid a transaction, its locks held and the rest of it unsent,
+ * is missed in half a minute, not in the two hours of a server's kernel. Local to the transaction, so
+ * nothing is left on the connection. */
 static const struct db_stmt stmt_limit = {"limit",
     "SELECT set_config('statement_timeout', $1, true),"
-    " set_config('plan_cache_mode', 'force_generic_plan', true)",
+    " set_config('plan_cache_mode', 'force_generic_plan', true),"
+    " set_config('tcp_keepalives_idle', '10', true),"
+    " set_config('tcp_keepalives_interval', '5', true),"
+    " set_config('tcp_keepalives_count', '3', true)",
     1};
 
 static struct db_req *req_new(

@@ -114,11 +114,11 @@ static void print_summary(const struct fault_count *counts, int n, long ncrashes
     printf("Faults: %ld\n%s", sum + ncrashes, b.data);
     printf("Posted %ld: %ld events accepted, %ld receipts again, %ld conflicts, %ld refused (503), "
            "%ld unanswered; rows %ld\nOf crawls posted %ld: %ld events accepted; rows %ld of %ld "
-           "sessions, pages %ld\n"
+           "sessions, pages %ld; stored within %.1f s\n"
            "Lost %ld, doubled %ld, kinds of violations %d\n",
         v->posted, v->accepted, v->duplicates, v->conflicts, v->refused, v->unanswered, v->rows,
-        v->crawl_posts, v->crawl_accepted, v->crawl_events, v->crawls, v->crawl_pages, v->lost,
-        v->doubled, v->violations);
+        v->crawl_posts, v->crawl_accepted, v->crawl_events, v->crawls, v->crawl_pages,
+        (double)v->crawl_waited / 1000, v->lost, v->doubled, v->violations);
     if (v->text.len)
         printf("%s", v->text.data);
     buf_release(&b);

@@ -149,6 +149,7 @@ struct recovery {
 struct verdict {
     long posted, accepted, duplicates, conflicts, refused, unanswered, rows;
     long crawl_posts, crawl_accepted, crawls, crawl_events, crawl_pages;
+    long crawl_waited; /* ms from an answer to the row, at most */
     long lost, doubled;
     int violations; /* kinds of them */
     struct recovery process, host;

@@ -434,6 +434,12 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
     v->crawl_posts = count(s, "chaos.crawl_posts");
     v->crawl_accepted =
         count(s, "(SELECT DISTINCT event_id FROM chaos.crawl_posts WHERE status IN (200, 202)) x");
+    v->crawl_waited = sql_int(s->db,
+        "SELECT coalesce(max(extract(epoch FROM t.at) * 1000"
+        " - p.begun / 1000), 0)::bigint FROM chaos.crawl_stored t JOIN (SELECT event_id,"
+        "   min(begun) AS begun FROM chaos.crawl_posts WHERE status IN (200, 202)"
+        "   AND begun > coalesce((SELECT max(at) FROM chaos.flushes), 0) GROUP BY 1) p"
+        " USING (event_id)");
     v->crawl_events = count(s, "webhook.crawl_events");
     v->crawl_pages = count(s, "webhook.crawl_pages");
 }

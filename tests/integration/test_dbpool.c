@@ -595,6 +595,21 @@ Test(dbpool, a_statement_over_its_deadline_is_ended_by_the_server_and_the_pool_g
     pool_end();
 }
 
+/* What a host without power holds is free soon: the server looks whether we are there. */
+Test(dbpool, the_server_asks_for_signs_of_life_amid_a_transaction)
+{
+    static const struct db_stmt keepalives = {"keepalives",
+        "SELECT concat_ws(' ', current_setting('tcp_keepalives_idle'),"
+        " current_setting('tcp_keepalives_interval'), current_setting('tcp_keepalives_count'))",
+        0};
+    struct db_conf conf = pool_conf(harness_database(false));
+    pool_start(&conf);
+    struct pool_answer a = pool_ask(&keepalives);
+    EXPECT_OK(a);
+    cr_expect_str_eq(a.text, "10 5 3");
+    pool_end();
+}
+
 /* Preparing takes locks too: behind DDL it waits under the same limit, the limit's own statement
  * being prepared in the same run or before. */
 Test(dbpool, a_statement_whose_preparing_waits_behind_ddl_is_ended_by_the_server)

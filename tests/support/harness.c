@@ -353,10 +353,18 @@ static void wait_gone(const pid_t *pids, int n)
             harness_pause(2);
 }
 
+void harness_halt(pid_t pid)
+{
+    int64_t end = harness_now_ms() + REAP_TIMEOUT_MS;
+    kill(pid, SIGSTOP);
+    for (char c; (c = harness_proc_state(pid)) && !strchr("TtZX", c) && harness_now_ms() < end;)
+        harness_pause(1);
+}
+
 void harness_kill_tree(pid_t pid)
 {
     pid_t pids[MAX_PIDS];
-    kill(pid, SIGSTOP); /* it shall not fork between the count and the end */
+    harness_halt(pid); /* it shall not fork between the count and the end */
     int n = harness_tree(pid, pids, MAX_PIDS);
     for (int i = 0; i < n; i++)
         kill(pids[i], SIGKILL);

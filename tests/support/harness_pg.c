@@ -313,15 +313,15 @@ void test_pg_restart(struct test_pg *pg)
         harness_fail("PostgreSQL does not start again");
 }
 
-/* The backends are sessions of their own, so the tree is walked; the postmaster first, so that it
- * starts no more of them. */
+/* The backends are sessions of their own, so the tree is walked; the postmaster stands meanwhile, so
+ * that it starts no more of them. */
 static void signal_all(struct test_pg *pg, int signo)
 {
     pid_t pids[MAX_BACKENDS];
     pid_t main_pid = test_proc_pid(pg->proc);
-    kill(main_pid, signo);
+    harness_halt(main_pid);
     int n = harness_tree(main_pid, pids, MAX_BACKENDS);
-    for (int i = 1; i < n; i++)
+    for (int i = n - 1; i >= 0; i--)
         kill(pids[i], signo);
 }
 

@@ -28,6 +28,8 @@ struct test_proc *harness_spawn(const struct spawn *s);
 void test_proc_free(struct test_proc *p); /* after it was killed */
 /* Every descendant of pid, and pid itself first; living ones only. */
 int harness_tree(pid_t pid, pid_t *pids, int max);
+/* SIGSTOP, which a process in a system call obeys only after it: waits until it stands. */
+void harness_halt(pid_t pid);
 /* SIGKILL to pid and all its descendants, however they are grouped; waits until they are gone. */
 void harness_kill_tree(pid_t pid);
 /* The account that stands in for root where a program refuses root; false = not root, stay. */
