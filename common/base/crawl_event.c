@@ -427,14 +427,39 @@ static enum crawl_verdict read_whole(struct crawl_event *ev, struct buf *problem
     return CRAWL_INVALID;
 }
 
-/* Some pages hold NUL characters, and what is refused is sent no second time: they go. */
+/* Members of a document by which it is known. */
+static bool names_document(const char *key)
+{
+    return strcmp(key, "url") == 0 || strcmp(key, "sourceURL") == 0 || strcmp(key, "scrapeId") == 0;
+}
+
+static void document_drop_nul(json_t *document)
+{
+    const char *key, *name;
+    json_t *member, *v;
+    json_object_foreach(document, key, member)
+    {
+        if (strcmp(key, "metadata") != 0)
+            json_drop_nul(member);
+        json_object_foreach(member, name, v) if (!names_document(name)) json_drop_nul(v);
+    }
+}
+
+/* Some pages hold NUL characters, and what is refused is sent no second time: they go. Anywhere else
+ * they are a fault of the sender's. */
 static json_t *parse(const char *body, size_t len, struct hl_err *err)
 {
     static const char nul[] = "\\u0000";
-    json_t *tree = json_parse_with_nul(body, len, err);
-    if (tree && memmem(body, len, nul, strlen(nul)))
-        json_drop_nul(tree);
-    return tree;
+    json_t *tree = json_parse_with_nul(body, len, err), *document;
+    size_t i;
+
+    if (!tree || !memmem(body, len, nul, strlen(nul)))
+        return tree;
+    json_array_foreach(json_object_get(tree, "data"), i, document) document_drop_nul(document);
+    if (!json_has_nul(tree))
+        return tree;
+    json_decref(tree);
+    return json_parse(body, len, err);
 }
 
 enum crawl_verdict crawl_event_read(

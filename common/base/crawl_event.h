@@ -56,7 +56,8 @@ enum crawl_verdict {
     CRAWL_NOT_JSON,     /* no JSON object: 400; err says where */
     CRAWL_INVALID,      /* of another shape: 422; problems is set */
 };
-/* body is NUL-terminated after len. \u0000 in its strings is dropped. *ev is to be released unless CRAWL_NOT_JSON. problems: gets the
+/* body is NUL-terminated after len. \u0000 in what a document says is dropped, elsewhere, and in what
+ * names a document, it is CRAWL_NOT_JSON. *ev is to be released unless CRAWL_NOT_JSON. problems: gets the
  * JSON array of validation_errors ({"type","loc","msg","input"}...; at most 20 of them, an input
  * longer than 200 bytes is cut), empty otherwise. */
 enum crawl_verdict crawl_event_read(

@@ -122,6 +122,19 @@ void json_drop_nul(json_t *v)
     json_array_foreach(v, i, child) json_drop_nul(child);
 }
 
+bool json_has_nul(const json_t *v)
+{
+    const char *key;
+    size_t i;
+    json_t *child;
+
+    if (json_is_string(v) && memchr(json_string_value(v), '\0', json_string_length(v)))
+        return true;
+    json_object_foreach((json_t *)(uintptr_t)v, key, child) if (json_has_nul(child)) return true;
+    json_array_foreach(v, i, child) if (json_has_nul(child)) return true;
+    return false;
+}
+
 const char *json_get_string(const json_t *obj, const char *key)
 {
     return json_string_value(json_object_get(obj, key));

@@ -7,6 +7,7 @@
 #include "base/err.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,8 @@ json_t *json_parse_with_nul(const char *data, size_t len, struct hl_err *err);
 
 /* Takes the NUL characters out of all strings of a text of at most JSON_MAX_DEPTH levels. */
 void json_drop_nul(json_t *v);
+/* One of its strings holds a NUL character. */
+bool json_has_nul(const json_t *v);
 
 /* The string under key, borrowed from obj; NULL when obj is no object, or has no string there. */
 const char *json_get_string(const json_t *obj, const char *key);

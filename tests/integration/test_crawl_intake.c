@@ -276,6 +276,8 @@ Test(crawl_intake, what_is_refused_is_told_byte_for_byte_and_touches_nothing)
         {NULL, "[]", 400, "{\"detail\":\"Invalid payload: must be a JSON object\"}"},
         {NULL, "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"c\",\"data\":null}", 400,
          "{\"detail\":\"Invalid payload: data: must be an array, not null\"}"},
+        {NULL, "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"a\\u0000\"}", 400,
+         "{\"detail\":\"Invalid payload: line 1 column 50: \\\\u0000 is not allowed\"}"},
         {NULL, "{\"a\\u0000\":1}", 400,
          "{\"detail\":\"Invalid payload: line 1 column 10: \\\\u0000 is not allowed\"}"},
         {NULL, "{\"success\":true,\"type\":\"\xff\"}", 400,

@@ -221,17 +221,20 @@ Test(crawl_event, that_is_no_json_object_is_told_where)
     static const struct {
         const char *body, *why;
     } cases[] = {
-        {"",                                         "line 1 column 0: the text ends too early"        },
-        {"[]",                                       "must be a JSON object"                           },
-        {"null",                                     "must be a JSON object"                           },
-        {"\"text\"",                                 "must be a JSON object"                           },
-        {"{\"success\":true,",                       "line 1 column 16: the text ends too early"       },
-        {"{\"success\":true,\"data\":null}",         "data: must be an array, not null"                },
-        {"{\"a\\u0000\":1}",                         "line 1 column 10: \\u0000 is not allowed"        },
-        {"{\"a\":\"\xff\"}",                         "line 1 column 6: not valid UTF-8"                },
-        {"{\"a\":\"\\ud800\"}",                      "line 1 column 13: not valid JSON"                },
-        {"{\n\"a\":123456789012345678901234567890}", "line 2 column 34: number too large"              },
-        {"{} {}",                                    "line 1 column 4: something follows the JSON text"},
+        {"",                                                  "line 1 column 0: the text ends too early"        },
+        {"[]",                                                "must be a JSON object"                           },
+        {"null",                                              "must be a JSON object"                           },
+        {"\"text\"",                                          "must be a JSON object"                           },
+        {"{\"success\":true,",                                "line 1 column 16: the text ends too early"       },
+        {"{\"success\":true,\"data\":null}",                  "data: must be an array, not null"                },
+        {"{\"a\":\"x\\u0000y\"}",                             "line 1 column 15: \\u0000 is not allowed"        },
+        {"{\"data\":[{\"metadata\":{\"url\":\"\\u0000\"}}]}",
+         "line 1 column 36: \\u0000 is not allowed"                                                             },
+        {"{\"a\\u0000\":1}",                                  "line 1 column 10: \\u0000 is not allowed"        },
+        {"{\"a\":\"\xff\"}",                                  "line 1 column 6: not valid UTF-8"                },
+        {"{\"a\":\"\\ud800\"}",                               "line 1 column 13: not valid JSON"                },
+        {"{\n\"a\":123456789012345678901234567890}",          "line 2 column 34: number too large"              },
+        {"{} {}",                                             "line 1 column 4: something follows the JSON text"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         cr_assert_eq(read_text(cases[i].body), CRAWL_NOT_JSON, "%s", cases[i].body);
