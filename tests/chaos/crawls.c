@@ -51,7 +51,8 @@ static void plan(struct crawl_plan *p, const char *kind, const char *key, const 
     free(name);
 }
 
-/* Words that zstd cannot make much smaller. */
+/* What zstd cannot make much smaller. Kept, but in no index: thousands of words that stand nowhere
+ * else would be all that PostgreSQL is busy with. */
 static void put_text(struct dice *d, struct buf *out, int bytes)
 {
     static const char letters[] =
@@ -94,11 +95,15 @@ static struct document put_document(struct crawl_plan *p, const char *scrape_id,
         doc.code = 404;
     doc.indexed = !empty && doc.code == 200;
     choose_url(p, doc.url);
-    buf_printf(data, "%s{\"markdown\":\"", data->len ? "," : "");
-    if (!empty)
+    buf_printf(data, "%s{\"markdown\":\"%s\"", data->len ? "," : "",
+        empty ? "" : "A page of a crawl, of few words");
+    if (!empty) {
+        buf_puts(data, ",\"html\":\"");
         put_text(d, data, choose_size(d));
+        buf_putc(data, '"');
+    }
     buf_printf(data,
-        "\",\"metadata\":{\"title\":\"Page %d\",\"scrapeId\":\"%s\",\"sourceURL\":\"%s\",\"url\":"
+        ",\"metadata\":{\"title\":\"Page %d\",\"scrapeId\":\"%s\",\"sourceURL\":\"%s\",\"url\":"
         "\"%s\",\"statusCode\":%d}}",
         p->pages, scrape_id, doc.url, doc.url, doc.code);
     p->pages++;

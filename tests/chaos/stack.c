@@ -318,7 +318,8 @@ void stack_start(struct stack *s, uint64_t seed, const char *const *more)
     make_spool(s);
     mkdir(harness_text("%s/receipts", s->dir), 0755);
     s->pg = test_pg_start_with((const char *const[]){"-c", "fsync=on", "-c", "full_page_writes=on",
-        "-c", "synchronous_commit=on", "-c", "autovacuum=on", NULL});
+        "-c", "synchronous_commit=on", "-c", "autovacuum=on", "-c", "log_lock_waits=on", "-c",
+        "log_min_duration_statement=1500", NULL});
     s->db = test_pg_url(s->pg);
     s->redis = test_redis_start_with((const char *const[]){"--appendfsync", "always", NULL});
     s->pg_up = s->redis_up = true;
