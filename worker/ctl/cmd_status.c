@@ -19,8 +19,9 @@ static const struct ctl_option options[] = {
 
 static const struct ctl_usage usage = {
     .verb = "status",
-    .about = "Shows the queues in Redis, the events by status and the workers in PostgreSQL. Exits\n"
-             "with 69 when one of the two cannot be reached, after showing what the other says.\n",
+    .about =
+        "Shows the queues in Redis, the events by status and the workers in PostgreSQL. Exits\n"
+        "with 69 when one of the two cannot be reached, after showing what the other says.\n",
     .options = options,
 };
 
