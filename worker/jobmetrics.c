@@ -26,7 +26,7 @@ static const char *error_of(const struct jobmetric *j)
     return endings[j->event] ? endings[j->event] : job_event_name(j->event);
 }
 
-static void put(struct metrics *m, const struct jobmetric *j, struct metrics_operation *o)
+static void put(struct metrics *m, const struct jobmetric *j, struct metrics_operation o)
 {
     char id[UUID_STRLEN + 1];
     struct buf extra = {0};
@@ -37,11 +37,11 @@ static void put(struct metrics *m, const struct jobmetric *j, struct metrics_ope
     if (j->target_status)
         buf_printf(&extra, ",\"target_status\":%ld", j->target_status);
     buf_putc(&extra, '}');
-    o->request_id = j->ev->request_id;
-    o->job_id = id;
-    o->document_url = j->ev->watch_url;
-    o->extra = extra.data;
-    metrics_operation(m, o);
+    o.request_id = j->ev->request_id;
+    o.job_id = id;
+    o.document_url = j->ev->watch_url;
+    o.extra = extra.data;
+    metrics_operation(m, &o);
     buf_release(&extra);
 }
 
@@ -50,7 +50,7 @@ void jobmetrics_wait(struct metrics *m, const struct jobmetric *j, int64_t waite
     if (!m)
         return;
     put(m, j,
-        &(struct metrics_operation){.type = "queue",
+        (struct metrics_operation){.type = "queue",
             .name = "wait",
             .at = clock_wall_us() - waited_ms * 1000,
             .duration_ms = (double)waited_ms,
@@ -65,7 +65,7 @@ void jobmetrics_step(struct metrics *m, const struct jobmetric *j)
         return;
     int64_t took = clock_mono_us() - j->began_us;
     put(m, j,
-        &(struct metrics_operation){.type = "rescrape",
+        (struct metrics_operation){.type = "rescrape",
             .name = names[j->state],
             .at = clock_wall_us() - took,
             .duration_ms = (double)took / 1000,
