@@ -547,15 +547,17 @@ STMT(prune_crashes, "retention", ROWS_ONE, 2,
     ") SELECT count(*) FROM gone");
 
 /* Retention. $1 has it, or takes it, for $2 ms, when it was last done $3 ms ago: see the header. A
- * time that lies too far ahead was written by a clock that was wrong. */
+ * time that lies a lease too far ahead was written by a clock that was wrong; one a little ahead by who began
+ * after us and was faster. */
 STMT(retention_hold, "retention", ROWS_ANY, 3,
     "INSERT INTO webhook.duties AS d (name, holder, held_until)"
     " VALUES ('retention', $1, now() + $2::bigint * interval '1 ms')"
     " ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, held_until = excluded.held_until"
     " WHERE d.holder = excluded.holder"
-    "   OR ((d.holder IS NULL OR d.held_until < now() OR d.held_until > excluded.held_until)"
+    "   OR ((d.holder IS NULL OR d.held_until < now()"
+    "       OR d.held_until > excluded.held_until + $2::bigint * interval '1 ms')"
     "     AND (d.done_at IS NULL OR d.done_at <= now() - $3::bigint * interval '1 ms'"
-    "       OR d.done_at > now())) "
+    "       OR d.done_at > excluded.held_until)) "
     "RETURNING true");
 
 STMT(retention_done, "retention", ROWS_NONE, 1,
