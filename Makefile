@@ -41,6 +41,7 @@ COMMON_OBJ := $(call obj,$(COMMON_SRC)) $(GEN_OBJ)
 LIB          := $(BUILD)/libhookline.a
 LIB_PRODUCER := $(BUILD)/libproducer.a
 LIB_WORKER   := $(BUILD)/libworker.a
+LIB_CTL      := $(BUILD)/libctl.a
 LIB_SUPPORT  := $(BUILD)/libsupport.a
 
 PROGRAMS := $(if $(wildcard producer/main.c),$(BUILD)/hookline-producer) \
@@ -123,6 +124,8 @@ $(LIB_PRODUCER): $(call obj,$(call not_main,$(PRODUCER_SRC))) $(BUILD)/gen/opena
 	$(archive)
 $(LIB_WORKER): $(call obj,$(call not_main,$(WORKER_SRC))) $(BUILD)/stamp/sources
 	$(archive)
+$(LIB_CTL): $(call obj,$(call not_main,$(CTL_SRC))) $(BUILD)/stamp/sources
+	$(archive)
 $(LIB_SUPPORT): $(call obj,$(filter-out tests/support/prog_%,$(SUPPORT_SRC))) $(BUILD)/stamp/sources
 	$(archive)
 
@@ -131,7 +134,7 @@ $(BUILD)/hookline-producer: $(BUILD)/obj/producer/main.o $(LIB_PRODUCER) $(LIB)
 	$(link)
 $(BUILD)/hookline-worker: $(BUILD)/obj/worker/main.o $(LIB_WORKER) $(LIB)
 	$(link)
-$(BUILD)/hooklinectl: $(call obj,$(CTL_SRC)) $(LIB)
+$(BUILD)/hooklinectl: $(BUILD)/obj/worker/ctl/main.o $(LIB_CTL) $(LIB)
 	$(link)
 $(BUILD)/samplepage: $(BUILD)/obj/deploy/local/samplepage.o $(LIB)
 	$(link)
@@ -140,7 +143,7 @@ $(BUILD)/samplepage: $(BUILD)/obj/deploy/local/samplepage.o $(LIB)
 # tests/support/prog_NAME.c is a program of its own (a stand-in); the rest is a library for tests.
 # Criterion finds its tests in a section that nothing refers to: it must not be collected.
 CRITERION  = $(shell pkg-config --libs criterion) -Wl,--no-gc-sections
-TEST_LIBS := $(LIB_SUPPORT) $(LIB_PRODUCER) $(LIB_WORKER) $(LIB)
+TEST_LIBS := $(LIB_SUPPORT) $(LIB_PRODUCER) $(LIB_WORKER) $(LIB_CTL) $(LIB)
 $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
 	$(link) $(CRITERION)

@@ -71,6 +71,7 @@ static const struct migrate_locks locks[] = {
     {10, "ACCESS EXCLUSIVE on change_events", "wait for moments"},
     {11, "ACCESS EXCLUSIVE on crawl_sessions", "wait for moments; those of change_events go on"},
     {12, "none", "go on"},
+    {13, "ACCESS EXCLUSIVE on queues, workers", "wait for moments"},
 };
 /* clang-format on */
 

@@ -81,6 +81,16 @@ static const char *const data[] = {
     "INSERT INTO webhook.upstreams (host, state, open_until, probe_by, changed_at)"
     " SELECT 'host-' || i || ':80', (ARRAY['closed', 'open', 'half_open'])[i % 3 + 1], now(),"
     "  'worker-' || i, now() - i * interval '1 minute' FROM generate_series(1, 200) i",
+    "INSERT INTO webhook.producers (id, host, pid, seen_at)"
+    " SELECT 'producer-' || i, 'host', i, now() - i * interval '1 minute'"
+    " FROM generate_series(1, 200) i",
+    "INSERT INTO webhook.operator_log (operator, command, at) SELECT 'me@host', 'dead retry',"
+    "  now() - i * interval '1 minute' FROM generate_series(1, 5000) i",
+    "INSERT INTO webhook.redrives (token, planned_by, total)"
+    " SELECT 'token-' || i, 'me@host', 100 FROM generate_series(1, 500) i",
+    "INSERT INTO webhook.redrive_items (token, n, row_id, claim_epoch)"
+    " SELECT 'token-' || i, n, 500000 + i * 100 + n, 1"
+    " FROM generate_series(1, 500) i, generate_series(1, 100) n",
     "SELECT webhook.metrics_partitions(0)",
     "ALTER TABLE webhook.request_metrics_default SET UNLOGGED",
     "ALTER TABLE webhook.operation_metrics_default SET UNLOGGED",
@@ -324,6 +334,8 @@ static const struct ask asks[] = {
     {"view_workers", NULL, {1}, 3000, 0, NULL},
     {"view_crashes", NULL, {1}, 100, 0, NULL},
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
+    {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
+    {"operator_end", "SELECT 1, 4711, 'done'", {1}, 50, 0, NULL},
 };
 /* clang-format on */
 
@@ -373,7 +385,7 @@ static bool is_small(const char *index)
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
         "change_events_due_idx", "change_events_open_url_idx", "change_events_unidentified_idx",
         "change_events_suspect_idx", "queues_pkey", "workers_pkey", "schema_migrations_pkey",
-        "upstreams_pkey", "duties_pkey"};
+        "upstreams_pkey", "duties_pkey", "producers_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;
@@ -392,7 +404,8 @@ static bool reads_everything(const json_t *node)
     if (strcmp(type, "Seq Scan") == 0)
         return !touches_nothing(node) && strcmp(table, "workers") != 0 &&
                strcmp(table, "schema_migrations") != 0 && strcmp(table, "queues") != 0 &&
-               strcmp(table, "upstreams") != 0 && strcmp(table, "duties") != 0;
+               strcmp(table, "upstreams") != 0 && strcmp(table, "duties") != 0 &&
+               strcmp(table, "producers") != 0;
     return strstr(type, "Index") && !json_object_get(node, "Index Cond") &&
            !is_small(text_of(node, "Index Name"));
 }

@@ -1,5 +1,5 @@
 /* hooklinectl audit: every event that was answered 202 is in exactly one place, or is named. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -33,15 +33,20 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "audit",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_audit = {
+    .name = "audit",
+    .summary = "prove that no accepted event is missing, doubled or stuck",
     .about =
         "Proves that every event answered 202 is in exactly one place, from the producers'\n"
         "receipts (WEBHOOK_RECEIPTS_DIR), the rows, Redis and the spools (WEBHOOK_SPOOL_DIR).\n"
         "Names those that are missing, doubled, stuck or in two places, and exits with 3.\n"
         "Only looks. A fleet at work is no discrepancy; with --wait what a finished event left\n"
         "behind is. Exits with 124 when it does not become quiet in time.\n",
+    .examples = "hooklinectl audit --wait=2m --receipts /var/lib/hookline/receipts\n",
     .options = options,
+    .run = run,
 };
 
 struct folders {
@@ -63,21 +68,6 @@ struct audit_run {
 
 /* --- waiting ----------------------------------------------------------------------------- */
 
-static void pause_over(void *ctx)
-{
-    session_answered(ctx);
-}
-
-static void pause_for(struct session *s, int64_t ms)
-{
-    struct timer timer;
-    timer_init(s->loop, &timer, pause_over, s);
-    session_asked(s);
-    timer_start(&timer, ms);
-    session_wait(s);
-    timer_stop(&timer);
-}
-
 static bool nothing_left(const struct audit_work *w)
 {
     return !w->due && !w->in_progress && !w->stream && !w->later && !w->spooled_bytes;
@@ -98,7 +88,7 @@ static void wait_until_quiet(struct audit_run *a)
         int64_t left = end - clock_mono_ms();
         if (r->quiet || left <= 0)
             return;
-        pause_for(&a->session, left < POLL_MS ? left : POLL_MS);
+        session_pause(&a->session, left < POLL_MS ? left : POLL_MS);
     }
 }
 
@@ -170,7 +160,7 @@ static bool look(struct audit_run *a)
         take_suspects(a, &suspects);
         bool go_on = suspects.n > 0;
         if (go_on) {
-            pause_for(&a->session, RECHECK_MS);
+            session_pause(&a->session, RECHECK_MS);
             go_on = look_again(a, &suspects);
         }
         audit_set_release(&suspects);
@@ -235,7 +225,7 @@ static bool add_folder(struct ctl_args *args, struct folders *f)
         f->dirs[f->n++] = args->value;
         return true;
     }
-    args->done = ctl_usage_error(&usage, "at most %d folders, each with a name", MAX_FOLDERS);
+    args->done = ctl_usage_error(&cmd_audit, "at most %d folders, each with a name", MAX_FOLDERS);
     return false;
 }
 
@@ -252,9 +242,9 @@ static bool take_option(struct ctl_args *args, int key, struct audit_run *a)
     }
 }
 
-int cmd_audit(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_audit, ctl, argc, argv);
     struct audit_run a = {.wait_ms = -1, .report.limit = DEFAULT_LIMIT};
     struct config cfg;
     int key;

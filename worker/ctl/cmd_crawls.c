@@ -1,5 +1,5 @@
 /* hooklinectl crawls: our crawl sessions, or the jobs of Firecrawl's own queue. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include "base/json.h"
 #include "base/text.h"
@@ -24,15 +24,20 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "crawls",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_crawls = {
+    .name = "crawls",
+    .summary = "crawl sessions, and the jobs of Firecrawl's own queue",
     .words = "list",
     .about =
         "Lists the crawl sessions of webhook.crawl_sessions, newest first. With --upstream: the\n"
         "jobs of Firecrawl's own queue, where its PostgreSQL schema lives in the same database\n"
         "(WEBHOOK_FIRECRAWL_SCHEMA); their status is queued, active, completed, failed, or\n"
         "backlog (waiting for their turn). Exits with 2 when there is no such schema.\n",
+    .examples = "hooklinectl crawls list --status failed\n",
     .options = options,
+    .run = run,
 };
 
 struct crawls {
@@ -264,9 +269,9 @@ static int list(struct crawls *c, const struct config *cfg, bool upstream)
     return c->code;
 }
 
-int cmd_crawls(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_crawls, ctl, argc, argv);
     struct crawls c = {.limit = DEFAULT_LIMIT};
     bool upstream = false;
     int key;
@@ -282,9 +287,9 @@ int cmd_crawls(struct ctl *ctl, int argc, char **argv)
     if (args.done >= 0)
         return args.done;
     if (c.status && !text_utf8_valid(c.status, strlen(c.status)))
-        return ctl_usage_error(&usage, "--status takes a word in UTF-8");
+        return ctl_usage_error(&cmd_crawls, "--status takes a word in UTF-8");
     if (args.rest != argc - 1 || strcmp(argv[args.rest], "list") != 0)
-        return ctl_usage_error(&usage, "say what to do: crawls list");
+        return ctl_usage_error(&cmd_crawls, "say what to do: crawls list");
     struct config cfg;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;

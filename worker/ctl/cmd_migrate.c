@@ -1,5 +1,5 @@
 /* hooklinectl migrate: applies what is pending of sql/, or shows it. The work is domain/migrate. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include <stdio.h>
 
@@ -18,14 +18,20 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "migrate",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_migrate = {
+    .name = "migrate",
+    .summary = "bring the database schema up to date",
     .about = "Brings the database of WEBHOOK_DATABASE_URL up to the schema of this release. Safe "
              "to run\n"
              "twice, and from several places at once. Connect directly, not through a transaction "
              "pooler.\n"
              "The role must own schema webhook, or may create it.\n",
+    .examples = "hooklinectl migrate --dry-run\n"
+                "hooklinectl migrate --wait 5m\n",
     .options = options,
+    .run = run,
 };
 
 static int migrate(const char *url, enum migrate_mode mode, int64_t wait_ms)
@@ -43,9 +49,9 @@ static int migrate(const char *url, enum migrate_mode mode, int64_t wait_ms)
     return code;
 }
 
-int cmd_migrate(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_migrate, ctl, argc, argv);
     enum migrate_mode mode = MIGRATE_APPLY;
     int64_t wait_ms = DEFAULT_WAIT_MS;
     int key, modes = 0;
@@ -61,7 +67,7 @@ int cmd_migrate(struct ctl *ctl, int argc, char **argv)
     if (args.done >= 0)
         return args.done;
     if (modes > 1)
-        return ctl_usage_error(&usage, "give --dry-run or --status, not both");
+        return ctl_usage_error(&cmd_migrate, "give --dry-run or --status, not both");
 
     struct config cfg;
     if (!ctl_config(ctl, &cfg))

@@ -1,6 +1,6 @@
 /* hooklinectl rejects: the webhooks that were refused. Their senders never repeat: who has mended what
  * was wrong posts them again from here. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,8 +43,11 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "rejects",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_rejects = {
+    .name = "rejects",
+    .summary = "the webhooks that were refused, to be posted again",
     .words = "list | show ID | resubmit ID...",
     .about =
         "Shows the last webhooks that were refused (WEBHOOK_REJECTS_KEPT of them), with the\n"
@@ -52,7 +55,9 @@ static const struct ctl_usage usage = {
         "those again whose signature or token had been right: signed with WEBHOOK_SECRET, or\n"
         "with WEBHOOK_INTAKE_TOKEN where they had come with the token and it is set here,\n"
         "under the key that their sender gave them. Exits with 2 when there is no such entry.\n",
+    .examples = "hooklinectl rejects list\n",
     .options = options,
+    .run = run,
 };
 
 /* An entry, copied. */
@@ -533,15 +538,16 @@ enum { LIST, SHOW, RESUBMIT, N_ACTIONS };
 static int check_resubmit(const struct rejects_verb *v)
 {
     if (v->given[OPT_BODY] && v->nids > 1)
-        return ctl_usage_error(&usage, "--body is the body of one entry: give one ID with it");
+        return ctl_usage_error(
+            &cmd_rejects, "--body is the body of one entry: give one ID with it");
     bool asks = !v->given[OPT_YES] && !v->given[OPT_DRY_RUN];
     bool answers =
         isatty(STDIN_FILENO) && !(v->given[OPT_BODY] && !strcmp(v->given[OPT_BODY], "-"));
     if (asks && !answers)
-        return ctl_usage_error(
-            &usage, "resubmit asks before it posts, and nobody is there to answer: give --yes");
+        return ctl_usage_error(&cmd_rejects,
+            "resubmit asks before it posts, and nobody is there to answer: give --yes");
     if (v->timeout_ms <= 0)
-        return ctl_usage_error(&usage, "--timeout must be more than 0");
+        return ctl_usage_error(&cmd_rejects, "--timeout must be more than 0");
     return -1;
 }
 
@@ -550,23 +556,23 @@ static int check_words(const struct rejects_verb *v, int action)
     for (int i = 0; options[i].key; i++)
         if (v->given[options[i].key] && !(actions[action].takes & 1U << options[i].key))
             return ctl_usage_error(
-                &usage, "%s takes no --%s", actions[action].name, options[i].name);
+                &cmd_rejects, "%s takes no --%s", actions[action].name, options[i].name);
     if (v->nids < actions[action].min || v->nids > actions[action].max)
-        return ctl_usage_error(&usage, "say: rejects %s", usage.words);
+        return ctl_usage_error(&cmd_rejects, "say: rejects %s", cmd_rejects.words);
     for (int i = 0; i < v->nids; i++)
         if (!rejects_is_id(v->ids[i]))
             return ctl_usage_error(
-                &usage, "'%s' is no ID of an entry, as 'rejects list' shows them", v->ids[i]);
+                &cmd_rejects, "'%s' is no ID of an entry, as 'rejects list' shows them", v->ids[i]);
     const char *before = v->given[OPT_BEFORE];
     if (before && !rejects_is_id(before))
-        return ctl_usage_error(&usage, "--before takes the ID of an entry");
+        return ctl_usage_error(&cmd_rejects, "--before takes the ID of an entry");
     return action == RESUBMIT ? check_resubmit(v) : -1;
 }
 
 /* *action is set where -1 is returned; else the exit code. */
 static int parse(struct rejects_verb *v, struct ctl *ctl, int argc, char **argv, int *action)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_rejects, ctl, argc, argv);
     int key;
     while ((key = ctl_next(&args)) != 0) {
         v->given[key] = args.value ? args.value : "";
@@ -581,13 +587,13 @@ static int parse(struct rejects_verb *v, struct ctl *ctl, int argc, char **argv,
     for (*action = 0; *action < N_ACTIONS && strcmp(word, actions[*action].name) != 0;)
         ++*action;
     if (*action == N_ACTIONS)
-        return ctl_usage_error(&usage, "say what to do: rejects %s", usage.words);
+        return ctl_usage_error(&cmd_rejects, "say what to do: rejects %s", cmd_rejects.words);
     v->ids = argv + args.rest + 1;
     v->nids = argc - args.rest - 1;
     return check_words(v, *action);
 }
 
-int cmd_rejects(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct rejects_verb v = {.limit = DEFAULT_LIMIT, .timeout_ms = TIMEOUT_MS};
     struct config cfg;

@@ -1,5 +1,5 @@
 /* hooklinectl search: full-text search over the documents. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -20,13 +20,18 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "search",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_search = {
+    .name = "search",
+    .summary = "search the documents",
     .words = "WORDS...",
     .about =
         "Finds documents that hold all the words; \"quoted phrases\", or, and -word work as in\n"
         "web searches. The best match comes first. Exits with 2 when nothing was found.\n",
+    .examples = "hooklinectl search \"price list\" or catalogue\n",
     .options = options,
+    .run = run,
 };
 
 struct search {
@@ -105,9 +110,9 @@ static int search(const struct config *cfg, const char *words, int limit, bool j
     return CTL_OK;
 }
 
-int cmd_search(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_search, ctl, argc, argv);
     struct buf words = {0};
     bool json = false;
     int limit = DEFAULT_LIMIT;
@@ -121,7 +126,7 @@ int cmd_search(struct ctl *ctl, int argc, char **argv)
     if (args.done >= 0)
         return args.done;
     if (args.rest >= argc)
-        return ctl_usage_error(&usage, "give the words to search for");
+        return ctl_usage_error(&cmd_search, "give the words to search for");
     for (int i = args.rest; i < argc; i++)
         buf_printf(&words, i > args.rest ? " %s" : "%s", argv[i]);
     struct config cfg;

@@ -1,6 +1,6 @@
 /* hooklinectl send: posts one change event to a producer, signed as its sender would, and shows the
  * answer. What is sent is built from options, or is a file byte for byte. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,11 +57,18 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "send",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_send = {
+    .name = "send",
+    .summary = "sign an event and post it to a producer",
     .about = "Signs a change event with WEBHOOK_SECRET and posts it to a producer: to try an\n"
              "installation, or to deliver again what a sender lost.\n",
+    .examples = "hooklinectl send --url https://example.com/ --title Example\n"
+                "hooklinectl send --file event.json --to "
+                "https://hooks.example.com/api/webhook/changedetection\n",
     .options = options,
+    .run = run,
 };
 
 struct send {
@@ -85,7 +92,7 @@ static bool is_key(const char *text)
 /* -1: go on; else the exit code. */
 static int parse(struct send *s, struct ctl *ctl, int argc, char **argv)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_send, ctl, argc, argv);
     int key;
     while ((key = ctl_next(&args)) != 0) {
         s->given[key] = args.value ? args.value : "";
@@ -96,19 +103,19 @@ static int parse(struct send *s, struct ctl *ctl, int argc, char **argv)
         return args.done;
     for (int i = OPT_WATCH_ID; i <= OPT_SNAPSHOT; i++) {
         if (s->given[i] && s->given[OPT_FILE])
-            return ctl_usage_error(&usage,
+            return ctl_usage_error(&cmd_send,
                 "--file sends a payload as it is; it takes no %s from "
                 "other options",
                 payload_names[i]);
         if (s->given[i] && !text_utf8_valid(s->given[i], strlen(s->given[i])))
-            return ctl_usage_error(&usage, "%s is not valid UTF-8", payload_names[i]);
+            return ctl_usage_error(&cmd_send, "%s is not valid UTF-8", payload_names[i]);
     }
     if (!s->given[OPT_URL] && !s->given[OPT_FILE])
-        return ctl_usage_error(&usage, "give --url, or --file");
+        return ctl_usage_error(&cmd_send, "give --url, or --file");
     if (s->given[OPT_KEY] && !is_key(s->given[OPT_KEY]))
-        return ctl_usage_error(&usage, "--key takes 1 to %d visible ASCII characters", MAX_KEY);
+        return ctl_usage_error(&cmd_send, "--key takes 1 to %d visible ASCII characters", MAX_KEY);
     if (s->timeout_ms <= 0)
-        return ctl_usage_error(&usage, "--timeout must be more than 0");
+        return ctl_usage_error(&cmd_send, "--timeout must be more than 0");
     return -1;
 }
 
@@ -176,7 +183,7 @@ static int sign_and_send(struct send *s, const struct config *cfg)
     return code >= 0 ? code : exchange(s, cfg->webhook_secret);
 }
 
-int cmd_send(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct send s = {.timeout_ms = DEFAULT_TIMEOUT_MS};
     struct config cfg;

@@ -1,5 +1,5 @@
 /* hooklinectl status: what is waiting, what runs, who works. */
-#include "worker/ctl/ctl.h"
+#include "worker/ctl/commands.h"
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -17,12 +17,18 @@ static const struct ctl_option options[] = {
 };
 /* clang-format on */
 
-static const struct ctl_usage usage = {
-    .verb = "status",
+static ctl_run_fn run;
+
+const struct ctl_command cmd_status = {
+    .name = "status",
+    .summary = "show queues, events by status, workers",
     .about =
         "Shows the queues in Redis, the events by status and the workers in PostgreSQL. Exits\n"
         "with 69 when one of the two cannot be reached, after showing what the other says.\n",
+    .examples = "hooklinectl status\n"
+                "hooklinectl status --json | jq .queue\n",
     .options = options,
+    .run = run,
 };
 
 struct counted {
@@ -302,9 +308,9 @@ static int show(const struct config *cfg, bool json)
     return code;
 }
 
-int cmd_status(struct ctl *ctl, int argc, char **argv)
+static int run(struct ctl *ctl, int argc, char **argv)
 {
-    struct ctl_args args = CTL_ARGS(&usage, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&cmd_status, ctl, argc, argv);
     bool json = false;
     int key;
 

@@ -1,7 +1,13 @@
 /* session: see session.h. */
 #include "worker/ctl/session.h"
 
+#include "base/mem.h"
 #include "domain/connect.h"
+#include "domain/store_operator.h"
+
+#include <pwd.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 enum { TIMEOUT_MS = 10000 };
 
@@ -40,6 +46,8 @@ void session_close(struct session *s)
     *s = (struct session){0};
 }
 
+/* --- questions --------------------------------------------------------------------------- */
+
 void session_asked(struct session *s)
 {
     s->open++;
@@ -55,4 +63,86 @@ void session_wait(struct session *s)
 {
     if (s->open)
         loop_run(s->loop);
+}
+
+static void pause_over(void *ctx)
+{
+    session_answered(ctx);
+}
+
+void session_pause(struct session *s, int64_t ms)
+{
+    struct timer timer;
+    timer_init(s->loop, &timer, pause_over, s);
+    session_asked(s);
+    timer_start(&timer, ms);
+    session_wait(s);
+    timer_stop(&timer);
+}
+
+struct answer *answer_asked(struct answer *a)
+{
+    session_asked(a->session);
+    return a;
+}
+
+void answer_keep(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct answer *a = ctx;
+    a->rc = rc;
+    if (rc == HL_OK)
+        a->rows = PQcopyResult(rows, PG_COPYRES_ATTRS | PG_COPYRES_TUPLES);
+    else
+        a->err = *err;
+    session_answered(a->session);
+}
+
+int answer_wait(struct answer *a)
+{
+    session_wait(a->session);
+    return a->rc == HL_OK ? CTL_OK : ctl_fail_err(&a->err);
+}
+
+void answer_release(struct answer *a)
+{
+    PQclear(a->rows);
+    a->rows = NULL;
+}
+
+/* --- the operator log -------------------------------------------------------------------- */
+
+/* user@host, as far as they are known. */
+static char *operator_name(void)
+{
+    char host[65] = "";
+    const struct passwd *user = getpwuid(geteuid());
+    gethostname(host, sizeof(host) - 1);
+    return user ? mem_printf("%s@%s", user->pw_name, host)
+                : mem_printf("uid %u@%s", (unsigned)geteuid(), host);
+}
+
+int oplog_begin(
+    struct session *s, const struct ctl_args *args, const char *detail, struct oplog *log)
+{
+    struct answer a = {.session = s};
+    char *who = operator_name();
+    const struct operator_act act = {.operator= who,
+        .command = args->command->name,
+        .reason = args->shared.reason,
+        .detail = detail ? detail : "{}"};
+    store_operator_begin(s->store, &act, answer_keep, answer_asked(&a));
+    int code = answer_wait(&a);
+    log->id = code == CTL_OK ? db_int(a.rows, 0, 0) : 0;
+    answer_release(&a);
+    free(who);
+    return code;
+}
+
+int oplog_end(struct session *s, const struct oplog *log, int64_t affected, const char *outcome)
+{
+    struct answer a = {.session = s};
+    store_operator_end(s->store, log->id, affected, outcome, answer_keep, answer_asked(&a));
+    int code = answer_wait(&a);
+    answer_release(&a);
+    return code;
 }

@@ -7,6 +7,7 @@
 #include "base/config.h"
 #include "domain/queue.h"
 #include "domain/store.h"
+#include "worker/ctl/ctl.h"
 
 struct session {
     struct loop *loop;
@@ -25,5 +26,37 @@ void session_asked(struct session *s);
 void session_answered(struct session *s);
 /* Runs until every question is answered; each has a deadline of its own. */
 void session_wait(struct session *s);
+/* The loop goes on for so long. */
+void session_pause(struct session *s, int64_t ms);
+
+/* The answer of one question to the store, kept:
+ *
+ *     struct answer a = {.session = s};
+ *     view_workers(s->store, answer_keep, answer_asked(&a));
+ *     session_wait(s);
+ *     if (a.rc != HL_OK) ... a.err;  a.rows
+ *     answer_release(&a); */
+struct answer {
+    struct session *session;
+    enum hl_rc rc;
+    struct hl_err err;
+    PGresult *rows; /* NULL unless HL_OK */
+};
+struct answer *answer_asked(struct answer *a);
+store_cb answer_keep;
+/* session_wait, for a single one; CTL_OK, or the exit code after saying what went wrong. */
+int answer_wait(struct answer *a);
+void answer_release(struct answer *a);
+
+/* What an operator does is written to webhook.operator_log before it is done (a failure there means
+ * that it must not be), and what came of it afterwards. */
+struct oplog {
+    int64_t id;
+};
+/* detail: a JSON object, borrowed; NULL = {}. CTL_OK, or the exit code after saying why. */
+int oplog_begin(
+    struct session *s, const struct ctl_args *args, const char *detail, struct oplog *log);
+/* outcome: "done", or what went wrong; affected: how many things were changed. */
+int oplog_end(struct session *s, const struct oplog *log, int64_t affected, const char *outcome);
 
 #endif
