@@ -139,6 +139,17 @@ $(BUILD)/hooklinectl: $(BUILD)/obj/worker/ctl/main.o $(LIB_CTL) $(LIB)
 $(BUILD)/samplepage: $(BUILD)/obj/deploy/local/samplepage.o $(LIB)
 	$(link)
 
+# --- manual pages: templates filled from the tables of verbs, options and settings ----------------------
+MAN_PAGES := $(patsubst deploy/man/%.in,$(BUILD)/man/%,$(wildcard deploy/man/*.in))
+MAN_TIME   = $${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+$(BUILD)/manual: $(BUILD)/obj/deploy/man/manual.o $(LIB_CTL) $(LIB)
+	$(link)
+$(BUILD)/man/%: deploy/man/%.in $(BUILD)/manual
+	@mkdir -p $(@D)
+	$(call say,MAN) $(BUILD)/manual "$$(LC_ALL=C date -u -d "@$(MAN_TIME)" '+%B %-d, %Y')" <$< >$@
+.PHONY: man
+man: $(MAN_PAGES) ## the manual pages, into build/man/ (man build/man/hooklinectl.1)
+
 # --- test programs --------------------------------------------------------------------------------------
 # tests/support/prog_NAME.c is a program of its own (a stand-in); the rest is a library for tests.
 # Criterion finds its tests in a section that nothing refers to: it must not be collected.
@@ -163,7 +174,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/support/prog_%.o $(TEST_LIBS)
 # T=name runs only the test programs with that in their name, or else the tests with that in theirs.
 .PHONY: build-unit build-tests check test asan coverage
 build-unit: $(UNIT_BIN)
-build-tests: $(PROGRAMS) $(STANDINS) $(UNIT_BIN) $(INTEG_BIN) build-chaos
+build-tests: $(PROGRAMS) $(MAN_PAGES) $(STANDINS) $(UNIT_BIN) $(INTEG_BIN) build-chaos
 
 check: ## build and run the unit tests only (seconds; T=name picks some)
 	@$(MAKE) --no-print-directory $(PARALLEL) build-unit
@@ -264,11 +275,14 @@ demo: ## the same, and stop everything once the sample event is completed
 	@BUILD=$(BUILD) exec deploy/local/stack.sh demo
 
 DOCDIR := $(DESTDIR)$(PREFIX)/share/doc/hookline
-install: all ## install the programs (PREFIX=/usr/local, DESTDIR= for packaging)
+MANDIR := $(DESTDIR)$(PREFIX)/share/man
+install: all man ## install the programs (PREFIX=/usr/local, DESTDIR= for packaging)
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DOCDIR)"
 	install -s -m 755 $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
 	install -m 644 LICENSE $(wildcard README.md PROTOCOL.md ARCHITECTURE.md deploy/hookline.conf) \
 	    "$(DOCDIR)"
+	for page in $(MAN_PAGES); do \
+	    install -D -m 644 "$$page" "$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
 
 clean: ## remove build/ (data of `make run` stays in .run/)
 	rm -rf $(BUILD)

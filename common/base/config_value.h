@@ -1,5 +1,5 @@
 /* config_value: how text becomes a setting's value and back, and the rows themselves. For config*.c
- * only. */
+ * and the manual only. */
 #ifndef HL_BASE_CONFIG_VALUE_H
 #define HL_BASE_CONFIG_VALUE_H
 

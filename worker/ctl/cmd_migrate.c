@@ -7,11 +7,11 @@
 
 #define DEFAULT_WAIT_MS 60000
 
-enum { OPT_DRY_RUN = 1, OPT_STATUS, OPT_WAIT };
+enum { OPT_STATUS = 1, OPT_WAIT };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
-    {OPT_DRY_RUN, "dry-run", NULL, "show what would be applied, change nothing"},
+    {CTL_DRY_RUN, "dry-run", NULL, "show what would be applied, change nothing"},
     {OPT_STATUS, "status", NULL, "show what is applied and what is pending"},
     {OPT_WAIT, "wait", "SECONDS", "wait for another migrator or a busy table (default 60)"},
     {0},
@@ -52,26 +52,26 @@ static int migrate(const char *url, enum migrate_mode mode, int64_t wait_ms)
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_migrate, ctl, argc, argv);
-    enum migrate_mode mode = MIGRATE_APPLY;
     int64_t wait_ms = DEFAULT_WAIT_MS;
-    int key, modes = 0;
+    bool status = false;
+    int key;
 
     while ((key = ctl_next(&args)) != 0) {
         if (key == OPT_WAIT && !ctl_duration(&args, "wait", &wait_ms))
             break;
-        if (key == OPT_DRY_RUN || key == OPT_STATUS) {
-            mode = key == OPT_STATUS ? MIGRATE_STATUS : MIGRATE_DRY_RUN;
-            modes++;
-        }
+        status |= key == OPT_STATUS;
     }
     if (args.done >= 0)
         return args.done;
-    if (modes > 1)
+    if (status && args.shared.dry_run)
         return ctl_usage_error(&cmd_migrate, "give --dry-run or --status, not both");
 
     struct config cfg;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;
+    enum migrate_mode mode = status                ? MIGRATE_STATUS
+                             : args.shared.dry_run ? MIGRATE_DRY_RUN
+                                                   : MIGRATE_APPLY;
     int code = migrate(cfg.database_url, mode, wait_ms);
     config_release(&cfg);
     return code;
