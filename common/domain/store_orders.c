@@ -105,7 +105,7 @@ STMT(fleet, "reader", ROWS_ANY, 0,
                      "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
                      " FROM webhook.workers w ORDER BY w.started_at, w.id LIMIT 10000");
 
-STMT(order, "operator", ROWS_ANY, 2,
+STMT(give_order, "operator", ROWS_ANY, 2,
     "UPDATE webhook.workers SET orders = $2::text"
     " WHERE id = ANY ($1::text[]) AND dead_at IS NULL RETURNING id");
 
@@ -138,7 +138,7 @@ void store_fleet(struct store *s, store_cb *cb, void *ctx)
 
 void store_order(struct store *s, const char *workers, const char *order, store_cb *cb, void *ctx)
 {
-    store_ask(s, &stmt_order, cb, ctx, (const char *[]){workers, order});
+    store_ask(s, &stmt_give_order, cb, ctx, (const char *[]){workers, order});
 }
 
 void store_producers(struct store *s, store_cb *cb, void *ctx)

@@ -49,7 +49,7 @@ extern const struct store_stmt *const store_stmts[];
     X(view_search) X(retention_hold) X(retention_done)                                             \
     X(operator_begin) X(operator_end)                                                              \
     X(orders) X(attend) X(fences) X(producer_left) X(neighbours) X(forget_producers)               \
-    X(queue_orders) X(pause) X(fence) X(fleet) X(order) X(producers)
+    X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

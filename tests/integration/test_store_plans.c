@@ -346,7 +346,7 @@ static const struct ask asks[] = {
     {"pause", "SELECT '{change}', true, 'me@host'", {1}, 50, 0, NULL},
     {"fence", "SELECT '{change}', true, 'me@host'", {1}, 50, 0, NULL},
     {"fleet", NULL, {1}, 3000, 0, NULL},
-    {"order", "SELECT array_agg('worker-' || i), 'quiet' FROM generate_series(1, :n) i", {1, 50}, 300, 20,
+    {"give_order", "SELECT array_agg('worker-' || i), 'quiet' FROM generate_series(1, :n) i", {1, 50}, 300, 20,
      NULL},
     {"producers", NULL, {1}, 100, 0, NULL},
 };
