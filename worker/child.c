@@ -10,6 +10,7 @@
 #include "worker/job.h"
 #include "worker/lease.h"
 #include "worker/letters.h"
+#include "worker/orders.h"
 #include "worker/vitals.h"
 #include "worker/wires.h"
 
@@ -54,6 +55,7 @@ struct child {
     struct byrow *byrow;
     struct letters *letters; /* dead letters that Redis has not taken yet */
     struct crawls *crawls;   /* the crawl jobs, beside all this */
+    struct orders *orders;   /* of operators */
     bool working;            /* lease granted, not fenced */
     bool draining, leaving;
     bool worn; /* a successor is asked for */
@@ -66,6 +68,11 @@ struct child {
 };
 
 static void read_more(void *ctx);
+
+static int connections(const struct config *cfg)
+{
+    return (int)(cfg->db_pool_size + cfg->db_max_overflow);
+}
 
 /* --- the jobs in flight ------------------------------------------------------------------ */
 
@@ -95,11 +102,16 @@ static bool may_work(void *ctx)
     return c->working && lease_good(c->lease);
 }
 
-/* Neither on its way out nor quiet: nothing new is taken then, and what a read under way still
- * brings goes back. */
+/* Neither on its way out nor quiet, and the queue is not paused: nothing new is taken then, and what
+ * a read under way still brings goes back. */
+static bool takes(const struct child *c, enum orders_queue queue)
+{
+    return !c->draining && !prefork_quiet(c->slot) && orders_allow(c->orders, queue);
+}
+
 static bool takes_work(const struct child *c)
 {
-    return !c->draining && !prefork_quiet(c->slot);
+    return takes(c, ORDERS_CHANGE);
 }
 
 /* --- what goes back to Redis -------------------------------------------------------------- */
@@ -494,26 +506,69 @@ static void on_quiet(void *ctx)
     log_info("quiet", LOG_I("jobs", c->flight.jobs.len));
 }
 
-static void on_state(void *ctx)
+static struct vitals vitals_of(const struct child *c)
 {
-    const struct child *c = ctx;
-    vitals_log(&(struct vitals){.instance = c->instance,
+    return (struct vitals){.instance = c->instance,
         .jobs = &c->flight.jobs,
         .jobs_done = c->jobs_done,
+        .crawls = (int64_t)crawls_jobs(c->crawls),
+        .restarts = c->slot->crashes,
+        .connections = connections(c->cfg),
         .working = c->working,
-        .quiet = prefork_quiet(c->slot),
+        .quiet = prefork_quiet(c->slot) || orders_quiet(c->orders),
         .draining = c->draining,
         .lease = c->lease,
         .store = c->wires.store,
         .queue = c->wires.queue,
         .metrics = c->wires.metrics,
         .pool = c->wires.pool,
-        .lease_pool = c->lease_pool});
+        .lease_pool = c->lease_pool};
+}
+
+static void on_state(void *ctx)
+{
+    const struct child *c = ctx;
+    const struct vitals v = vitals_of(c);
+    vitals_log(&v);
     crawls_log(c->crawls);
 }
 
-/* After so many jobs, or with so much memory, another process does better. We work on until it is
- * ready. */
+/* --- orders ------------------------------------------------------------------------------ */
+
+static void tell_vitals(struct buf *json, void *ctx)
+{
+    const struct vitals v = vitals_of(ctx);
+    vitals_put(&v, json);
+}
+
+static bool claiming(void *ctx)
+{
+    const struct child *c = ctx;
+    LIST_EACH(&c->flight.jobs, n)
+    {
+        if (job_state(job_of(LIST_OF(n, struct job_link, all))) == JOB_CLAIM)
+            return true;
+    }
+    return byrow_asking(c->byrow);
+}
+
+/* We work on until our successor is ready. */
+static void retire(struct child *c)
+{
+    c->worn = true;
+    prefork_retire(c->slot);
+}
+
+static void orders_changed(void *ctx)
+{
+    struct child *c = ctx;
+    if (orders_kicked(c->orders) && !c->worn && !c->draining)
+        retire(c);
+    loop_defer(c->wires.loop, &c->kick, read_more, c);
+    crawls_read(c->crawls);
+}
+
+/* After so many jobs, or with so much memory, another process does better. */
 static void retire_when_worn(struct child *c)
 {
     const struct config *cfg = c->cfg;
@@ -522,9 +577,8 @@ static void retire_when_worn(struct child *c)
 
     if (!worn || c->worn || c->draining)
         return;
-    c->worn = true;
     log_info("process_worn", LOG_I("jobs_done", c->jobs_done), LOG_I("rss_bytes", rss));
-    prefork_retire(c->slot);
+    retire(c);
 }
 
 /* --- building ---------------------------------------------------------------------------- */
@@ -557,11 +611,12 @@ static void start_lease(void *ctx)
         .freed = lease_freed,
         .ctx = c};
     c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
+    orders_begin(c->orders);
 }
 
 static bool takes_crawls(void *ctx)
 {
-    return takes_work(ctx);
+    return takes(ctx, ORDERS_CRAWL);
 }
 
 static bool build_crawls(struct child *c, struct hl_err *err)
@@ -580,9 +635,8 @@ static bool build_crawls(struct child *c, struct hl_err *err)
 static bool build(struct child *c, struct hl_err *err)
 {
     const struct config *cfg = c->cfg;
-    int connections = (int)(cfg->db_pool_size + cfg->db_max_overflow);
 
-    if (!wires_open(&c->wires, cfg, c->instance, true, connections, err))
+    if (!wires_open(&c->wires, cfg, c->instance, true, connections(cfg), err))
         return false;
     c->lease_pool = wires_pool(&c->wires, cfg, c->instance, 1, err);
     c->reader = c->lease_pool ? wires_redis(&c->wires, cfg, c->instance, err) : NULL;
@@ -606,6 +660,13 @@ static bool build(struct child *c, struct hl_err *err)
         .done = job_done,
         .unburied = keep_letter,
         .ctx = c};
+    c->orders = orders_new(&(struct orders_conf){.loop = c->wires.loop,
+        .store = c->wires.store,
+        .instance = c->instance,
+        .tell = tell_vitals,
+        .claiming = claiming,
+        .changed = orders_changed,
+        .ctx = c});
     c->byrow = byrow_new(&(struct byrow_conf){.loop = c->wires.loop,
         .store = c->wires.store,
         .room = room_by_row,
@@ -639,6 +700,7 @@ static void tear_down(struct child *c)
     timer_stop(&c->drain_limit);
     timer_stop(&c->leave_limit);
     breaker_stop(c->breaker);
+    orders_stop(c->orders);
     schema_wait_stop(&c->schema);
     sigwatch_stop(&c->term);
     sigwatch_stop(&c->hurry);
@@ -658,6 +720,7 @@ static void tear_down(struct child *c)
     c->wires.pool = NULL;
     loop_defer_cancel(c->wires.loop, &c->kick);
     byrow_free(c->byrow);
+    orders_free(c->orders);
     inflight_release(&c->flight);
     wires_close(&c->wires);
     breaker_free(c->breaker);

@@ -302,6 +302,11 @@ void crawls_leave(struct crawls *cs, void (*done)(void *ctx), void *ctx)
 
 /* --- life -------------------------------------------------------------------------------- */
 
+size_t crawls_jobs(const struct crawls *cs)
+{
+    return cs->running.len + cs->waiting.len;
+}
+
 void crawls_log(const struct crawls *cs)
 {
     log_info("state_crawls", LOG_I("jobs", cs->running.len), LOG_I("waiting", cs->waiting.len),

@@ -29,6 +29,7 @@ bool crawls_settled(
 void crawls_abort(struct crawls *cs); /* what runs lets go; crawls_idle soon */
 /* While idle: reads no more and gives its entries back to the queue; done runs from the loop. */
 void crawls_leave(struct crawls *cs, void (*done)(void *ctx), void *ctx);
+size_t crawls_jobs(const struct crawls *cs);
 void crawls_log(const struct crawls *cs); /* a line about itself */
 
 #endif

@@ -10,6 +10,8 @@
 #include "worker/lease.h"
 #include "worker/letters.h"
 #include "worker/obituary.h"
+#include "worker/orders.h"
+#include "worker/vitals.h"
 #include "worker/wires.h"
 
 #include <signal.h>
@@ -39,10 +41,12 @@ struct solo {
     struct scraper *scraper;
     struct breaker *breaker;
     struct job_env env;
+    struct orders *orders; /* of operators: T1 obeys them; that it does is told */
 
     struct change_event suspect; /* found, and not yet the job's */
     bool found;
     struct job *job;
+    struct list jobs;       /* it, or none */
     bool claimed;           /* the job got beyond T1 */
     bool draining, leaving; /* asked to leave; resigning */
     int exit_code;
@@ -141,7 +145,7 @@ static void job_moved(struct job *j, void *ctx)
 static void job_done(struct job *j, void *ctx)
 {
     struct solo *s = ctx;
-    (void)j;
+    list_remove(&s->jobs, &job_link(j)->all);
     s->job = NULL;
     s->held->state = 0;
     timer_stop(&s->settle_limit);
@@ -165,6 +169,7 @@ static void start_job(struct solo *s)
     log_warn("suspect_runs_alone", LOG_S("event_id", id), LOG_S("instance", s->instance));
     s->found = false;
     s->job = job_start(&s->env, &s->suspect, "");
+    list_push(&s->jobs, &job_link(s->job)->all);
     s->held->id = *job_id(s->job);
     job_moved(s->job, s);
 }
@@ -213,6 +218,31 @@ static void lease_freed(const struct change_event *ev, void *ctx)
     log_warn("claim_returned", LOG_S("event_id", id));
 }
 
+/* --- orders ------------------------------------------------------------------------------ */
+
+static void tell_vitals(struct buf *json, void *ctx)
+{
+    const struct solo *s = ctx;
+    vitals_put(&(struct vitals){.jobs = &s->jobs,
+                   .restarts = s->slot->crashes,
+                   .connections = CONNECTIONS,
+                   .working = true,
+                   .draining = s->draining || s->leaving,
+                   .pool = s->wires.pool},
+        json);
+}
+
+static bool claiming(void *ctx)
+{
+    const struct solo *s = ctx;
+    return s->job && job_state(s->job) == JOB_CLAIM;
+}
+
+static void orders_changed(void *ctx)
+{
+    (void)ctx; /* the one job that it has is finished, and then it leaves */
+}
+
 /* --- from looking to working ------------------------------------------------------------- */
 
 static bool build(struct solo *s, struct hl_err *err)
@@ -239,6 +269,14 @@ static bool build(struct solo *s, struct hl_err *err)
         .done = job_done,
         .unburied = no_letter,
         .ctx = s};
+    s->orders = orders_new(&(struct orders_conf){.loop = s->wires.loop,
+        .store = s->wires.store,
+        .instance = s->instance,
+        .tell = tell_vitals,
+        .claiming = claiming,
+        .changed = orders_changed,
+        .ctx = s});
+    orders_begin(s->orders);
     s->lease = lease_new(s->wires.loop, s->lease_store,
         &(struct lease_conf){.lease_ms = s->cfg->lease_ms,
             .held = held_ids,
@@ -296,6 +334,7 @@ static void tear_down(struct solo *s)
     timer_stop(&s->leave_limit);
     sigwatch_stop(&s->term);
     breaker_stop(s->breaker);
+    orders_stop(s->orders);
     redis_free(s->wires.redis);
     s->wires.redis = NULL;
     dbpool_free(s->lease_pool);
@@ -307,6 +346,7 @@ static void tear_down(struct solo *s)
         event_release(&s->suspect);
     wires_close(&s->wires);
     breaker_free(s->breaker);
+    orders_free(s->orders);
 }
 
 int solo_run(struct prefork_slot *slot, const struct config *cfg)
@@ -318,6 +358,7 @@ int solo_run(struct prefork_slot *slot, const struct config *cfg)
     s.slot = slot;
     s.held = (struct held *)(void *)slot->extra;
     s.exit_code = EXIT_FAILURE;
+    list_init(&s.jobs);
     wires_name(s.instance, sizeof(s.instance));
     snprintf(slot->instance, sizeof(slot->instance), "%s", s.instance);
     if (!wires_open_store(&s.wires, cfg, s.instance, true, CONNECTIONS, &err)) {

@@ -1,7 +1,7 @@
 /* vitals: see vitals.h. */
 #include "worker/vitals.h"
 
-#include "base/buf.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "domain/connect.h"
 #include "worker/job.h"
@@ -55,6 +55,31 @@ static void log_jobs(const struct list *jobs)
         log_info("state_job", LOG_S("event_id", id), LOG_S("step", job_state_name(job_state(j))),
             LOG_I("age_ms", job_age_ms(j)));
     }
+}
+
+static const char *phase(const struct vitals *v)
+{
+    if (v->draining)
+        return "draining";
+    if (!v->working)
+        return "fenced";
+    return v->quiet ? "quiet" : "working";
+}
+
+void vitals_put(const struct vitals *v, struct buf *json)
+{
+    struct dbpool_stats pool;
+    struct list_node *oldest = list_first(v->jobs);
+    dbpool_stats(v->pool, &pool);
+    json_put_text(json, "phase", phase(v));
+    json_put_int(json, "jobs", (int64_t)v->jobs->len);
+    json_put_int(json, "crawls", v->crawls);
+    json_put_int(json, "oldest_ms", oldest ? job_age_ms(job_at(oldest)) : 0);
+    json_put_key(json, "pool");
+    buf_printf(json, "{\"open\":%d,\"busy\":%d,\"max\":%d}", pool.open, pool.busy, v->connections);
+    json_put_int(json, "rss_kb", vitals_rss() / 1024);
+    json_put_int(json, "done", v->jobs_done);
+    json_put_int(json, "restarts", v->restarts);
 }
 
 void vitals_log(const struct vitals *v)

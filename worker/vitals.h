@@ -1,7 +1,9 @@
-/* vitals: what a worker process knows about itself and says when asked (SIGUSR2). */
+/* vitals: what a worker process knows about itself, says when asked (SIGUSR2), and tells with its
+ * orders. */
 #ifndef HL_WORKER_VITALS_H
 #define HL_WORKER_VITALS_H
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "domain/metrics.h"
 #include "domain/queue.h"
@@ -13,6 +15,9 @@ struct vitals {
     const char *instance;
     const struct list *jobs; /* of struct job_link.all, oldest first */
     int64_t jobs_done;
+    int64_t crawls;  /* crawl jobs that it has */
+    int restarts;    /* unexpected ends in its place of the fleet */
+    int connections; /* that the pool may open */
     bool working, quiet, draining;
     const struct lease *lease; /* NULL = none yet */
     const struct store *store;
@@ -24,6 +29,10 @@ struct vitals {
 /* Several log lines: the process, how many jobs are in which step, the oldest of them, the pools.
  */
 void vitals_log(const struct vitals *v);
+
+/* Appends the members of webhook.workers.status: phase, jobs, crawls, age of the oldest, pool, memory,
+ * jobs done, restarts. */
+void vitals_put(const struct vitals *v, struct buf *json);
 
 int64_t vitals_rss(
     void); /* bytes of memory this process occupies; 0 when the kernel does not say */

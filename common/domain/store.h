@@ -49,7 +49,7 @@ bool store_accept_undo(struct store *s, struct store_accept *a);
 enum store_claim_state {
     CLAIM_OK,      /* ours: epoch, starts, attempts, waited_ms (since it was due) are set */
     CLAIM_MISSING, /* there is no row: T0 was lost; insert (store_accept) and claim again */
-    CLAIM_EARLY,   /* queued, but not due for wait_ms */
+    CLAIM_EARLY,   /* queued, but not due for wait_ms; or the queue is paused: see again then */
     CLAIM_BUSY,    /* another event of the same URL is in progress */
     CLAIM_HELD,    /* a living owner has it; or it is a suspect, which a solo process runs; or the
                     * row is of another body */

@@ -79,7 +79,9 @@ STMT(lock_urls, "T1", ROWS_ONE, 1,
     "  ORDER BY key) k");
 
 /* T1, second half. One row per event asked for. Suspects ($2 = 0) are left to a solo process. A job of
- * another body ($3) than the row's is a conflict that Redis could not know of: not for this row. */
+ * another body ($3) than the row's is a conflict that Redis could not know of: not for this row. What
+ * is not ours already stays where it is while the queue is paused; its job comes back in five seconds,
+ * or later. */
 STMT(claim, "T1", ROWS_EACH, 4,
     "WITH job AS ("
     "  SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[]) WITH ORDINALITY"
@@ -91,11 +93,13 @@ STMT(claim, "T1", ROWS_EACH, 4,
     "    WHEN c.rescrape_status IN ('queued', 'in_progress') AND " SUSPECT
     "      AND j.alone = 0 AND c.claimed_by IS DISTINCT FROM $4 THEN 'held'"
     "    WHEN c.rescrape_status = 'queued' AND c.next_attempt_at > now() THEN 'early'"
-    "    WHEN c.rescrape_status = 'queued' THEN 'free'"
+    "    WHEN c.rescrape_status = 'queued' THEN CASE WHEN " NOT_PAUSED
+    " THEN 'free' ELSE 'paused' END"
     "    WHEN c.rescrape_status <> 'in_progress' THEN 'done'"
     "    WHEN c.claimed_by = $4 THEN 'free'"    /* our own unsure claim */
     "    WHEN c.claimed_by IS NULL THEN 'held'" /* by the replaced service, until it is reaped */
-    "    WHEN " NO_LIVING_OWNER " THEN 'free' ELSE 'held' END AS state"
+    "    WHEN NOT " NO_LIVING_OWNER " THEN 'held'"
+    "    WHEN " NOT_PAUSED " THEN 'free' ELSE 'paused' END AS state"
     "  FROM job j JOIN webhook.change_events c ON c.event_id = j.event_id"
     "  ORDER BY c.id FOR UPDATE OF c"
     "), pick AS (" /* one event per URL, none while another of it is in progress */
@@ -121,9 +125,11 @@ STMT(claim, "T1", ROWS_EACH, 4,
               ") "
               "SELECT j.n, CASE WHEN mine.id IS NOT NULL THEN 'ours' WHEN s.id IS NULL THEN "
               "'missing'"
-              "    WHEN s.state = 'free' THEN 'busy' ELSE s.state END,"
+              "    WHEN s.state = 'free' THEN 'busy' WHEN s.state = 'paused' THEN 'early'"
+              "    ELSE s.state END,"
               "  s.id, mine.claim_epoch, mine.starts, mine.attempts,"
-              "  greatest(0, extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint,"
+              "  greatest(CASE WHEN s.state = 'paused' THEN 5000 ELSE 0 END,"
+              "    extract(epoch FROM s.next_attempt_at - now()) * 1000)::bigint,"
               "  " WAITED_MS(
                   "s.next_attempt_at", "s.created_at") "  FROM job j LEFT JOIN seen s USING (n) "
                                                        "LEFT JOIN mine ON mine.id = s.id");

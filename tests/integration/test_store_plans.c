@@ -336,6 +336,19 @@ static const struct ask asks[] = {
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
     {"operator_end", "SELECT 1, 4711, 'done'", {1}, 50, 0, NULL},
+    {"orders", "SELECT 'worker-1', '{\"jobs\": 1}'", {1}, 100, 0, NULL},
+    {"attend", "SELECT 'producer-1', 'host', 1, '{change}', '{\"place\": \"x\"}'", {1}, 100, 0, NULL},
+    {"fences", NULL, {1}, 20, 0, NULL},
+    {"producer_left", "SELECT 'producer-1'", {1}, 50, 0, NULL},
+    {"neighbours", "SELECT 'host', 'x'", {1}, 100, 0, NULL},
+    {"forget_producers", NULL, {1}, 100, 0, NULL},
+    {"queue_orders", NULL, {1}, 20, 0, NULL},
+    {"pause", "SELECT '{change}', true, 'me@host'", {1}, 50, 0, NULL},
+    {"fence", "SELECT '{change}', true, 'me@host'", {1}, 50, 0, NULL},
+    {"fleet", NULL, {1}, 3000, 0, NULL},
+    {"give_order", "SELECT array_agg('worker-' || i), 'quiet' FROM generate_series(1, :n) i", {1, 50}, 300, 20,
+     NULL},
+    {"producers", NULL, {1}, 100, 0, NULL},
 };
 /* clang-format on */
 
