@@ -336,6 +336,11 @@ static const struct ask asks[] = {
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
     {"operator_end", "SELECT 1, 4711, 'done'", {1}, 50, 0, NULL},
+    {"census", NULL, {1}, 0, 0, "it counts all unfinished events, for a drain"},
+    {"census_fleet", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
+    {"census_names", "SELECT :n", {20}, 4000, 10, NULL},
+    {"hasten", "SELECT :n", {10, 1000}, 1000, 60, NULL},
+    {"fence_queues", "SELECT '{change}', 'me@host'", {1}, 20, 0, NULL},
 };
 /* clang-format on */
 
