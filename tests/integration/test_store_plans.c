@@ -349,6 +349,11 @@ static const struct ask asks[] = {
     {"give_order", "SELECT array_agg('worker-' || i), 'quiet' FROM generate_series(1, :n) i", {1, 50}, 300, 20,
      NULL},
     {"producers", NULL, {1}, 100, 0, NULL},
+    {"census", NULL, {1}, 0, 0, "it counts all unfinished events, for a drain"},
+    {"census_fleet", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
+    {"census_names", "SELECT :n", {20}, 4000, 10, NULL},
+    {"hasten", "SELECT :n", {10, 1000}, 1000, 60, NULL},
+    {"fence_queues", "SELECT '{change}', 'me@host'", {1}, 20, 0, NULL},
 };
 /* clang-format on */
 
