@@ -9,6 +9,7 @@
 #define CTL_COMMANDS(X)                                                                            \
     X(status)                                                                                      \
     X(events)                                                                                      \
+    X(zombies)                                                                                     \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \
