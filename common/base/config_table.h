@@ -137,11 +137,11 @@ ROW(direct_max_bytes, size, "WEBHOOK_DIRECT_MAX_BYTES", "5m", 64 * KIB, 64 * MIB
     "Largest page the direct scraper takes.")                                                      \
 ROW(scrape_timeout_ms, time, "WEBHOOK_SCRAPE_TIMEOUT", "2m", MS_SECOND, 15 * MS_MINUTE, W,         \
     "Time for fetching one page.")                                                                 \
-ROW(job_timeout_ms, time, "WEBHOOK_JOB_TIMEOUT", "15m", 10 * MS_SECOND, 24 * MS_HOUR, W,       \
+ROW(job_timeout_ms, time, "WEBHOOK_JOB_TIMEOUT", "15m", 10 * MS_SECOND, 24 * MS_HOUR, W | C,   \
     "Age at which a job in progress is taken from its worker.")                                    \
 ROW(max_attempts, number, "WEBHOOK_MAX_ATTEMPTS", "5", 1, 100, W,                              \
     "Failed attempts after which a job is a dead letter.")                                         \
-ROW(max_starts, number, "WEBHOOK_MAX_STARTS", "5", 1, 100, W,                                  \
+ROW(max_starts, number, "WEBHOOK_MAX_STARTS", "5", 1, 100, W | C,                              \
     "Starts without a result after which a job is a dead letter.")                                 \
 ROW(retry_base_ms, time, "WEBHOOK_RETRY_BASE", "5s", MS_SECOND, MS_HOUR, W,                    \
     "Pause before the first retry; it doubles with each.")                                         \

@@ -51,6 +51,7 @@ extern const struct store_stmt *const store_stmts[];
     X(orders) X(attend) X(fences) X(producer_left) X(neighbours) X(forget_producers)               \
     X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)
     X(census) X(census_fleet) X(census_names) X(hasten) X(fence_queues)
+    X(retry_events) X(zombies)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

@@ -24,7 +24,7 @@ void view_events(struct store *s, const struct view_events *q, store_cb *cb, voi
     store_ask(s, walk_for(q), cb, ctx,
         (const char *[]){q->before ? store_number(q->before).text : NULL,
             q->since ? since.text : NULL, q->until ? until.text : NULL, q->status, q->url, q->watch,
-            store_number(q->limit).text});
+            store_number(q->limit).text, q->error});
 }
 
 static void run_keyed(struct store *s, const struct store_stmt *stmt, const struct view_key *key,

@@ -35,8 +35,8 @@
     "  WHERE s.low < s.high)"
 
 /* $1 id before which the page begins (NULL: newest), $2 since, $3 until, $4 status, $5 url, $6 watch,
- * $7 how many. One more is answered, if there is one. `source` of rows c, newest first by their ids:
- * the walk. The place where it ended counts only if that was why the page did. */
+ * $7 how many, $8 a part of the error. One more is answered, if there is one. `source` of rows c, newest
+ * first by their ids: the walk. The place where it ended counts only if that was why the page did. */
 #define WALK(source)                                                                               \
     "FROM " source " c WHERE c.id < (SELECT high FROM span) AND c.id >= (SELECT low FROM span)"    \
     " ORDER BY c.id DESC"
@@ -52,6 +52,9 @@
     "    AND ($4::text IS NULL OR CASE $4 WHEN 'failed'"                                           \
     "      THEN starts_with(c.rescrape_status, 'failed') ELSE c.rescrape_status = $4 END)"         \
     "    AND ($5::text IS NULL OR c.watch_url = $5) AND ($6::text IS NULL OR c.watch_id = $6)"     \
+    "    AND ($8::text IS NULL OR position(lower($8) IN lower(c.metadata->>'error')) > 0"          \
+    "      OR (starts_with(c.rescrape_status, 'failed')"                                           \
+    "        AND position(lower($8) IN lower(c.rescrape_status)) > 0))"                            \
     "  ORDER BY c.id DESC LIMIT $7::integer + 1"                                                   \
     "), edge AS ("                                                                                 \
     "  SELECT CASE WHEN (SELECT count(*) FROM page) <= $7::integer THEN"                           \
@@ -59,14 +62,14 @@
     ") "                                                                                           \
     "SELECT edge.id, " SHOWN_EVENT("p") " FROM edge LEFT JOIN page p ON true ORDER BY p.id DESC"
 
-STMT(view_events, "view", ROWS_ANY, 7, EVENTS("", "webhook.change_events"));
-STMT(view_queued, "view", ROWS_ANY, 7,
+STMT(view_events, "view", ROWS_ANY, 8, EVENTS("", "webhook.change_events"));
+STMT(view_queued, "view", ROWS_ANY, 8,
     EVENTS("", "(SELECT * FROM webhook.change_events q WHERE q.rescrape_status = 'queued')"));
 /* Few are in progress, a watch has not many: found by their own indexes, then put in order. */
-STMT(view_held, "view", ROWS_ANY, 7,
+STMT(view_held, "view", ROWS_ANY, 8,
     EVENTS(", held AS MATERIALIZED (SELECT * FROM webhook.change_events"
         " WHERE rescrape_status = 'in_progress')", "held"));
-STMT(view_watch, "view", ROWS_ANY, 7,
+STMT(view_watch, "view", ROWS_ANY, 8,
     EVENTS(", watched AS MATERIALIZED (SELECT * FROM webhook.change_events"
         " WHERE watch_id = $6::text)", "watched"));
 

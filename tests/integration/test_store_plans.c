@@ -316,14 +316,18 @@ static const struct ask asks[] = {
      {1, 10, 100}, 3000, 10, NULL},
     {"crawl_asked", "SELECT 'crawl-77', 100, 60000", {1}, 100, 0, NULL},
     {"prune_crawls", "SELECT 1, :n", {10, 100}, 1000, 60, NULL},
-    {"view_events", "SELECT 900000, NULL::bigint, NULL::bigint, 'failed', NULL::text, NULL::text, :n",
-     {10, 1000}, 6000, 10, NULL},
+    {"view_events", "SELECT 900000, NULL::bigint, NULL::bigint, 'failed', NULL::text, NULL::text, :n,"
+     " NULL::text", {10, 1000}, 6000, 10, NULL},
     {"view_queued", "SELECT NULL::bigint, 1, 4102444800000000, 'queued', 'https://nowhere.example.com/',"
-     " NULL::text, :n", {10}, 30000, 10, NULL},
+     " NULL::text, :n, 'no such text'", {10}, 30000, 10, NULL},
     {"view_held", "SELECT NULL::bigint, NULL::bigint, NULL::bigint, 'in_progress', NULL::text,"
-     " NULL::text, :n", {10, 1000}, 4000, 10, NULL},
+     " NULL::text, :n, NULL::text", {10, 1000}, 4000, 10, NULL},
     {"view_watch", "SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text,"
-     " 'watch-17', :n", {10, 1000}, 1000, 10, NULL},
+     " 'watch-17', :n, NULL::text", {10, 1000}, 1000, 10, NULL},
+    {"retry_events", "SELECT array_agg(id)::text, array_agg((extract(epoch FROM finished_at) * 1000000)"
+     "::bigint)::text, 'operator' FROM (SELECT * FROM webhook.change_events WHERE id > 500000 AND"
+     " rescrape_status LIKE 'failed%' ORDER BY id LIMIT :n) b", {1, 100}, 100, 60, NULL},
+    {"zombies", "SELECT 900000, 30000, :n", {10, 1000}, 5000, 10, NULL},
     {"view_event", "SELECT event_id, NULL::bigint FROM free LIMIT 1", {1}, 50, 0, NULL},
     {"view_timeline", "SELECT NULL::uuid, 500000", {1}, 1500, 0, NULL},
     {"retry", "SELECT NULL::uuid, (SELECT id FROM webhook.change_events WHERE id > 500000 AND"

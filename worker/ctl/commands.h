@@ -8,6 +8,8 @@
 /* clang-format off */
 #define CTL_COMMANDS(X)                                                                            \
     X(status)                                                                                      \
+    X(events)                                                                                      \
+    X(zombies)                                                                                     \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \
