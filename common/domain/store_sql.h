@@ -52,6 +52,9 @@ extern const struct store_stmt *const store_stmts[];
     X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)
     X(census) X(census_fleet) X(census_names) X(hasten) X(fence_queues)
     X(retry_events) X(zombies)
+    X(failed) X(failed_known) X(failed_again)                                                      \
+    X(redrive_begin) X(redrive_add) X(redrive_planned) X(redrive_drop) X(redrives)                 \
+    X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

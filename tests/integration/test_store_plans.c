@@ -358,6 +358,24 @@ static const struct ask asks[] = {
     {"census_names", "SELECT :n", {20}, 4000, 10, NULL},
     {"hasten", "SELECT :n", {10, 1000}, 1000, 60, NULL},
     {"fence_queues", "SELECT '{change}', 'me@host'", {1}, 20, 0, NULL},
+    {"failed", "SELECT 900000, :n, NULL::text, NULL::text, NULL::bigint, NULL::bigint, 'http 5'",
+     {10, 1000}, 3000, 10, NULL},
+    {"failed_known", BATCH(ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
+    {"failed_again", "SELECT array_agg(id), array_agg(claim_epoch) FROM (SELECT id, claim_epoch FROM"
+     " webhook.change_events WHERE id > 500000 AND rescrape_status LIKE 'failed%' ORDER BY id"
+     " LIMIT :n) f", {1, 64, 500}, 100, 70, NULL},
+    {"redrive_begin", "SELECT 'token-new', 'me@host', NULL::text, '{}'", {1}, 0, 0,
+     "the plans are few"},
+    {"redrive_add", "SELECT 'token-7', 500000, 1000, :n, NULL::text, NULL::text, NULL::bigint,"
+     " NULL::bigint, 'HTTP 5'", {10, 1000}, 4000, 20, NULL},
+    {"redrive_planned", "SELECT 'token-7', 100", {1}, 20, 0, NULL},
+    {"redrive_drop", "SELECT 'token-7'", {1}, 500, 0, NULL},
+    {"redrives", "SELECT NULL::text, :n", {10, 50}, 0, 0, "the plans are few"},
+    {"redrive_errors", "SELECT 'token-7'", {1}, 1000, 0, NULL},
+    {"redrive_items", "SELECT 'token-7', :n", {10, 100}, 100, 6, NULL},
+    {"redrive_state", "SELECT 'token-7', 'applying'", {1}, 50, 0, NULL},
+    {"redrive_apply", "WITH x AS (UPDATE webhook.redrives SET state = 'applying' WHERE token ="
+     " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
 };
 /* clang-format on */
 

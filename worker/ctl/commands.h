@@ -10,6 +10,7 @@
     X(status)                                                                                      \
     X(events)                                                                                      \
     X(zombies)                                                                                     \
+    X(redrive)                                                                                     \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \
