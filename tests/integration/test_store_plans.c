@@ -336,6 +336,10 @@ static const struct ask asks[] = {
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
     {"operator_end", "SELECT 1, 4711, 'done'", {1}, 50, 0, NULL},
+    {"top_queues", NULL, {1}, 100, 0, NULL},
+    {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
+    {"top_pause", "SELECT 'change', 'me@host'", {1}, 50, 0, NULL},
+    {"top_quiet", "SELECT 'no such worker', true", {1}, 50, 0, NULL},
 };
 /* clang-format on */
 
