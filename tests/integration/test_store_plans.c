@@ -376,6 +376,10 @@ static const struct ask asks[] = {
     {"redrive_state", "SELECT 'token-7', 'applying'", {1}, 50, 0, NULL},
     {"redrive_apply", "WITH x AS (UPDATE webhook.redrives SET state = 'applying' WHERE token ="
      " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
+    {"top_queues", NULL, {1}, 100, 0, NULL},
+    {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
+    {"top_pause", "SELECT 'change', 'me@host'", {1}, 50, 0, NULL},
+    {"top_quiet", "SELECT 'no such worker', true", {1}, 50, 0, NULL},
 };
 /* clang-format on */
 

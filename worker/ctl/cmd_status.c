@@ -2,17 +2,16 @@
 #include "worker/ctl/commands.h"
 
 #include "base/json.h"
-#include "base/mem.h"
+#include "base/timestamp.h"
+#include "worker/ctl/listing.h"
 #include "worker/ctl/session.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-
-enum { OPT_JSON = 1 };
+#include <string.h>
 
 /* clang-format off */
 static const struct ctl_option options[] = {
-    {OPT_JSON, "json", NULL, "print one JSON object"},
+    CTL_READER_OPTIONS,
     {0},
 };
 /* clang-format on */
@@ -23,37 +22,66 @@ const struct ctl_command cmd_status = {
     .name = "status",
     .summary = "show queues, events by status, workers",
     .about =
-        "Shows the queues in Redis, the events by status and the workers in PostgreSQL. Exits\n"
-        "with 69 when one of the two cannot be reached, after showing what the other says.\n",
+        "Shows the queues in Redis, the events by status and the workers in PostgreSQL, and the\n"
+        "upstream hosts that were in trouble. Exits with 69 when one of the two stores cannot be\n"
+        "reached, after showing what the other says.\n",
     .examples = "hooklinectl status\n"
+                "hooklinectl status --watch=5s\n"
                 "hooklinectl status --json | jq .queue\n",
     .options = options,
     .run = run,
 };
 
-struct counted {
-    char *status;
-    int64_t events;
-};
+/* --- what is shown ----------------------------------------------------------------------- */
 
-struct worker {
-    char *cells[7]; /* as store_list_workers has them */
+/* JSON has the same numbers as members of their own: "queue" and "crawl_queue". */
+static const struct column queue_columns[] = {
+    {NULL, "QUEUE",       COLUMN_TEXT, 0},
+    {NULL, "IN STREAM",   COLUMN_INT,  0},
+    {NULL, "WITH WORKER", COLUMN_INT,  0},
+    {NULL, "LATER",       COLUMN_INT,  0},
+    {NULL, "DEAD",        COLUMN_INT,  0},
 };
-
-struct upstream {
-    char *cells[7]; /* as store_list_upstreams has them */
+static const struct column event_columns[] = {
+    {"status", "STATUS", COLUMN_STATE, 0},
+    {"events", "EVENTS", COLUMN_INT,   0},
 };
+/* Of times JSON has PostgreSQL's text, tables what people read. */
+enum { WORKER_STARTED = 4, WORKER_STARTED_SHOWN, WORKER_SEEN, WORKER_SEEN_SHOWN, WORKER_JOBS };
+static const struct column worker_columns[] = {
+    {"id",               "WORKER",      COLUMN_TEXT,     12},
+    {"host",             "HOST",        COLUMN_TEXT,     8 },
+    {"pid",              "PID",         COLUMN_INT,      0 },
+    {"state",            "STATE",       COLUMN_STATE,    0 },
+    {"started_at",       NULL,          COLUMN_TEXT,     0 },
+    {NULL,               "STARTED",     COLUMN_TIME,     0 },
+    {"seen_seconds_ago", NULL,          COLUMN_INT,      0 },
+    {NULL,               "SEEN AGO",    COLUMN_DURATION, 0 },
+    {"in_progress",      "IN PROGRESS", COLUMN_INT,      0 },
+};
+enum { UPSTREAM_LEFT = 3, UPSTREAM_LEFT_SHOWN };
+static const struct column upstream_columns[] = {
+    {"host",         "UPSTREAM",   COLUMN_TEXT,     12},
+    {"state",        "CIRCUIT",    COLUMN_STATE,    0 },
+    {"failures",     "FAILURES",   COLUMN_INT,      0 },
+    {"seconds_left", NULL,         COLUMN_INT,      0 },
+    {NULL,           "LEFT",       COLUMN_DURATION, 0 },
+    {"probe_by",     "TRIED BY",   COLUMN_TEXT,     8 },
+    {"last_error",   "LAST ERROR", COLUMN_TEXT,     20},
+    {"changed_at",   NULL,         COLUMN_TEXT,     0 },
+};
+#define LISTING(of)                                                                                \
+    {                                                                                              \
+        .columns = (of), .n = sizeof(of) / sizeof((of)[0])                                         \
+    }
+enum { MAX_COLUMNS = 12 };
 
 struct status {
     struct session session;
+    bool json;
     struct hl_err redis_err, db_err;
     struct queue_stats queue, crawls; /* dead letters of both are in one place */
-    struct counted *counts;
-    int ncounts;
-    struct worker *workers;
-    int nworkers;
-    struct upstream *upstreams;
-    int nupstreams;
+    struct listing events, workers, upstreams;
 };
 
 /* --- answers ----------------------------------------------------------------------------- */
@@ -82,14 +110,55 @@ static void got_crawls(
     session_answered(&s->session);
 }
 
+static const char *cell(const PGresult *rows, int row, int col)
+{
+    return PQgetisnull(rows, row, col) || !*PQgetvalue(rows, row, col) ? NULL
+                                                                       : PQgetvalue(rows, row, col);
+}
+
+/* A number as text; the struct keeps it. */
+struct digits {
+    char text[24];
+};
+static const char *put_digits(struct digits *d, int64_t n)
+{
+    snprintf(d->text, sizeof(d->text), "%lld", (long long)n);
+    return d->text;
+}
+
+static void add_worker(struct listing *l, const PGresult *rows, int i)
+{
+    struct digits started, seen;
+    int64_t us;
+    const char *cells[MAX_COLUMNS] = {0};
+    for (int k = 0; k <= WORKER_STARTED; k++)
+        cells[k] = cell(rows, i, k);
+    if (cells[WORKER_STARTED] && timestamp_parse_iso(cells[WORKER_STARTED], &us))
+        cells[WORKER_STARTED_SHOWN] = put_digits(&started, us);
+    cells[WORKER_SEEN] = cell(rows, i, 5);
+    if (cells[WORKER_SEEN])
+        cells[WORKER_SEEN_SHOWN] = put_digits(&seen, db_int(rows, i, 5) * 1000);
+    cells[WORKER_JOBS] = cell(rows, i, 6);
+    listing_add(l, cells);
+}
+
+static void add_upstream(struct listing *l, const PGresult *rows, int i)
+{
+    struct digits left;
+    const char *cells[MAX_COLUMNS] = {0};
+    for (int k = 0; k < PQnfields(rows); k++)
+        cells[k < UPSTREAM_LEFT_SHOWN ? k : k + 1] = cell(rows, i, k);
+    if (cells[UPSTREAM_LEFT])
+        cells[UPSTREAM_LEFT_SHOWN] = put_digits(&left, db_int(rows, i, UPSTREAM_LEFT) * 1000);
+    listing_add(l, cells);
+}
+
 static void got_counts(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct status *s = ctx;
     note(&s->db_err, err);
-    s->ncounts = rc == HL_OK ? PQntuples(rows) : 0;
-    s->counts = mem_array((size_t)s->ncounts, sizeof(*s->counts));
-    for (int i = 0; i < s->ncounts; i++)
-        s->counts[i] = (struct counted){mem_strdup(db_text(rows, i, 0)), db_int(rows, i, 1)};
+    if (rc == HL_OK)
+        listing_add_rows(&s->events, rows);
     session_answered(&s->session);
 }
 
@@ -97,11 +166,8 @@ static void got_workers(enum hl_rc rc, const PGresult *rows, const struct hl_err
 {
     struct status *s = ctx;
     note(&s->db_err, err);
-    s->nworkers = rc == HL_OK ? PQntuples(rows) : 0;
-    s->workers = mem_array((size_t)s->nworkers, sizeof(*s->workers));
-    for (int i = 0; i < s->nworkers; i++)
-        for (int k = 0; k < 7; k++)
-            s->workers[i].cells[k] = mem_strdup(db_text(rows, i, k));
+    for (int i = 0; rc == HL_OK && i < PQntuples(rows); i++)
+        add_worker(&s->workers, rows, i);
     session_answered(&s->session);
 }
 
@@ -109,11 +175,8 @@ static void got_upstreams(enum hl_rc rc, const PGresult *rows, const struct hl_e
 {
     struct status *s = ctx;
     note(&s->db_err, err);
-    s->nupstreams = rc == HL_OK ? PQntuples(rows) : 0;
-    s->upstreams = mem_array((size_t)s->nupstreams, sizeof(*s->upstreams));
-    for (int i = 0; i < s->nupstreams; i++)
-        for (int k = 0; k < 7; k++)
-            s->upstreams[i].cells[k] = mem_strdup(db_text(rows, i, k));
+    for (int i = 0; rc == HL_OK && i < PQntuples(rows); i++)
+        add_upstream(&s->upstreams, rows, i);
     session_answered(&s->session);
 }
 
@@ -132,196 +195,152 @@ static void ask(struct status *s)
     session_wait(&s->session);
 }
 
+/* What was seen is forgotten, for the next look. */
+static void forget(struct status *s)
+{
+    listing_release(&s->events);
+    listing_release(&s->workers);
+    listing_release(&s->upstreams);
+    s->redis_err = s->db_err = (struct hl_err){0};
+}
+
 /* --- output ------------------------------------------------------------------------------ */
 
+/* Negative: not known. */
 static void put_number(struct buf *b, const char *key, int64_t v)
 {
-    json_put_key(b, key);
     if (v < 0)
-        buf_puts(b, "null");
+        json_put_text(b, key, NULL);
     else
-        buf_printf(b, "%lld", (long long)v);
+        json_put_int(b, key, v);
 }
 
 static void put_error(struct buf *b, const char *key, const struct hl_err *err)
 {
-    json_put_key(b, key);
-    if (err->rc == HL_OK)
-        buf_puts(b, "null");
-    else
-        json_put_string(b, err->msg);
+    json_put_text(b, key, err->rc == HL_OK ? NULL : err->msg);
 }
 
-static void put_upstreams(struct buf *b, const struct status *s)
+static void put_queue(struct buf *b, const struct queue_stats *q)
 {
-    static const char *const keys[] = {
-        "host", "state", "failures", "seconds_left", "probe_by", "last_error", "changed_at"};
-    json_put_key(b, "upstreams");
-    buf_putc(b, '[');
-    for (int i = 0; i < s->nupstreams; i++) {
-        buf_puts(b, i ? ",{" : "{");
-        for (int k = 0; k < 7; k++) {
-            const char *cell = s->upstreams[i].cells[k];
-            json_put_key(b, keys[k]);
-            if (!*cell)
-                buf_puts(b, "null");
-            else if (k == 2 || k == 3)
-                buf_puts(b, cell);
-            else
-                json_put_string(b, cell);
-        }
-        buf_putc(b, '}');
-    }
-    buf_putc(b, ']');
+    put_number(b, "length", q->length);
+    put_number(b, "pending", q->pending);
+    put_number(b, "lag", q->lag);
+    put_number(b, "later", q->later);
+}
+
+static void put_rows(struct buf *b, const char *key, const struct listing *rows)
+{
+    json_put_key(b, key);
+    listing_put_json(rows, b);
 }
 
 static void print_json(const struct status *s)
 {
-    static const char *const keys[] = {
-        "id", "host", "pid", "state", "started_at", "seen_seconds_ago", "in_progress"};
     struct buf b = {0};
-
-    buf_puts(&b, "{\"schema\":1,\"queue\":{");
-    put_number(&b, "length", s->queue.length);
-    put_number(&b, "pending", s->queue.pending);
-    put_number(&b, "lag", s->queue.lag);
-    put_number(&b, "later", s->queue.later);
+    buf_puts(&b, "{\"version\":1,\"schema\":1,\"queue\":{");
+    put_queue(&b, &s->queue);
     put_number(&b, "dead", s->queue.dead);
     put_error(&b, "error", &s->redis_err);
     buf_puts(&b, "},\"crawl_queue\":{");
-    put_number(&b, "length", s->crawls.length);
-    put_number(&b, "pending", s->crawls.pending);
-    put_number(&b, "lag", s->crawls.lag);
-    put_number(&b, "later", s->crawls.later);
+    put_queue(&b, &s->crawls);
     buf_puts(&b, "},\"events\":{");
-    for (int i = 0; i < s->ncounts; i++)
-        put_number(&b, s->counts[i].status, s->counts[i].events);
-    buf_puts(&b, "},\"workers\":[");
-    for (int i = 0; i < s->nworkers; i++) {
-        buf_puts(&b, i ? ",{" : "{");
-        for (int k = 0; k < 7; k++) {
-            json_put_key(&b, keys[k]);
-            if (k == 2 || k >= 5)
-                buf_puts(&b, s->workers[i].cells[k]);
-            else
-                json_put_string(&b, s->workers[i].cells[k]);
-        }
-        buf_putc(&b, '}');
+    for (size_t i = 0; i < listing_rows(&s->events); i++) {
+        json_put_key(&b, listing_cell(&s->events, i, 0));
+        buf_puts(&b, listing_cell(&s->events, i, 1));
     }
-    buf_putc(&b, ']');
-    put_upstreams(&b, s);
+    buf_putc(&b, '}');
+    put_rows(&b, "workers", &s->workers);
+    put_rows(&b, "upstreams", &s->upstreams);
     put_error(&b, "database_error", &s->db_err);
-    buf_puts(&b, "}\n");
-    fputs(buf_str(&b), stdout);
-    buf_release(&b);
+    buf_putc(&b, '}');
+    print_line(&b);
 }
 
-static void print_queue(const struct status *s)
+static void add_queue(
+    struct listing *l, const char *name, const struct queue_stats *q, bool has_dead)
 {
-    const struct queue_stats *q = &s->queue;
+    struct digits length, pending, later, dead;
+    listing_add(
+        l, (const char *[]){name, put_digits(&length, q->length), put_digits(&pending, q->pending),
+               put_digits(&later, q->later), has_dead ? put_digits(&dead, q->dead) : NULL});
+}
+
+static void print_queues(const struct status *s)
+{
+    struct listing l = LISTING(queue_columns);
     if (s->redis_err.rc != HL_OK) {
-        puts("Queue: not known");
+        puts("Queues: not known");
         return;
     }
-    printf("Queue    %lld in the stream, %lld of them with a worker; %lld later, %lld dead\n",
-        (long long)q->length, (long long)q->pending, (long long)q->later, (long long)q->dead);
-    q = &s->crawls;
-    printf("Crawls   %lld in the stream, %lld of them with a worker; %lld later\n",
-        (long long)q->length, (long long)q->pending, (long long)q->later);
-}
-
-/* Only when one was in trouble. */
-static void print_upstreams(const struct status *s)
-{
-    struct ctl_table table = {.columns = 6};
-    if (!s->nupstreams)
-        return;
-    puts("");
-    ctl_table_row(&table,
-        (const char *[]){"UPSTREAM", "CIRCUIT", "FAILURES", "LEFT(S)", "TRIED BY", "LAST ERROR"});
-    for (int i = 0; i < s->nupstreams; i++)
-        ctl_table_row(&table, (const char *const *)s->upstreams[i].cells);
-    ctl_table_print(&table);
+    add_queue(&l, "change", &s->queue, true);
+    add_queue(&l, "crawl", &s->crawls, false);
+    listing_print(&l);
+    listing_release(&l);
 }
 
 static void print_text(const struct status *s)
 {
-    struct ctl_table events = {.columns = 2}, workers = {.columns = 7};
-    char number[24];
-
-    print_queue(s);
+    print_queues(s);
     if (s->db_err.rc != HL_OK) {
         puts("Events and workers: not known");
         return;
     }
     puts("");
-    ctl_table_row(&events, (const char *[]){"STATUS", "EVENTS"});
-    for (int i = 0; i < s->ncounts; i++) {
-        snprintf(number, sizeof(number), "%lld", (long long)s->counts[i].events);
-        ctl_table_row(&events, (const char *[]){s->counts[i].status, number});
-    }
-    ctl_table_print(&events);
+    if (listing_rows(&s->events))
+        listing_print(&s->events);
+    else
+        puts("There are no events.");
     puts("");
-    ctl_table_row(&workers,
-        (const char *[]){"WORKER", "HOST", "PID", "STATE", "STARTED", "SEEN(S)", "IN PROGRESS"});
-    for (int i = 0; i < s->nworkers; i++)
-        ctl_table_row(&workers, (const char *const *)s->workers[i].cells);
-    ctl_table_print(&workers);
-    print_upstreams(s);
+    if (listing_rows(&s->workers))
+        listing_print(&s->workers);
+    else
+        puts("There are no workers.");
+    if (listing_rows(&s->upstreams))
+        puts("");
+    listing_print(&s->upstreams);
 }
 
-static void release(struct status *s)
+static int show(void *ctx)
 {
-    for (int i = 0; i < s->ncounts; i++)
-        free(s->counts[i].status);
-    for (int i = 0; i < s->nworkers; i++)
-        for (int k = 0; k < 7; k++)
-            free(s->workers[i].cells[k]);
-    for (int i = 0; i < s->nupstreams; i++)
-        for (int k = 0; k < 7; k++)
-            free(s->upstreams[i].cells[k]);
-    free(s->upstreams);
-    free(s->counts);
-    free(s->workers);
-    session_close(&s->session);
-}
-
-static int show(const struct config *cfg, bool json)
-{
-    struct status s = {0};
-    struct hl_err err;
+    struct status *s = ctx;
     int code = CTL_OK;
+    ask(s);
+    if (s->json)
+        print_json(s);
+    else
+        print_text(s);
+    fflush(stdout);
+    if (s->redis_err.rc != HL_OK)
+        code = ctl_fail_err(&s->redis_err);
+    if (s->db_err.rc != HL_OK)
+        code = ctl_fail_err(&s->db_err);
+    forget(s);
+    return code;
+}
 
+static int show_of(const struct config *cfg, const struct ctl_shared *shared)
+{
+    struct status s = {.json = shared->json,
+        .events = LISTING(event_columns),
+        .workers = LISTING(worker_columns),
+        .upstreams = LISTING(upstream_columns)};
+    struct hl_err err;
     if (session_open(&s.session, cfg, &err) != HL_OK)
         return ctl_fail_err(&err);
-    ask(&s);
-    if (json)
-        print_json(&s);
-    else
-        print_text(&s);
-    fflush(stdout);
-    if (s.redis_err.rc != HL_OK)
-        code = ctl_fail_err(&s.redis_err);
-    if (s.db_err.rc != HL_OK)
-        code = ctl_fail_err(&s.db_err);
-    release(&s);
+    int code = ctl_watch(shared, show, &s);
+    session_close(&s.session);
     return code;
 }
 
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_status, ctl, argc, argv);
-    bool json = false;
-    int key;
-
-    while ((key = ctl_next(&args)) != 0)
-        json |= key == OPT_JSON;
-    if (args.done >= 0)
+    if (ctl_parse(&args) >= 0)
         return args.done;
     struct config cfg;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;
-    int code = show(&cfg, json);
+    int code = show_of(&cfg, &args.shared);
     config_release(&cfg);
     return code;
 }
