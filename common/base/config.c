@@ -224,7 +224,8 @@ static void load_all(
         check_relation(cfg, program, &relations[i], faults);
 }
 
-enum hl_rc config_load(
+/* Whether there are no new faults. */
+static bool load(
     struct config *cfg, int program, const char *config_file, char **env, struct buf *faults)
 {
     struct source sources[NSOURCES] = {
@@ -242,10 +243,30 @@ enum hl_rc config_load(
     load_all(cfg, program, sources, faults);
     for (int i = 0; i < NSOURCES; i++)
         env_vars_release(&sources[i].vars);
-    if (faults->len == before)
+    return faults->len == before;
+}
+
+enum hl_rc config_load(
+    struct config *cfg, int program, const char *config_file, char **env, struct buf *faults)
+{
+    if (load(cfg, program, config_file, env, faults))
         return HL_OK;
     config_release(cfg);
     return HL_FATAL;
+}
+
+enum hl_rc config_look(
+    struct config *cfg, int program, const char *config_file, char **env, struct buf *faults)
+{
+    bool fine = load(cfg, program, config_file, env, faults);
+    for (size_t i = 0; i < config_nrows; i++) {
+        const struct config_row *r = &config_rows[i];
+        if (!r->kind || cfg->origins[i] || !r->def)
+            continue;
+        config_read(cfg, r, r->def);
+        cfg->origins[i] = mem_strdup("default, for what is given is faulty");
+    }
+    return fine ? HL_OK : HL_FATAL;
 }
 
 void config_release(struct config *cfg)

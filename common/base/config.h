@@ -115,6 +115,10 @@ enum hl_rc config_args(int argc, char **argv, struct config_args *args, struct h
  * allowed. Several faults are reported together. env: NULL-terminated like environ. */
 enum hl_rc config_load(
     struct config *cfg, int program, const char *config_file, char **env, struct buf *faults);
+/* For whoever looks at settings and does not work by them: what is faulty is as if it were not given,
+ * what is needed may be missing. *cfg is to be released either way; HL_FATAL: there are faults. */
+enum hl_rc config_look(
+    struct config *cfg, int program, const char *config_file, char **env, struct buf *faults);
 void config_release(struct config *cfg);
 
 /* Table of the settings of `program` for --help: name, aliases, default, range, meaning. */
@@ -122,6 +126,18 @@ void config_help(int program, struct buf *out);
 /* NAME=value lines of `program`'s settings, secrets and passwords in URLs masked, each with where
  * its value came from as a comment. */
 void config_print(const struct config *cfg, int program, struct buf *out);
+/* One setting; all texts are borrowed during the callback. */
+struct config_item {
+    const char *group, *name, *aliases; /* aliases: separated by blanks, "" = none */
+    const char *value;                  /* as config_print has it; NULL = not set */
+    const char *origin;                 /* where it was given, or "default"; NULL = not set */
+    const char *def, *allowed, *help;   /* def: NULL = none */
+    int users;                          /* CFG_ bits */
+    bool hidden;                        /* its value is a secret */
+};
+typedef void config_each_fn(const struct config_item *item, void *ctx);
+/* Every setting of `program`, in the order of the table. */
+void config_each(const struct config *cfg, int program, config_each_fn *each, void *ctx);
 /* The annotated sample file: every setting commented out with its default and help. */
 void config_sample(struct buf *out);
 

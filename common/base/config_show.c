@@ -51,20 +51,26 @@ static void write_quoted(const char *s, struct buf *out)
     buf_putc(out, '"');
 }
 
-static void write_value(const struct config *cfg, const struct config_row *r, struct buf *out)
+/* Without its secrets. */
+static void write_shown(const struct config *cfg, const struct config_row *r, struct buf *out)
 {
     if (r->type != CONFIG_TEXT) {
         config_write_number(r->kind, config_number(cfg, r), out);
         return;
     }
     const char *text = *config_text(cfg, r);
-    struct buf shown = {0};
     if (r->kind->show == CONFIG_HIDDEN && *text)
-        buf_puts(&shown, "***");
+        buf_puts(out, "***");
     else if (r->kind->show == CONFIG_SHOWN_AS_URL)
-        url_mask(text, &shown);
+        url_mask(text, out);
     else
-        buf_puts(&shown, text);
+        buf_puts(out, text);
+}
+
+static void write_value(const struct config *cfg, const struct config_row *r, struct buf *out)
+{
+    struct buf shown = {0};
+    write_shown(cfg, r, &shown);
     write_quoted(buf_str(&shown), out);
     buf_release(&shown);
 }
@@ -85,6 +91,40 @@ void config_print(const struct config *cfg, int program, struct buf *out)
         write_value(cfg, r, out);
         buf_printf(out, " # %s\n", cfg->origins[i]);
     }
+}
+
+void config_each(const struct config *cfg, int program, config_each_fn *each, void *ctx)
+{
+    const char *group = NULL;
+    char name[CONFIG_NAME_MAX];
+    struct buf value = {0}, allowed = {0};
+    for (size_t i = 0; i < config_nrows; i++) {
+        const struct config_row *r = &config_rows[i];
+        if (r->group)
+            group = r->group;
+        if (!(r->users & program))
+            continue;
+        config_first_name(r, name);
+        buf_clear(&value);
+        buf_clear(&allowed);
+        if (cfg->origins[i])
+            write_shown(cfg, r, &value);
+        config_write_allowed(r, &allowed);
+        const char *aliases = r->names + strlen(name);
+        each(&(struct config_item){.group = group,
+                 .name = name,
+                 .aliases = aliases + strspn(aliases, " "),
+                 .value = cfg->origins[i] ? buf_str(&value) : NULL,
+                 .origin = cfg->origins[i],
+                 .def = r->def,
+                 .allowed = buf_str(&allowed),
+                 .help = r->help,
+                 .users = r->users & CFG_ALL,
+                 .hidden = r->kind->show == CONFIG_HIDDEN},
+            ctx);
+    }
+    buf_release(&value);
+    buf_release(&allowed);
 }
 
 static void write_users(int users, struct buf *out)

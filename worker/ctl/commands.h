@@ -15,6 +15,7 @@
     X(search)                                                                                      \
     X(rejects)                                                                                     \
     X(audit)                                                                                       \
+    X(config)                                                                                      \
     X(send)                                                                                        \
     X(migrate)
 /* clang-format on */
