@@ -280,7 +280,7 @@ Test(ctl, wrong_usage_is_64_and_names_what_is_wrong)
         {{"migrate", "--wait", "soon"},              "not a duration"        },
         {{"migrate", "--status", "--dry-run"},       "not both"              },
         {{"send"},                                   "--url"                 },
-        {{"send", "--file", "x", "--url=http://x/"}, "watch_url"             },
+        {{"send", "--file", "x", "--url=http://x/"}, "no --url beside it"    },
         {{"send", "--url", "http://\xff/"},          "UTF-8"                 },
         {{"send", "--url=x", "--timeout", "0"},      "more than 0"           },
     };

@@ -140,22 +140,27 @@ struct exchange {
     const struct post *post;
     struct loop *loop;
     int exit_code;
+    bool answered;
 };
 
-static void on_answer(const struct http_response *res, void *ctx)
+static int no_answer(const struct post *p, const struct http_response *res)
 {
-    struct exchange *e = ctx;
-    const struct post *p = e->post;
-    loop_stop(e->loop);
-    if (res->rc != HL_OK) {
-        e->exit_code = ctl_fail_err(res->err);
-        if (e->exit_code == CTL_ERROR && res->rc == HL_RETRY)
-            e->exit_code = CTL_UNREACHABLE; /* no answer, for whatever reason */
-        if (e->exit_code == CTL_UNREACHABLE)
-            fprintf(stderr, "Is a producer running there? %s gives another address.\n", p->option);
+    const struct hl_err *err = res->err;
+    int code = err->why == HL_WHY_TIMEOUT                              ? CTL_TIMEOUT
+               : err->why == HL_WHY_UNREACHABLE || res->rc == HL_RETRY ? CTL_UNREACHABLE
+                                                                       : CTL_ERROR;
+    if (p->manner == POST_NOTHING)
+        return code;
+    ctl_fail(code, "%s", err->msg);
+    if (code == CTL_UNREACHABLE)
+        fprintf(stderr, "Is a producer running there? %s gives another address.\n", p->option);
+    return code;
+}
+
+static void show(const struct post *p, const struct http_response *res, bool accepted)
+{
+    if (p->manner != POST_TELL)
         return;
-    }
-    bool accepted = res->status == 202 || (p->events && res->status == 200);
     if (p->json) {
         fwrite(res->body, 1, res->body_len, stdout);
         putchar('\n');
@@ -164,7 +169,21 @@ static void on_answer(const struct http_response *res, void *ctx)
     } else if (accepted) {
         show_accepted(res);
     }
-    e->exit_code = accepted ? CTL_OK : show_refusal(p, res);
+}
+
+static void on_answer(const struct http_response *res, void *ctx)
+{
+    struct exchange *e = ctx;
+    const struct post *p = e->post;
+    loop_stop(e->loop);
+    e->answered = res->rc == HL_OK;
+    if (!e->answered) {
+        e->exit_code = no_answer(p, res);
+        return;
+    }
+    bool accepted = res->status == 202 || (p->events && res->status == 200);
+    show(p, res, accepted);
+    e->exit_code = accepted ? CTL_OK : p->manner == POST_NOTHING ? CTL_ERROR : show_refusal(p, res);
 }
 
 /* --- the request ------------------------------------------------------------------------- */
@@ -178,29 +197,56 @@ char *post_signature(const char *header, const char *secret, const void *body, s
     return mem_printf("%s: sha256=%s", header, hex);
 }
 
-int post_send(const struct post *p)
+struct postbox {
+    struct loop *loop;
+    struct http *http;
+};
+
+struct postbox *postbox_new(void)
 {
     struct hl_err err;
-    struct exchange e = {.post = p, .loop = loop_new(&err)};
-    if (!e.loop)
-        return ctl_fail(CTL_ERROR, "%s", err.msg);
-    struct http *http = http_new(e.loop, "hooklinectl/" HOOKLINE_VERSION, &err);
-    if (http) {
-        http_start(http,
-            &(struct http_request){.method = "POST",
-                .url = p->url,
-                .headers = p->headers,
-                .body = p->body,
-                .body_len = p->len,
-                .connect_timeout_ms = p->timeout_ms,
-                .timeout_ms = p->timeout_ms,
-                .max_body = MAX_ANSWER},
-            on_answer, &e);
-        loop_run(e.loop);
-    } else {
-        e.exit_code = ctl_fail(CTL_ERROR, "%s", err.msg);
-    }
-    http_free(http);
-    loop_free(e.loop);
+    struct postbox *box = mem_new(struct postbox);
+    box->loop = loop_new(&err);
+    box->http = box->loop ? http_new(box->loop, "hooklinectl/" HOOKLINE_VERSION, &err) : NULL;
+    if (box->http)
+        return box;
+    ctl_fail(CTL_ERROR, "%s", err.msg);
+    postbox_free(box);
+    return NULL;
+}
+
+void postbox_free(struct postbox *box)
+{
+    if (!box)
+        return;
+    http_free(box->http);
+    loop_free(box->loop);
+    free(box);
+}
+
+int postbox_send(struct postbox *box, const struct post *p, bool *answered)
+{
+    struct exchange e = {.post = p, .loop = box->loop};
+    http_start(box->http,
+        &(struct http_request){.method = "POST",
+            .url = p->url,
+            .headers = p->headers,
+            .body = p->body,
+            .body_len = p->len,
+            .connect_timeout_ms = p->timeout_ms,
+            .timeout_ms = p->timeout_ms,
+            .max_body = MAX_ANSWER},
+        on_answer, &e);
+    loop_run(box->loop);
+    *answered = e.answered;
     return e.exit_code;
+}
+
+int post_send(const struct post *p)
+{
+    bool answered;
+    struct postbox *box = postbox_new();
+    int code = box ? postbox_send(box, p, &answered) : CTL_ERROR;
+    postbox_free(box);
+    return code;
 }
