@@ -38,7 +38,7 @@ extern const struct store_stmt *const store_stmts[];
     X(spool_note) X(spool_gone) X(list_spools)                                                     \
     X(upstreams) X(upstream_open) X(upstream_probe) X(upstream_result) X(forget_upstreams)         \
     X(schema_version) X(ping)                                                                      \
-    X(metrics_manners) X(metrics_requests) X(metrics_requests_again)                              \
+    X(metrics_manners) X(metrics_requests) X(metrics_requests_again)                               \
     X(metrics_operations) X(metrics_operations_again)                                              \
     X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
     X(read_requests) X(read_operations) X(read_summary) X(read_crawl) X(read_crawl_steps)          \
@@ -49,12 +49,12 @@ extern const struct store_stmt *const store_stmts[];
     X(view_search) X(retention_hold) X(retention_done)                                             \
     X(operator_begin) X(operator_end)                                                              \
     X(orders) X(attend) X(fences) X(producer_left) X(neighbours) X(forget_producers)               \
-    X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)
-    X(census) X(census_fleet) X(census_names) X(hasten) X(fence_queues)
-    X(retry_events) X(zombies)
+    X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)                          \
+    X(census) X(census_fleet) X(census_names) X(hasten) X(fence_queues)                            \
+    X(retry_events) X(zombies)                                                                     \
     X(failed) X(failed_known) X(failed_again)                                                      \
     X(redrive_begin) X(redrive_add) X(redrive_planned) X(redrive_drop) X(redrives)                 \
-    X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)
+    X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)                           \
     X(top_queues) X(top_workers) X(top_pause) X(top_quiet)
 /* clang-format on */
 
