@@ -13,6 +13,7 @@ may_see() { # folder of a file: pattern of what it may include
     worker) echo '(base|io|domain)/|worker/[^/]*$' ;;
     worker/ctl) echo '(base|io|domain|worker/ctl)/' ;;
     deploy/local) echo '(base|io|domain)/' ;;
+    deploy/man) echo '(base|worker/ctl)/' ;;
     *) echo 'nothing: a folder that tests/lint/layers.sh does not know' ;;
     esac
 }
