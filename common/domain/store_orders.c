@@ -44,7 +44,9 @@ STMT(fences, "attendance", ROWS_ONE, 0, "SELECT " FENCES);
 STMT(producer_left, "attendance", ROWS_NONE, 1, "DELETE FROM webhook.producers WHERE id = $1");
 
 STMT(neighbours, "attendance", ROWS_ANY, 2,
-    "SELECT id, pid FROM webhook.producers WHERE host = $1 AND status->>'place' = $2 LIMIT 1000");
+    "SELECT id, pid, status->>'place', " MS_SINCE(
+        "seen_at") " FROM webhook.producers"
+                   " WHERE host = $1 AND status->>'folder' = $2 LIMIT 1000");
 
 STMT(forget_producers, "attendance", ROWS_NONE, 0,
     "DELETE FROM webhook.producers WHERE seen_at < now() - interval '7 days'");
@@ -65,9 +67,10 @@ void store_producer_left(struct store *s, const char *id, store_cb *cb, void *ct
     store_run(s, &stmt_producer_left, TIMEOUT_MS, cb, ctx, (const char *[]){id});
 }
 
-void store_neighbours(struct store *s, const char *host, const char *place, store_cb *cb, void *ctx)
+void store_neighbours(
+    struct store *s, const char *host, const char *folder, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_neighbours, TIMEOUT_MS, cb, ctx, (const char *[]){host, place});
+    store_run(s, &stmt_neighbours, TIMEOUT_MS, cb, ctx, (const char *[]){host, folder});
 }
 
 void store_forget_producers(struct store *s, store_cb *cb, void *ctx)

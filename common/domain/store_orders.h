@@ -27,10 +27,11 @@ void store_attend(struct store *s, const struct store_producer *p, store_cb *cb,
 void store_fences(struct store *s, store_cb *cb, void *ctx);
 /* Takes a producer's row away. No columns. */
 void store_producer_left(struct store *s, const char *id, store_cb *cb, void *ctx);
-/* Processes of this host whose pids mean the same to the asker (place: as its own status has it): id,
- * pid. */
+/* Processes of this host with this spool folder (as the status has it): id, pid, place (of the status),
+ * ms since it was heard of. */
+enum { NEIGHBOUR_ID, NEIGHBOUR_PID, NEIGHBOUR_PLACE, NEIGHBOUR_SILENT_MS };
 void store_neighbours(
-    struct store *s, const char *host, const char *place, store_cb *cb, void *ctx);
+    struct store *s, const char *host, const char *folder, store_cb *cb, void *ctx);
 /* Rows of producers of which nothing was heard for a week. No columns. */
 void store_forget_producers(struct store *s, store_cb *cb, void *ctx);
 
