@@ -98,12 +98,12 @@ STMT(fleet, "reader", ROWS_ANY, 0,
     "  " MICROSECONDS("w.started_at") ", " MICROSECONDS("w.seen_at") ", " MS_SINCE(
         "w.seen_at") ","
                      "  w.orders, w.status->>'phase', w.status->>'jobs', w.status->>'crawls',"
-                     "  w.status->>'oldest_ms', w.status->'pool'->>'open', "
+                     "  nullif(w.status->>'oldest_ms', '0'), w.status->'pool'->>'open', "
                      "w.status->'pool'->>'busy',"
                      "  w.status->'pool'->>'max', (w.status->>'rss_kb')::bigint * 1024, "
                      "w.status->>'done',"
                      "  w.status->>'restarts', coalesce(w.status->'paused' ? 'change', false),"
-                     "  coalesce(w.status->'paused' ? 'crawl', false),"
+                     "  coalesce(w.status->'paused' ? 'crawl', false), w.status->>'orders',"
                      "  (SELECT count(*) FROM webhook.change_events c"
                      "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
                      " FROM webhook.workers w ORDER BY w.started_at, w.id LIMIT 10000");

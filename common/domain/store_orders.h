@@ -47,8 +47,9 @@ void store_fence(
 
 /* Of every worker process: id, host, pid, state (alive, dead), started_at, seen_at (microseconds), ms
  * since then, order, phase (of its status, as all that follows), jobs, crawls, age of its oldest job
- * (ms), connections open, busy, at most, bytes of memory, jobs done, restarts, whether it has noted that
- * the queue of changes is paused, whether that of crawl jobs; rows in progress. */
+ * (ms; none: empty), connections open, busy, at most, bytes of memory, jobs done, restarts, whether it has noted that
+ * the queue of changes is paused, whether that of crawl jobs; the order that
+ * it has noted; rows in progress. */
 enum {
     FLEET_ID,
     FLEET_HOST,
@@ -70,6 +71,7 @@ enum {
     FLEET_RESTARTS,
     FLEET_NOTED_CHANGE,
     FLEET_NOTED_CRAWL,
+    FLEET_NOTED_ORDERS,
     FLEET_ROWS,
     FLEET_COLUMNS
 };

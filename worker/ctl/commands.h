@@ -8,6 +8,9 @@
 /* clang-format off */
 #define CTL_COMMANDS(X)                                                                            \
     X(status)                                                                                      \
+    X(workers)                                                                                     \
+    X(pause)                                                                                       \
+    X(resume)                                                                                      \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \
