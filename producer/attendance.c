@@ -165,9 +165,10 @@ static void hides(const struct spool_segment *g, void *ctx)
 /* On disk, and nobody on another host knows. */
 static bool hides_any(const struct attendance *a)
 {
-    bool hidden = false;
-    spool_each(a->stores->spool, hides, &hidden);
-    spool_each(a->stores->crawl_spool, hides, &hidden);
+    const struct stores *s = a->stores;
+    bool hidden = s->spool_rows_behind[TAKES_CHANGE] || s->spool_rows_behind[TAKES_CRAWL];
+    spool_each(s->spool, hides, &hidden);
+    spool_each(s->crawl_spool, hides, &hidden);
     return hidden;
 }
 

@@ -60,6 +60,14 @@ static void consider(const struct spool_segment *g, void *ctx)
 
 static void send_next(struct registry *r);
 
+/* Whether rows are behind what is on the disk. */
+static void tell_stores(const struct registry *r)
+{
+    struct stores *s = r->stores;
+    s->spool_rows_behind[r->spool == s->crawl_spool ? TAKES_CRAWL : TAKES_CHANGE] =
+        r->busy || r->failing;
+}
+
 static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct registry *r = ctx;
@@ -72,6 +80,7 @@ static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, 
                 LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
         r->failing = true;
         forget_all(r); /* the next look begins anew */
+        tell_stores(r);
         return;
     }
     r->failing = false;
@@ -97,6 +106,7 @@ static void send_next(struct registry *r)
         else
             store_spool_gone(s->store, e->segment, told, r);
     }
+    tell_stores(r);
 }
 
 void registry_look(struct registry *r)
