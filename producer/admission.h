@@ -7,6 +7,10 @@
 #include "producer/gate.h"
 #include "producer/stores.h"
 
+/* What the answer says while the queue is fenced; a sender may try again after so many seconds. */
+#define ADMISSION_FENCED       "Intake is fenced by an operator; try again later"
+#define ADMISSION_FENCED_RETRY "30"
+
 /* The keys that count, borrowed from the settings. */
 struct gate admission_gate(const struct stores *s);
 /* Body, time and every header that gate_request knows; the signature is in this header. Borrowed from

@@ -6,6 +6,7 @@
 #include "base/crawl_job.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "producer/registry.h"
 #include "producer/spool_report.h"
 
 #include <stdlib.h>
@@ -29,6 +30,7 @@ struct record {
 
 struct crawl_forward {
     struct stores *stores;
+    struct registry *registry;
     struct timer round, adopt;
     struct record *records;
     size_t n;
@@ -198,6 +200,7 @@ static void adopt(void *ctx)
     int n = spool_adopt(spool);
     if (n)
         log_info("spool_adopted", LOG_I("segments", n), LOG_I("bytes", spool_depth(spool)));
+    registry_look(f->registry);
     timer_start(&f->adopt, ADOPT_MS);
 }
 
@@ -207,6 +210,7 @@ struct crawl_forward *crawl_forward_new(struct stores *s)
 {
     struct crawl_forward *f = mem_new(struct crawl_forward);
     f->stores = s;
+    f->registry = registry_new(s, s->crawl_spool);
     timer_init(s->loop, &f->round, run_round, f);
     timer_init(s->loop, &f->adopt, adopt, f);
     timer_start(&f->round, 0);
@@ -219,12 +223,14 @@ void crawl_forward_stop(struct crawl_forward *f)
     f->stopped = true;
     timer_stop(&f->round);
     timer_stop(&f->adopt);
+    registry_stop(f->registry);
 }
 
 void crawl_forward_free(struct crawl_forward *f)
 {
     if (!f)
         return;
+    registry_free(f->registry);
     release_window(f);
     free(f);
 }

@@ -54,6 +54,7 @@ static void finish(struct crawl_intake *in)
     timer_stop(&in->deadline);
     crawl_hooked_release(&in->hooked);
     free(in);
+    s->taking[TAKES_CRAWL]--;
     stores_intake_ends(s);
 }
 
@@ -122,6 +123,12 @@ static void reply_unavailable(struct crawl_intake *in, const struct hl_err *err)
     log_error("intake_refused", LOG_S("why", hl_why_name(err->why)), LOG_S("error", err->msg));
     httpd_add_header(in->req, "Retry-After", "5");
     reply_detail(in, 503, "The event cannot be stored now; try again later");
+}
+
+static void reply_fenced(struct crawl_intake *in)
+{
+    httpd_add_header(in->req, "Retry-After", ADMISSION_FENCED_RETRY);
+    reply_detail(in, 503, ADMISSION_FENCED);
 }
 
 /* --- the steps --------------------------------------------------------------------------- */
@@ -227,6 +234,9 @@ static void judged(struct crawl_intake *in)
         refused(in->stores, in->req, &in->hooked, in->hooked.status, in->hooked.reason, admitted);
         reply(in, false);
         finish(in);
+    } else if (in->stores->fenced[TAKES_CRAWL]) {
+        reply_fenced(in);
+        finish(in);
     } else if (stores_redis_ready(in->stores)) {
         start_publish(in);
     } else {
@@ -281,6 +291,7 @@ void crawl_intake(struct httpd_req *req, void *stores)
     }
     struct crawl_intake *in = mem_new(struct crawl_intake);
     stores_intake_begins(s);
+    s->taking[TAKES_CRAWL]++;
     in->stores = s;
     in->req = req;
     in->request = request;

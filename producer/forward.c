@@ -253,7 +253,7 @@ struct forward *forward_new(struct stores *s)
 {
     struct forward *f = mem_new(struct forward);
     f->stores = s;
-    f->registry = registry_new(s);
+    f->registry = registry_new(s, s->spool);
     timer_init(s->loop, &f->round, run_round, f);
     timer_init(s->loop, &f->adopt, adopt, f);
     timer_start(&f->round, 0);

@@ -54,6 +54,7 @@ static void finish(struct intake *in)
     event_release(&in->ev);
     buf_release(&in->job);
     free(in);
+    s->taking[TAKES_CHANGE]--;
     stores_intake_ends(s);
 }
 
@@ -321,6 +322,7 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
 {
     struct intake *in = mem_new(struct intake);
     stores_intake_begins(s);
+    s->taking[TAKES_CHANGE]++;
     in->stores = s;
     in->req = req;
     in->ev = *ev;
@@ -365,6 +367,15 @@ static void turn_away(struct stores *s, struct httpd_req *req, enum gate_verdict
     refuse(s, req, 401, details[verdict], false);
 }
 
+static void refuse_fenced(struct stores *s, struct httpd_req *req)
+{
+    refusal_note(s, req, SOURCE, 503, ADMISSION_FENCED, true);
+    measure_webhook(s->metrics, req,
+        &(struct measure_webhook){.event = "change", .status = 503, .error = ADMISSION_FENCED});
+    httpd_add_header(req, "Retry-After", ADMISSION_FENCED_RETRY);
+    httpd_reply_detail(req, 503, "%s", ADMISSION_FENCED);
+}
+
 /* The header that was judged; NULL = a token was. */
 static const char *signature_of(const struct gate_request *creds, enum gate_verdict verdict)
 {
@@ -403,6 +414,10 @@ void intake_changedetection(struct httpd_req *req, void *stores)
 
     if (!admitted(s, req, &creds, &verdict))
         return;
+    if (s->fenced[TAKES_CHANGE]) {
+        refuse_fenced(s, req);
+        return;
+    }
     const struct hook_input in = {.body = creds.body,
         .len = creds.len,
         .query = httpd_query(req),

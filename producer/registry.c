@@ -20,6 +20,7 @@ struct entry {
 
 struct registry {
     struct stores *stores;
+    struct spool *spool;
     struct timer look;
     char host[64];
     char *holder;
@@ -59,6 +60,14 @@ static void consider(const struct spool_segment *g, void *ctx)
 
 static void send_next(struct registry *r);
 
+/* Whether rows are behind what is on the disk. */
+static void tell_stores(const struct registry *r)
+{
+    struct stores *s = r->stores;
+    s->spool_rows_behind[r->spool == s->crawl_spool ? TAKES_CRAWL : TAKES_CHANGE] =
+        r->busy || r->failing;
+}
+
 static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct registry *r = ctx;
@@ -71,11 +80,12 @@ static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, 
                 LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
         r->failing = true;
         forget_all(r); /* the next look begins anew */
+        tell_stores(r);
         return;
     }
     r->failing = false;
     if (!e->bytes)
-        spool_unlist(r->stores->spool, e->segment);
+        spool_unlist(r->spool, e->segment);
     drop_first(r);
     send_next(r);
 }
@@ -85,7 +95,7 @@ static void send_next(struct registry *r)
     struct stores *s = r->stores;
     while (!r->busy && !r->stopped && r->todo.len) {
         const struct entry *e = LIST_OF(list_first(&r->todo), struct entry, node);
-        if (!spool_list(s->spool, e->segment)) {
+        if (!spool_list(r->spool, e->segment)) {
             drop_first(r); /* let go of meanwhile */
             continue;
         }
@@ -96,6 +106,7 @@ static void send_next(struct registry *r)
         else
             store_spool_gone(s->store, e->segment, told, r);
     }
+    tell_stores(r);
 }
 
 void registry_look(struct registry *r)
@@ -110,7 +121,7 @@ void registry_look(struct registry *r)
     r->refresh = !r->refreshed_at || now - r->refreshed_at >= REFRESH_MS;
     if (r->refresh)
         r->refreshed_at = now;
-    spool_each(r->stores->spool, consider, r);
+    spool_each(r->spool, consider, r);
     send_next(r);
 }
 
@@ -123,14 +134,15 @@ static void look(void *ctx)
 
 /* --- life -------------------------------------------------------------------------------- */
 
-struct registry *registry_new(struct stores *s)
+struct registry *registry_new(struct stores *s, struct spool *spool)
 {
     struct registry *r = mem_new(struct registry);
     r->stores = s;
+    r->spool = spool;
     gethostname(r->host, sizeof(r->host) - 1);
     r->holder = mem_printf("%s-%d", r->host, (int)getpid());
     list_init(&r->todo);
-    spool_keep_listed(s->spool);
+    spool_keep_listed(spool);
     timer_init(s->loop, &r->look, look, r);
     timer_start(&r->look, 0);
     return r;

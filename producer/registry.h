@@ -7,9 +7,11 @@
 #define HL_PRODUCER_REGISTRY_H
 
 struct registry;
+struct spool;
 struct stores;
 
-struct registry *registry_new(struct stores *s);
+/* Of one spool of the stores. */
+struct registry *registry_new(struct stores *s, struct spool *spool);
 void registry_look(struct registry *r); /* the spool has changed */
 void registry_stop(struct registry *r); /* tells nothing more, and is silent about answers */
 /* NULL ok. Requests handed to the store must have been answered: free the pool first. */

@@ -8,6 +8,7 @@
 #include "producer/api.h"
 #include "producer/api_metrics.h"
 #include "producer/api_views.h"
+#include "producer/attendance.h"
 #include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
 #include "producer/forward.h"
@@ -30,6 +31,7 @@ struct server {
     struct loop *loop;
     struct forward *forward;
     struct crawl_forward *crawl_forward;
+    struct attendance *attendance;
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
@@ -62,16 +64,33 @@ const struct httpd_route server_routes[] = {
 };
 /* clang-format on */
 
+static void count_webhook(struct stores *s, struct httpd_req *req, int status)
+{
+    const char *path = httpd_route_path(req);
+    if (!path || strncmp(path, "/api/webhook/", strlen("/api/webhook/")) != 0)
+        return;
+    if (status < 300)
+        s->accepted++;
+    else
+        s->refused++;
+}
+
 /* Every answer carries its id and the time it took (reference contract section 1.1). */
 static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
-    const struct stores *s = ctx;
+    struct stores *s = ctx;
     char took[32];
-    refusal_by_httpd(ctx, req, status);
+    refusal_by_httpd(s, req, status);
+    count_webhook(s, req, status);
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
     measure_request(s->metrics, s->cfg, req, status);
+}
+
+static int connections(const struct server *s)
+{
+    return s->httpd ? httpd_connections(s->httpd) : 0;
 }
 
 /* --- the end ----------------------------------------------------------------------------- */
@@ -82,14 +101,20 @@ static void leave(void *ctx)
     loop_stop(s->loop);
 }
 
-/* Last of all what was measured is written, if PostgreSQL has time for it. */
+static void took_leave(void *ctx)
+{
+    struct server *s = ctx;
+    metrics_drain(s->stores.metrics, LAST_METRICS_MS, leave, s);
+}
+
+/* Last of all we take our leave, and what was measured is written, if PostgreSQL has time for it. */
 static void leave_if_done(void *ctx)
 {
     struct server *s = ctx;
     if (!s->drained || s->stores.intakes || s->leaving)
         return;
     s->leaving = true;
-    metrics_drain(s->stores.metrics, LAST_METRICS_MS, leave, s);
+    attendance_leave(s->attendance, took_leave, s);
 }
 
 static void drained(void *ctx)
@@ -112,18 +137,21 @@ static void on_term(void *ctx)
     if (s->draining)
         return;
     s->draining = true;
-    log_info("draining", LOG_I("connections", httpd_connections(s->httpd)),
-        LOG_I("requests", s->stores.intakes));
-    httpd_drain(s->httpd, drained, s);
+    log_info(
+        "draining", LOG_I("connections", connections(s)), LOG_I("requests", s->stores.intakes));
+    if (s->httpd)
+        httpd_drain(s->httpd, drained, s);
+    else
+        drained(s);
     close(s->listen_fd);
 }
 
 static void on_state(void *ctx)
 {
     const struct server *s = ctx;
-    log_info("state", LOG_I("connections", httpd_connections(s->httpd)),
-        LOG_I("requests", s->stores.intakes), LOG_I("spool_bytes", spool_depth(s->stores.spool)),
-        LOG_B("draining", s->draining), LOG_B("database_ready", stores_database_ready(&s->stores)),
+    log_info("state", LOG_I("connections", connections(s)), LOG_I("requests", s->stores.intakes),
+        LOG_I("spool_bytes", spool_depth(s->stores.spool)), LOG_B("draining", s->draining),
+        LOG_B("database_ready", stores_database_ready(&s->stores)),
         LOG_B("redis_ready", stores_redis_ready(&s->stores)),
         LOG_I("store_waiting", store_waiting(s->stores.store)),
         LOG_I("queue_waiting", queue_waiting(s->stores.queue)),
@@ -155,8 +183,11 @@ static void set_routes(struct server *s, const struct config *cfg)
             r->max_body = (size_t)cfg->crawl_max_body_bytes;
 }
 
-static void open_door(struct server *s, const struct config *cfg)
+/* When it is known what is fenced; whoever has connected waits so long. */
+static void open_door(void *ctx)
 {
+    struct server *s = ctx;
+    const struct config *cfg = s->stores.cfg;
     const struct httpd_conf conf = {
         .routes = s->routes,
         .ctx = &s->stores,
@@ -171,7 +202,10 @@ static void open_door(struct server *s, const struct config *cfg)
         .before = api_before,
         .on_reply = on_reply,
     };
+    if (s->draining)
+        return;
     s->httpd = httpd_new(s->loop, s->listen_fd, &conf);
+    prefork_ready(s->slot);
 }
 
 static void close_all(struct server *s)
@@ -184,9 +218,11 @@ static void close_all(struct server *s)
     free(s->routes);
     forward_stop(s->forward);
     crawl_forward_stop(s->crawl_forward);
+    attendance_stop(s->attendance);
     stores_close(&s->stores);
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
+    attendance_free(s->attendance);
     loop_free(s->loop);
 }
 
@@ -211,8 +247,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);
     set_routes(&s, cfg);
-    open_door(&s, cfg);
-    prefork_ready(slot);
+    s.attendance = attendance_new(&s.stores, open_door, &s);
     loop_run(s.loop);
     /* Hurried: the kernel takes back the rest, and exit() nothing, since a helper thread may be at work
      * with what that takes apart (OpenSSL's tables). */

@@ -13,6 +13,9 @@
 #include "producer/cors.h"
 #include "producer/receipts.h"
 
+/* What webhooks bring events for. */
+enum { TAKES_CHANGE, TAKES_CRAWL, TAKES_NQUEUES };
+
 struct stores {
     const struct config *cfg;
     struct loop *loop;
@@ -41,6 +44,10 @@ struct stores {
     int64_t signed_now, signed_previous; /* requests, by the key that their signature was under */
     int64_t previous_told_ms; /* when the log last heard of the previous one; 0 = never */
 
+    bool fenced[TAKES_NQUEUES];            /* by an operator: nothing is taken in (attendance) */
+    int taking[TAKES_NQUEUES];             /* requests let in, and not finished */
+    bool spool_rows_behind[TAKES_NQUEUES]; /* webhook.spools may lack what is on the disk */
+    int64_t accepted, refused;             /* webhooks, by their answers */
     int intakes;             /* requests accepted and not finished, questions included */
     void (*idle)(void *ctx); /* the last of them has finished */
     void *idle_ctx;

@@ -65,6 +65,7 @@ static const char *status(struct orders *o)
     buf_clear(b);
     buf_putc(b, '{');
     o->conf.tell(b, o->conf.ctx);
+    json_put_text(b, "orders", o->now.quiet ? "quiet" : o->now.kicked ? "kick" : NULL);
     json_put_key(b, "paused");
     buf_putc(b, '[');
     for (int i = 0; i < ORDERS_NQUEUES; i++) {

@@ -44,7 +44,9 @@ STMT(fences, "attendance", ROWS_ONE, 0, "SELECT " FENCES);
 STMT(producer_left, "attendance", ROWS_NONE, 1, "DELETE FROM webhook.producers WHERE id = $1");
 
 STMT(neighbours, "attendance", ROWS_ANY, 2,
-    "SELECT id, pid FROM webhook.producers WHERE host = $1 AND status->>'place' = $2 LIMIT 1000");
+    "SELECT id, pid, status->>'place', " MS_SINCE(
+        "seen_at") " FROM webhook.producers"
+                   " WHERE host = $1 AND status->>'folder' = $2 LIMIT 1000");
 
 STMT(forget_producers, "attendance", ROWS_NONE, 0,
     "DELETE FROM webhook.producers WHERE seen_at < now() - interval '7 days'");
@@ -65,9 +67,10 @@ void store_producer_left(struct store *s, const char *id, store_cb *cb, void *ct
     store_run(s, &stmt_producer_left, TIMEOUT_MS, cb, ctx, (const char *[]){id});
 }
 
-void store_neighbours(struct store *s, const char *host, const char *place, store_cb *cb, void *ctx)
+void store_neighbours(
+    struct store *s, const char *host, const char *folder, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_neighbours, TIMEOUT_MS, cb, ctx, (const char *[]){host, place});
+    store_run(s, &stmt_neighbours, TIMEOUT_MS, cb, ctx, (const char *[]){host, folder});
 }
 
 void store_forget_producers(struct store *s, store_cb *cb, void *ctx)
@@ -95,12 +98,12 @@ STMT(fleet, "reader", ROWS_ANY, 0,
     "  " MICROSECONDS("w.started_at") ", " MICROSECONDS("w.seen_at") ", " MS_SINCE(
         "w.seen_at") ","
                      "  w.orders, w.status->>'phase', w.status->>'jobs', w.status->>'crawls',"
-                     "  w.status->>'oldest_ms', w.status->'pool'->>'open', "
+                     "  nullif(w.status->>'oldest_ms', '0'), w.status->'pool'->>'open', "
                      "w.status->'pool'->>'busy',"
                      "  w.status->'pool'->>'max', (w.status->>'rss_kb')::bigint * 1024, "
                      "w.status->>'done',"
                      "  w.status->>'restarts', coalesce(w.status->'paused' ? 'change', false),"
-                     "  coalesce(w.status->'paused' ? 'crawl', false),"
+                     "  coalesce(w.status->'paused' ? 'crawl', false), w.status->>'orders',"
                      "  (SELECT count(*) FROM webhook.change_events c"
                      "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
                      " FROM webhook.workers w ORDER BY w.started_at, w.id LIMIT 10000");

@@ -27,10 +27,11 @@ void store_attend(struct store *s, const struct store_producer *p, store_cb *cb,
 void store_fences(struct store *s, store_cb *cb, void *ctx);
 /* Takes a producer's row away. No columns. */
 void store_producer_left(struct store *s, const char *id, store_cb *cb, void *ctx);
-/* Processes of this host whose pids mean the same to the asker (place: as its own status has it): id,
- * pid. */
+/* Processes of this host with this spool folder (as the status has it): id, pid, place (of the status),
+ * ms since it was heard of. */
+enum { NEIGHBOUR_ID, NEIGHBOUR_PID, NEIGHBOUR_PLACE, NEIGHBOUR_SILENT_MS };
 void store_neighbours(
-    struct store *s, const char *host, const char *place, store_cb *cb, void *ctx);
+    struct store *s, const char *host, const char *folder, store_cb *cb, void *ctx);
 /* Rows of producers of which nothing was heard for a week. No columns. */
 void store_forget_producers(struct store *s, store_cb *cb, void *ctx);
 
@@ -46,8 +47,9 @@ void store_fence(
 
 /* Of every worker process: id, host, pid, state (alive, dead), started_at, seen_at (microseconds), ms
  * since then, order, phase (of its status, as all that follows), jobs, crawls, age of its oldest job
- * (ms), connections open, busy, at most, bytes of memory, jobs done, restarts, whether it has noted that
- * the queue of changes is paused, whether that of crawl jobs; rows in progress. */
+ * (ms; none: empty), connections open, busy, at most, bytes of memory, jobs done, restarts, whether it has noted that
+ * the queue of changes is paused, whether that of crawl jobs; the order that
+ * it has noted; rows in progress. */
 enum {
     FLEET_ID,
     FLEET_HOST,
@@ -69,6 +71,7 @@ enum {
     FLEET_RESTARTS,
     FLEET_NOTED_CHANGE,
     FLEET_NOTED_CRAWL,
+    FLEET_NOTED_ORDERS,
     FLEET_ROWS,
     FLEET_COLUMNS
 };

@@ -11,6 +11,9 @@
     X(events)                                                                                      \
     X(zombies)                                                                                     \
     X(redrive)                                                                                     \
+    X(workers)                                                                                     \
+    X(pause)                                                                                       \
+    X(resume)                                                                                      \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \

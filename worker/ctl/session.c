@@ -112,6 +112,7 @@ void answer_release(struct answer *a)
 /* --- the operator log -------------------------------------------------------------------- */
 
 char *operator_name(void)
+char *oplog_operator(void)
 {
     char host[65] = "";
     const struct passwd *user = getpwuid(geteuid());
@@ -124,7 +125,7 @@ int oplog_begin(
     struct session *s, const struct ctl_args *args, const char *detail, struct oplog *log)
 {
     struct answer a = {.session = s};
-    char *who = operator_name();
+    char *who = oplog_operator();
     const struct operator_act act = {.operator= who,
         .command = args->command->name,
         .reason = args->shared.reason,
