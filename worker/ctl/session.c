@@ -111,8 +111,7 @@ void answer_release(struct answer *a)
 
 /* --- the operator log -------------------------------------------------------------------- */
 
-/* user@host, as far as they are known. */
-static char *operator_name(void)
+char *operator_name(void)
 {
     char host[65] = "";
     const struct passwd *user = getpwuid(geteuid());

@@ -48,6 +48,9 @@ store_cb answer_keep;
 int answer_wait(struct answer *a);
 void answer_release(struct answer *a);
 
+/* user@host, as far as they are known; caller frees. */
+char *operator_name(void);
+
 /* What an operator does is written to webhook.operator_log before it is done (a failure there means
  * that it must not be), and what came of it afterwards. */
 struct oplog {
