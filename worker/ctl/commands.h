@@ -8,6 +8,7 @@
 /* clang-format off */
 #define CTL_COMMANDS(X)                                                                            \
     X(status)                                                                                      \
+    X(queues)                                                                                      \
     X(drain)                                                                                       \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
