@@ -28,7 +28,8 @@ enum census_col {
 };
 void store_census(struct store *s, store_cb *cb, void *ctx);
 
-/* Who and what there is: one row each. */
+/* Who and what there is: one row each, CENSUS_MEMBERS at most. */
+#define CENSUS_MEMBERS 10000
 enum census_member_col {
     MEMBER_WHAT, /* 'spool', 'producer', 'worker', 'upstream', 'queue' */
     MEMBER_NAME, /* segment; id; id; host; queue */
@@ -37,9 +38,10 @@ enum census_member_col {
                  * ('working', 'quiet', ...), NULL = not told; upstream: state */
     MEMBER_AGE, /* since it was seen; queue: since it was paused, NULL = is not; upstream: until it may
                  * be tried */
-    MEMBER_N, /* spool, producer: bytes in it; upstream: failures; worker: jobs in progress; queue: ms
+    MEMBER_N, /* spool, producer (of changes): bytes in it; upstream: failures; worker: jobs in progress; queue: ms
                  * since it was fenced, NULL = is not */
-    MEMBER_BY, /* queue: who fenced, else paused it */
+    MEMBER_BY,          /* queue: who fenced, else paused it */
+    MEMBER_CRAWL_BYTES, /* producer: in its spool of Firecrawl's events */
 };
 void store_census_fleet(struct store *s, store_cb *cb, void *ctx);
 

@@ -170,7 +170,9 @@ static const struct hidden {
     {{NULL}, "INSERT INTO webhook.producers (id, host, pid, seen_at) VALUES"
      " ('p-1', 'far', 1, now() - interval '20 s')", NULL, "producer", "p-1"},
     {{NULL}, "INSERT INTO webhook.producers (id, host, pid, status) VALUES"
-     " ('p-1', 'far', 1, '{\"spool_bytes\": 5}')", NULL, "spool on a producer's disk", "p-1"},
+     " ('p-1', 'far', 1, '{\"spool_bytes\": 5}')", "change", "spool on a producer's disk", "p-1"},
+    {{NULL}, "INSERT INTO webhook.producers (id, host, pid, status) VALUES"
+     " ('p-1', 'far', 1, '{\"crawl_spool_bytes\": 5}')", "crawl", "spool on a producer's disk", "p-1"},
     {{NULL}, "UPDATE webhook.queues SET announced_at = now()", NULL, "generation", "forgotten"},
     {{"SET {hookline}:generation another"}, NULL, NULL, "generation", "another"},
     {{"SET {hookline}:generation rebuilding"}, NULL, NULL, "generation", "filled again"},
@@ -285,6 +287,31 @@ Test(ctl_drain, silent_producers_are_left_out_when_told_and_the_proof_says_so)
     json_decref(end);
     sql_exec(at.db, "UPDATE webhook.producers SET seen_at = now() - interval '20 s'");
     cr_expect_eq(drain(ARGS("--timeout", "0", "--ignore-silent"), &out), 2, "only late: %s", out);
+}
+
+Test(ctl_drain, a_redis_that_copies_another_is_not_believed)
+{
+    const char *out;
+    stores();
+    struct test_redis *master = at.redis;
+    at.redis = test_redis_start();
+    redis_text(at.redis, "REPLICAOF 127.0.0.1 %d", atoi(strrchr(test_redis_url(master), ':') + 1));
+    cr_expect_eq(drain(ARGS("--json", "--timeout", "0"), &out), 2, "%s", out);
+    cr_expect(names(out, NULL, "Redis", "replica"), "%s", out);
+    at.redis = master;
+    cr_expect_eq(drain(ARGS("--json", "--timeout", "0"), &out), 0, "%s", out);
+}
+
+Test(ctl_drain, a_database_that_copies_another_is_not_believed)
+{
+    const char *out;
+    stores();
+    struct test_pg *primary = test_pg_start();
+    at.db = test_pg_url(primary);
+    cr_expect_eq(drain(ARGS("--json", "--timeout", "0"), &out), 0, "%s", out);
+    at.db = test_pg_url(test_pg_standby(primary));
+    cr_expect_neq(drain(ARGS("--json", "--timeout", "0"), &out), 0, "%s", out);
+    cr_expect_not(strstr(out, "\"empty\":true"), "%s", out);
 }
 
 /* --- between the two looks --------------------------------------------------------------- */

@@ -41,6 +41,14 @@ static void name(struct census_left *l, const char *id)
         l->ids[l->nids++] = mem_strdup(id);
 }
 
+/* Something that hinders a proof and does not pass. */
+static void hinder(struct census *c, const char *place, const char *what, const char *remedy)
+{
+    struct census_left *l = leave(c, NULL, place, 0);
+    l->what = mem_strdup(what);
+    l->stuck = mem_strdup(remedy);
+}
+
 static void leave_ids(
     struct census *c, const char *queue, const char *place, int64_t n, const struct queue_ids *ids)
 {
@@ -161,7 +169,7 @@ static bool names_queue(const char *list, const char *queue)
 
 struct member { /* a row of store_census_fleet */
     const char *what, *name, *host, *text, *by;
-    int64_t age_ms, n;
+    int64_t age_ms, n, crawl_bytes;
     bool aged, numbered;
 };
 
@@ -174,6 +182,7 @@ static struct member member_at(const PGresult *rows, int row)
         .by = db_text(rows, row, MEMBER_BY),
         .age_ms = db_int(rows, row, MEMBER_AGE),
         .n = db_int(rows, row, MEMBER_N),
+        .crawl_bytes = db_int(rows, row, MEMBER_CRAWL_BYTES),
         .aged = !PQgetisnull(rows, row, MEMBER_AGE),
         .numbered = !PQgetisnull(rows, row, MEMBER_N)};
 }
@@ -227,8 +236,11 @@ static void saw_producer(const struct census_ask *ask, const struct member *m, s
                 leave(c, queue_names[k], "fence", 0)->what =
                     mem_printf("%s on %s has not confirmed it yet", m->name, m->host);
     }
-    if (m->n > 0 && m->age_ms <= SILENT_MS) {
-        struct census_left *l = leave(c, NULL, "spool on a producer's disk", m->n);
+    for (int k = 0; k < 2; k++) {
+        int64_t bytes = k == QUEUE_CRAWL ? m->crawl_bytes : m->n;
+        if (bytes <= 0 || !ask->queues[k] || m->age_ms > SILENT_MS)
+            continue;
+        struct census_left *l = leave(c, queue_names[k], "spool on a producer's disk", bytes);
         l->bytes = true;
         l->what = mem_printf("%s on %s tells of it", m->name, m->host);
     }
@@ -267,6 +279,9 @@ static bool look_at_fleet(struct session *s, const struct census_ask *ask, struc
     session_wait(s);
     if (failed(c, a.rc, &a.err))
         return false;
+    if (PQntuples(a.rows) == CENSUS_MEMBERS)
+        hinder(c, "fleet", "more producers, workers and spools than can be looked at",
+            "delete rows of webhook.producers that stand for nothing any more");
     for (int i = 0; i < PQntuples(a.rows); i++) {
         const struct member m = member_at(a.rows, i);
         switch (m.what[0]) {
@@ -340,6 +355,9 @@ static void tallied(
         json_put_text(call->fingerprint, "redis_generation", t->generation);
         call->generation = mem_strdup(t->generation);
         c->dead = t->dead;
+        if (t->replica)
+            hinder(c, "Redis", "this server is a replica, and may be behind",
+                "ask the one that the fleet writes to (WEBHOOK_REDIS_URL)");
         for (int k = 0; k < 2; k++) {
             const struct queue_tally *q = &t->queues[k];
             c->numbers[k] =
@@ -412,10 +430,15 @@ static void saw_rows(
     c->next_due_us = db_int(rows, 0, CENSUS_NEXT_DUE);
     c->oldest_us = db_int(rows, 0, CENSUS_OLDEST);
     c->rows_due = due;
+    c->crawls_to_ask = db_int(rows, 0, CENSUS_CRAWLS_TO_ASK);
     c->rows_oldest_ms = age_ms(rows, CENSUS_OLDEST);
     if (!ask->queues[QUEUE_CHANGE])
         return;
+    int64_t orphaned = db_int(rows, 0, CENSUS_ORPHANED);
     leave_rows(c, names, "in_progress", c->in_progress, "rows in progress");
+    if (orphaned)
+        c->left[c->nleft - 1].what =
+            mem_printf("%lld of them by workers that are dead or gone", (long long)orphaned);
     leave_rows(c, names, "due", due, "rows queued");
     if (ask->retries == RETRIES_IGNORE)
         c->ignored += later;
@@ -451,11 +474,9 @@ static bool look_at_rows(struct tally_call *call)
         saw_rows(call->ask, rows.rows, names.rows, c);
         put_rows(call->ask, rows.rows, call->fingerprint);
         check_generation(rows.rows, call->generation, c);
-        if (strcmp(db_text(rows.rows, 0, CENSUS_STANDBY), "t") == 0) {
-            struct census_left *l = leave(c, NULL, "PostgreSQL", 0);
-            l->what = mem_strdup("this server is a standby, and may be behind");
-            l->stuck = mem_strdup("ask the primary (WEBHOOK_DATABASE_URL)");
-        }
+        if (strcmp(db_text(rows.rows, 0, CENSUS_STANDBY), "t") == 0)
+            hinder(c, "PostgreSQL", "this server is a standby, and may be behind",
+                "ask the primary (WEBHOOK_DATABASE_URL)");
     }
     answer_release(&rows);
     answer_release(&names);

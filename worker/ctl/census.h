@@ -63,6 +63,7 @@ struct census {
             oldest_ms; /* oldest_ms: age of the first; -1 = none */
     } numbers[2];
     int64_t dead, rows_due, rows_oldest_ms; /* -1 = none */
+    int64_t crawls_to_ask; /* sessions: what Firecrawl tells of them may become jobs */
     size_t folders_read;
 };
 

@@ -378,6 +378,8 @@ static int ask_first(struct drain *d)
     if (d->fence)
         fprintf(stderr, "%lld producers will refuse events of %s. ", (long long)d->now.producers,
             buf_str(&queues));
+    if (d->fence && !d->now.producers)
+        fputs("(One that is not in webhook.producers would not know.) ", stderr);
     if (d->unfence)
         fprintf(stderr, "At the end the fence of %s is lifted. ", buf_str(&queues));
     if (d->ask.retries == RETRIES_NOW)

@@ -187,6 +187,7 @@ static void put_end(struct buf *b, const struct drain *d)
     json_put_int(b, "retries_ignored", d->now.ignored);
     json_put_int(b, "hastened", d->hastened);
     json_put_int(b, "dead_letters", d->now.dead);
+    json_put_int(b, "crawls_to_ask", d->now.crawls_to_ask);
     put_proof(b, d);
     buf_putc(b, '}');
 }
@@ -217,12 +218,17 @@ static void say_empty(const struct drain *d)
         buf_str(&b), d->ask.queues[QUEUE_CHANGE] ? "change " : "",
         d->ask.queues[QUEUE_CRAWL] ? "crawl" : "");
     say_intake(d);
-    printf("  spools    %zu folders read here; %lld producers known", d->now.folders_read,
-        (long long)d->now.producers);
+    printf("  spools    %zu of %zu folders are here, and empty; %lld producers known",
+        d->now.folders_read, d->ask.nspools, (long long)d->now.producers);
     if (d->now.producers_silent)
         printf(", of which %lld silent ones were left out (--ignore-silent)",
             (long long)d->now.producers_silent);
     putchar('\n');
+    if (d->now.crawls_to_ask && d->ask.queues[QUEUE_CRAWL])
+        printf(
+            "  crawls    Firecrawl will still be asked about %lld: pages that it never sent become "
+            "jobs\n",
+            (long long)d->now.crawls_to_ask);
     if (d->now.ignored)
         printf("  retries   %lld wait for a later attempt and were not counted "
                "(--include-retries=ignore)\n",
