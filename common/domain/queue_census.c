@@ -122,6 +122,7 @@ static void tallied(const redisReply *reply, const struct hl_err *err, void *ctx
     t.dead = integer(reply->element[ALL_DEAD]);
     t.generation = text(reply->element[ALL_GENERATION]);
     snprintf(t.run_id, sizeof(t.run_id), "%s", redis_info(call.redis)->run_id);
+    t.replica = redis_info(call.redis)->is_replica;
     read_queue(reply->element[ALL_CHANGE], &t.queues[QUEUE_CHANGE]);
     read_queue(reply->element[ALL_CRAWL], &t.queues[QUEUE_CRAWL]);
     call.cb(HL_OK, &t, NULL, call.ctx);

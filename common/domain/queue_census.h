@@ -31,6 +31,7 @@ struct queue_tallies {
     int64_t dead;                 /* letters of both */
     char *generation;             /* "" = none, "rebuilding" */
     char run_id[41];              /* of the server that answered */
+    bool replica;                 /* it copies another server, and may be behind */
     struct queue_tally queues[2]; /* by enum queue_kind */
 };
 

@@ -39,21 +39,24 @@ STMT(census, "operator", ROWS_ONE, 0,
 
 /* A producer that says of itself that it has something on its disk is believed, whether or not its
  * segments have rows already. */
+#define TOLD(member)                                                                               \
+    "CASE WHEN jsonb_typeof(status->'" member "') = 'number'"                                      \
+    " THEN (status->>'" member "')::numeric::bigint END"
+#define TEXT(n)    #n
+#define AS_TEXT(n) TEXT(n)
 STMT(census_fleet, "operator", ROWS_ANY, 0,
-    "SELECT 'spool', segment, host, folder, " AGE("seen_at") ", bytes, NULL"
+    "SELECT 'spool', segment, host, folder, " AGE("seen_at") ", bytes, NULL, NULL::bigint"
     " FROM webhook.spools WHERE bytes > 0"
-    " UNION ALL SELECT 'producer', id, host, array_to_string(fenced, ','), " AGE("seen_at") ","
-    "  CASE WHEN jsonb_typeof(status->'spool_bytes') = 'number'"
-    "    THEN (status->>'spool_bytes')::numeric::bigint END, NULL FROM webhook.producers"
-    " UNION ALL SELECT 'worker', id, host, coalesce(status->>'phase', orders), " AGE("seen_at") ","
-    "  CASE WHEN jsonb_typeof(status->'jobs') = 'number' THEN (status->>'jobs')::numeric::bigint END,"
-    "  NULL FROM webhook.workers WHERE dead_at IS NULL"
+    " UNION ALL SELECT 'producer', id, host, array_to_string(fenced, ','), " AGE("seen_at") ", "
+    TOLD("spool_bytes") ", NULL, " TOLD("crawl_spool_bytes") " FROM webhook.producers"
+    " UNION ALL SELECT 'worker', id, host, coalesce(status->>'phase', orders), " AGE("seen_at") ", "
+    TOLD("jobs") ", NULL, NULL FROM webhook.workers WHERE dead_at IS NULL"
     " UNION ALL SELECT 'upstream', host, NULL, state,"
-    "  greatest(0, extract(epoch FROM open_until - now()) * 1000)::bigint, failures, NULL"
+    "  greatest(0, extract(epoch FROM open_until - now()) * 1000)::bigint, failures, NULL, NULL"
     " FROM webhook.upstreams WHERE state <> 'closed'"
     " UNION ALL SELECT 'queue', name, NULL, NULL, " AGE("paused_at") ", " AGE("fenced_at") ","
-    "  coalesce(fenced_by, paused_by) FROM webhook.queues"
-    " ORDER BY 1, 5 DESC, 2 LIMIT 10000");
+    "  coalesce(fenced_by, paused_by), NULL FROM webhook.queues"
+    " ORDER BY 1, 5 DESC, 2 LIMIT " AS_TEXT(CENSUS_MEMBERS));
 
 #define NAMED "coalesce(c.event_id::text, 'row ' || c.id), c.watch_url"
 STMT(census_names, "operator", ROWS_ANY, 1,

@@ -28,18 +28,20 @@ enum census_col {
 };
 void store_census(struct store *s, store_cb *cb, void *ctx);
 
-/* Who and what there is: one row each. */
-enum census_fleet_col {
-    FLEET_WHAT, /* 'spool', 'producer', 'worker', 'upstream', 'queue' */
-    FLEET_NAME, /* segment; id; id; host; queue */
-    FLEET_HOST, /* spool, producer, worker */
-    FLEET_TEXT, /* spool: folder; producer: queues that it refuses, by commas; worker: what it does
+/* Who and what there is: one row each, CENSUS_MEMBERS at most. */
+#define CENSUS_MEMBERS 10000
+enum census_member_col {
+    MEMBER_WHAT, /* 'spool', 'producer', 'worker', 'upstream', 'queue' */
+    MEMBER_NAME, /* segment; id; id; host; queue */
+    MEMBER_HOST, /* spool, producer, worker */
+    MEMBER_TEXT, /* spool: folder; producer: queues that it refuses, by commas; worker: what it does
                  * ('working', 'quiet', ...), NULL = not told; upstream: state */
-    FLEET_AGE, /* since it was seen; queue: since it was paused, NULL = is not; upstream: until it may
+    MEMBER_AGE, /* since it was seen; queue: since it was paused, NULL = is not; upstream: until it may
                  * be tried */
-    FLEET_N, /* spool, producer: bytes in it; upstream: failures; worker: jobs in progress; queue: ms
+    MEMBER_N, /* spool, producer (of changes): bytes in it; upstream: failures; worker: jobs in progress; queue: ms
                  * since it was fenced, NULL = is not */
-    FLEET_BY, /* queue: who fenced, else paused it */
+    MEMBER_BY,          /* queue: who fenced, else paused it */
+    MEMBER_CRAWL_BYTES, /* producer: in its spool of Firecrawl's events */
 };
 void store_census_fleet(struct store *s, store_cb *cb, void *ctx);
 

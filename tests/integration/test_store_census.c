@@ -170,12 +170,12 @@ Test(store_census, the_fleet_is_told_as_it_is)
         "UPDATE webhook.queues SET paused_at = now(), paused_by = 'me' WHERE name = 'crawl'");
     BENCH_ASK(r, store_census_fleet(s, BENCH_CB(r)));
     cr_assert_eq(bench_nrows(&r), 6);
-    cr_expect_str_eq(bench_cell(&r, 0, FLEET_WHAT), "producer");
-    cr_expect_str_eq(bench_cell(&r, 0, FLEET_TEXT), "change,crawl");
-    cr_expect_geq(atol(bench_cell(&r, 0, FLEET_AGE)), 120000);
-    cr_expect_str_eq(bench_cell(&r, 0, FLEET_N), "77");
-    cr_expect_str_eq(bench_cell(&r, 3, FLEET_NAME), "a.crawl");
-    cr_expect_str_eq(bench_cell(&r, 3, FLEET_N), "9");
-    cr_expect_str_eq(bench_cell(&r, 4, FLEET_NAME), "up:80");
-    cr_expect_str_eq(bench_cell(&r, 5, FLEET_NAME), "w1");
+    cr_expect_str_eq(bench_cell(&r, 0, MEMBER_WHAT), "producer");
+    cr_expect_str_eq(bench_cell(&r, 0, MEMBER_TEXT), "change,crawl");
+    cr_expect_geq(atol(bench_cell(&r, 0, MEMBER_AGE)), 120000);
+    cr_expect_str_eq(bench_cell(&r, 0, MEMBER_N), "77");
+    cr_expect_str_eq(bench_cell(&r, 3, MEMBER_NAME), "a.crawl");
+    cr_expect_str_eq(bench_cell(&r, 3, MEMBER_N), "9");
+    cr_expect_str_eq(bench_cell(&r, 4, MEMBER_NAME), "up:80");
+    cr_expect_str_eq(bench_cell(&r, 5, MEMBER_NAME), "w1");
 }

@@ -14,6 +14,8 @@
     X(workers)                                                                                     \
     X(pause)                                                                                       \
     X(resume)                                                                                      \
+    X(queues)                                                                                      \
+    X(drain)                                                                                       \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \
