@@ -48,7 +48,7 @@ extern const struct store_stmt *const store_stmts[];
     X(retry) X(view_crawls) X(view_queues) X(view_spools) X(view_workers) X(view_crashes)          \
     X(view_search) X(retention_hold) X(retention_done)                                             \
     X(operator_begin) X(operator_end)                                                              \
-    X(retry_events) X(zombies)
+    X(retry_events) X(zombies) X(trace)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;
