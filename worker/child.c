@@ -649,6 +649,7 @@ static bool build(struct child *c, struct hl_err *err)
     c->letters = letters_new(c->wires.queue);
     scraper_guard(c->scraper, job_may_ask);
     c->env = (struct job_env){.loop = c->wires.loop,
+        .instance = c->instance,
         .cfg = cfg,
         .store = c->wires.store,
         .queue = c->wires.queue,

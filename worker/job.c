@@ -94,6 +94,7 @@ static void step_begins(struct job *j)
 static struct jobmetric metric_of(const struct job *j)
 {
     return (struct jobmetric){.ev = &j->ev,
+        .worker = j->env->instance,
         .epoch = j->epoch,
         .attempt = j->attempts + 1,
         .state = j->state,

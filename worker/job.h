@@ -17,6 +17,7 @@ struct job;
 struct job_env {
     struct loop *loop;
     const struct config *cfg;
+    const char *instance; /* this process, for what is measured */
     struct store *store;
     struct queue *queue;
     struct scraper *scraper;     /* its guard is job_may_ask */

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/json.h"
 
 static const char *const names[JOB_NSTATES] = {
     [JOB_CLAIM] = "claim",
@@ -36,6 +37,7 @@ static void put(struct metrics *m, const struct jobmetric *j, struct metrics_ope
         &extra, "{\"attempt\":%lld,\"epoch\":%lld", (long long)j->attempt, (long long)j->epoch);
     if (j->target_status)
         buf_printf(&extra, ",\"target_status\":%ld", j->target_status);
+    json_put_text(&extra, "worker", j->worker);
     buf_putc(&extra, '}');
     o.request_id = j->ev->request_id;
     o.job_id = id;

@@ -9,6 +9,7 @@
 
 struct jobmetric { /* borrowed */
     const struct change_event *ev;
+    const char *worker; /* this process */
     int64_t epoch, attempt;
     /* Of a step: */
     enum job_state state;

@@ -257,6 +257,7 @@ static bool build(struct solo *s, struct hl_err *err)
     s->breaker = breaker_new(s->wires.loop, s->cfg, s->wires.store);
     scraper_guard(s->scraper, job_may_ask);
     s->env = (struct job_env){.loop = s->wires.loop,
+        .instance = s->instance,
         .cfg = s->cfg,
         .store = s->wires.store,
         .queue = s->wires.queue,

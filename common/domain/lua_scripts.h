@@ -9,5 +9,6 @@ extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_prom
 extern struct redis_script lua_crawl_publish, lua_crawl_requeue, lua_crawl_ack, lua_crawl_bury,
     lua_crawl_promote, lua_crawl_takeover;
 extern struct redis_script lua_census, lua_hasten;
+extern struct redis_script lua_trace;
 
 #endif

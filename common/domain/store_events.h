@@ -40,4 +40,27 @@ enum zombie_col {
 void store_zombies(
     struct store *s, const struct store_limits *limits, int max, store_cb *cb, void *ctx);
 
+/* Everything that PostgreSQL knows of what happened to an event, be it a row of webhook.change_events
+ * or one of Firecrawl's (then also by the id of one of its documents): the row, the requests and steps
+ * that were measured, processes that died with it, what operators did to it, its document. No row:
+ * nothing is known of it. Oldest first; at most TRACE_ROWS. */
+#define TRACE_ROWS 1000
+enum trace_col {
+    TRACE_AT,    /* NULL = it has no time of its own */
+    TRACE_PLACE, /* row, request, metrics, crash, operator, index, crawl */
+    TRACE_WHAT,
+    TRACE_BY,
+    TRACE_EPOCH,
+    TRACE_DURATION_MS,
+    TRACE_SUCCESS,
+    TRACE_HTTP_STATUS,
+    TRACE_DETAIL,
+};
+struct store_trace {       /* borrowed */
+    const char *event_id;  /* text of a UUID; NULL: */
+    int64_t row_id;        /* by this */
+    const char *canonical; /* URL under which its document would be; NULL = unknown */
+};
+void store_trace(struct store *s, const struct store_trace *t, store_cb *cb, void *ctx);
+
 #endif

@@ -98,7 +98,8 @@ static enum walk walk_file(struct scan *s, int dir_fd, const char *name)
     return walk;
 }
 
-enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl_err *err)
+enum hl_rc spool_scan_kind(
+    const char *dir, const char *suffix, spool_scan_fn *each, void *ctx, struct hl_err *err)
 {
     struct scan s = {.each = each, .ctx = ctx};
     enum walk walk = WALK_ON;
@@ -108,7 +109,7 @@ enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl
     if (!d)
         return hl_fail(err, HL_FATAL, "spool folder %s cannot be read: %s", dir, strerror(errno));
     for (struct dirent *e; walk == WALK_ON && (e = readdir(d));) {
-        if (!spool_is_segment(e->d_name, SPOOL_SEGMENT))
+        if (!spool_is_segment(e->d_name, suffix))
             continue;
         walk = walk_file(&s, dirfd(d), e->d_name);
         if (walk == WALK_UNREADABLE)
@@ -119,4 +120,9 @@ enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl
     buf_release(&s.in);
     buf_release(&s.work);
     return rc;
+}
+
+enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl_err *err)
+{
+    return spool_scan_kind(dir, SPOOL_SEGMENT, each, ctx, err);
 }

@@ -20,5 +20,8 @@ typedef bool spool_scan_fn(const struct spool_sight *sight, void *ctx); /* false
 /* HL_FATAL: the folder, or a segment in it, cannot be read; err names it. A folder that does not
  * exist is refused likewise. */
 enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl_err *err);
+/* The same of segments of another kind: see spool_open_kind. */
+enum hl_rc spool_scan_kind(
+    const char *dir, const char *suffix, spool_scan_fn *each, void *ctx, struct hl_err *err);
 
 #endif

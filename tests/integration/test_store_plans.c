@@ -327,6 +327,8 @@ static const struct ask asks[] = {
     {"retry_events", "SELECT array_agg(id)::text, array_agg((extract(epoch FROM finished_at) * 1000000)"
      "::bigint)::text, 'operator' FROM (SELECT * FROM webhook.change_events WHERE id > 500000 AND"
      " rescrape_status LIKE 'failed%' ORDER BY id LIMIT :n) b", {1, 100}, 100, 60, NULL},
+    {"trace", "SELECT event_id, NULL::bigint, 'https://shop.example.com/' FROM free LIMIT 1", {1}, 2000,
+     0, NULL},
     {"zombies", "SELECT 900000, 30000, :n", {10, 1000}, 5000, 10, NULL},
     {"view_event", "SELECT event_id, NULL::bigint FROM free LIMIT 1", {1}, 50, 0, NULL},
     {"view_timeline", "SELECT NULL::uuid, 500000", {1}, 1500, 0, NULL},

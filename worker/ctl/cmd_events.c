@@ -4,12 +4,13 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/uuid.h"
 #include "domain/store_events.h"
 #include "domain/store_view.h"
 #include "worker/ctl/confirm.h"
+#include "worker/ctl/event_id.h"
 #include "worker/ctl/listing.h"
 #include "worker/ctl/republish.h"
+#include "worker/ctl/trace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +71,7 @@ static const struct ctl_command retry = {
     .run = run_retry,
 };
 
-static const struct ctl_command *const actions[] = {&list, &show, &retry, NULL};
+static const struct ctl_command *const actions[] = {&list, &show, &retry, &events_trace, NULL};
 
 const struct ctl_command cmd_events = {
     .name = "events",
@@ -233,24 +234,6 @@ static int run_list(struct ctl *ctl, int argc, char **argv)
 
 /* --- one event --------------------------------------------------------------------------- */
 
-static bool read_key(const char *id, struct view_key *key)
-{
-    struct uuid parsed;
-    size_t digits = strspn(id, "0123456789");
-    *key = (struct view_key){0};
-    if (uuid_parse(id, &parsed))
-        key->event_id = id;
-    else if (*id && !id[digits] && digits <= 18)
-        key->row_id = strtoll(id, NULL, 10);
-    return key->event_id || key->row_id;
-}
-
-static int bad_id(const struct ctl_command *c, const char *id)
-{
-    return ctl_usage_error(
-        c, "'%s' is no id of an event: expected a UUID, or the number of its row", id);
-}
-
 static int no_such_event(const char *id)
 {
     return ctl_fail(CTL_NOT_EMPTY, "there is no event %s", id);
@@ -296,9 +279,8 @@ static int run_show(struct ctl *ctl, int argc, char **argv)
         return code;
     if (args.rest != argc - 1)
         return ctl_usage_error(&show, "give the id of one event");
-    if (!read_key(argv[args.rest], &r.key))
-        return bad_id(&show, argv[args.rest]);
-    return look(ctl, &r, show_event);
+    code = event_id_read(&show, argv[args.rest], &r.key);
+    return code >= 0 ? code : look(ctl, &r, show_event);
 }
 
 /* --- tried again ------------------------------------------------------------------------- */
@@ -349,7 +331,7 @@ static int find_given(struct retrying *r)
 
     for (size_t i = 0; i < n; i++) {
         struct view_key key;
-        read_key(ids[i], &key);
+        event_id_read(&retry, ids[i], &key); /* checked before */
         answers[i].session = &r->session;
         view_event(r->session.store, &key, answer_keep, answer_asked(&answers[i]));
     }
@@ -518,8 +500,9 @@ static int check_words(const struct ctl_args *args)
         return ctl_usage_error(&retry, "only failed events can be tried again");
     for (int i = args->rest; i < args->argc; i++) {
         struct view_key key;
-        if (!read_key(args->argv[i], &key))
-            return bad_id(&retry, args->argv[i]);
+        int code = event_id_read(&retry, args->argv[i], &key);
+        if (code >= 0)
+            return code;
     }
     return -1;
 }
