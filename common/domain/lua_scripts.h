@@ -8,5 +8,6 @@ extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_prom
     lua_attend, lua_limit, lua_reject;
 extern struct redis_script lua_crawl_publish, lua_crawl_requeue, lua_crawl_ack, lua_crawl_bury,
     lua_crawl_promote, lua_crawl_takeover;
+extern struct redis_script lua_dead_revive, lua_dead_drop, lua_crawl_revive;
 
 #endif

@@ -846,5 +846,6 @@ struct queue_keys queue_keys(const struct queue *q)
         .later = q->later,
         .later_jobs = q->later_jobs,
         .dead = q->dead,
-        .marker_prefix = q->marker_prefix};
+        .marker_prefix = q->marker_prefix,
+        .blob_prefix = q->blob_prefix};
 }

@@ -8,7 +8,7 @@
 struct queue_keys {
     enum queue_kind kind;
     struct redis *redis;
-    const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix;
+    const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix, *blob_prefix;
 };
 struct queue_keys queue_keys(const struct queue *q);
 

@@ -8,6 +8,7 @@
 /* clang-format off */
 #define CTL_COMMANDS(X)                                                                            \
     X(status)                                                                                      \
+    X(dead)                                                                                        \
     X(redrive)                                                                                     \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
