@@ -100,20 +100,20 @@ struct one {
     const struct dead_item *item;
     struct hl_err err;
     uint8_t digest[DIGEST_LEN];
-    bool there, sound; /* its job is there; and it is one */
+    bool sound; /* a crawl job is there, and is that of its event */
     enum queue_revived how;
 };
 
 static void got_job(struct one *o, const void *job, size_t len)
 {
     struct crawl_job j;
-    o->there = job != NULL;
+    char id[UUID_STRLEN + 1];
     if (!job)
         return;
-    enum hl_rc rc = crawl_job_peek(job, len, &j, NULL);
-    o->sound = rc == HL_OK;
-    if (!o->sound)
+    if (crawl_job_peek(job, len, &j, NULL) != HL_OK)
         return;
+    uuid_format(&j.id, id);
+    o->sound = strcmp(id, o->item->event_id) == 0;
     memcpy(o->digest, j.digest, DIGEST_LEN);
     crawl_job_release(&j);
 }
