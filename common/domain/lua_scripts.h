@@ -10,5 +10,6 @@ extern struct redis_script lua_crawl_publish, lua_crawl_requeue, lua_crawl_ack, 
     lua_crawl_promote, lua_crawl_takeover;
 extern struct redis_script lua_census, lua_hasten;
 extern struct redis_script lua_trace;
+extern struct redis_script lua_dead_revive, lua_dead_drop, lua_crawl_revive;
 
 #endif

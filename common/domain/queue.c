@@ -848,4 +848,5 @@ struct queue_keys queue_keys(const struct queue *q)
         .dead = q->dead,
         .marker_prefix = q->marker_prefix,
         .generation = q->generation};
+        .blob_prefix = q->blob_prefix};
 }

@@ -10,6 +10,7 @@ struct queue_keys {
     struct redis *redis;
     const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix,
         *generation;
+    const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix, *blob_prefix;
 };
 struct queue_keys queue_keys(const struct queue *q);
 

@@ -272,6 +272,7 @@ Test(ctl_redrive, workers_complete_what_was_put_back_and_jitter_spreads_it)
     struct rig_id ids[4];
     for (int i = 0; i < 4; i++)
         ids[i] = rig_post(&rig, "/page%d", i);
+    WAIT_FOR(queued() == 4 && jobs() == 4, 10000);
     sql_exec(rig.db, "UPDATE webhook.change_events SET rescrape_status = 'failed: HTTP 500',"
                      " finished_at = now()");
     redis_text(rig.redis, "DEL {hookline}:q:change");

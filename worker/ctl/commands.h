@@ -10,6 +10,7 @@
     X(status)                                                                                      \
     X(events)                                                                                      \
     X(zombies)                                                                                     \
+    X(dead)                                                                                        \
     X(redrive)                                                                                     \
     X(workers)                                                                                     \
     X(pause)                                                                                       \
