@@ -239,8 +239,10 @@ static bool may_order(struct top *t, const char *target, const char *what)
         notice(t, "The order before is still under way.");
     else if (!target)
         notice(t, "Select a %s first (arrow keys, or j and k).", what);
-    else if (!t->look.stores[TOP_POSTGRES].answered || t->look.stores[TOP_POSTGRES].away_us)
+    else if (t->look.stores[TOP_POSTGRES].away_us)
         notice(t, "PostgreSQL is away: orders are given there.");
+    else if (!t->look.stores[TOP_POSTGRES].answered)
+        notice(t, "PostgreSQL has not answered yet.");
     else
         return true;
     return false;

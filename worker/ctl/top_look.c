@@ -262,7 +262,7 @@ static void put_queues(struct top_look *l)
         const struct top_queue *q = &l->queues[i];
         struct digits d[7];
         listing_add(to, (const char *[]){q->name, queue_state(q),
-                            q->counted ? known(&d[0], q->stats.lag) : NULL,
+                            q->counted ? known(&d[0], q->stats.length - q->stats.pending) : NULL,
                             q->counted ? whole(&d[1], q->stats.pending) : NULL,
                             q->counted ? whole(&d[2], q->stats.later) : NULL,
                             q->counted && i == 0 ? whole(&d[3], q->stats.dead) : NULL,
