@@ -33,16 +33,6 @@ STMT(top_workers, "reader", ROWS_ANY, 1,
 
 /* clang-format on */
 
-STMT(top_pause, "operator", ROWS_ANY, 2,
-    "UPDATE webhook.queues SET paused_at = CASE WHEN $2::text IS NOT NULL THEN now() END,"
-    "  paused_by = $2"
-    " WHERE name = $1 AND (paused_at IS NULL) = ($2::text IS NOT NULL) RETURNING name");
-
-/* One that is to be replaced stays told that. */
-STMT(top_quiet, "operator", ROWS_ANY, 2,
-    "UPDATE webhook.workers SET orders = CASE WHEN $2::boolean THEN 'quiet' END"
-    " WHERE id = $1 AND dead_at IS NULL AND orders IS DISTINCT FROM 'kick' RETURNING id");
-
 void store_top_queues(struct store *s, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_top_queues, cb, ctx, NULL);
@@ -51,14 +41,4 @@ void store_top_queues(struct store *s, store_cb *cb, void *ctx)
 void store_top_workers(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_top_workers, cb, ctx, (const char *[]){store_number(lease_ms).text});
-}
-
-void store_top_pause(struct store *s, const char *queue, const char *who, store_cb *cb, void *ctx)
-{
-    store_ask(s, &stmt_top_pause, cb, ctx, (const char *[]){queue, who});
-}
-
-void store_top_quiet(struct store *s, const char *worker, bool quiet, store_cb *cb, void *ctx)
-{
-    store_ask(s, &stmt_top_quiet, cb, ctx, (const char *[]){worker, quiet ? "t" : "f"});
 }

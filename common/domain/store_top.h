@@ -1,5 +1,4 @@
-/* store_top: what somebody who watches the fleet looks at every few seconds, and the orders he may
- * give there. Each is one bounded statement. Times are microseconds since 1970 UTC; cb as in store.h. */
+/* store_top: what somebody who watches the fleet looks at every few seconds. Each is one bounded statement. Times are microseconds since 1970 UTC; cb as in store.h. */
 #ifndef HL_DOMAIN_STORE_TOP_H
 #define HL_DOMAIN_STORE_TOP_H
 
@@ -28,10 +27,5 @@ enum {
     TOP_WORKER_OLDEST_MS,
 };
 void store_top_workers(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx);
-
-/* The queue starts nothing new any more; who NULL: it does again. One row when that changed it. */
-void store_top_pause(struct store *s, const char *queue, const char *who, store_cb *cb, void *ctx);
-/* The worker takes no new work any more, or does again. One row when it is there and was told. */
-void store_top_quiet(struct store *s, const char *worker, bool quiet, store_cb *cb, void *ctx);
 
 #endif

@@ -380,8 +380,6 @@ static const struct ask asks[] = {
      " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
     {"top_queues", NULL, {1}, 100, 0, NULL},
     {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
-    {"top_pause", "SELECT 'change', 'me@host'", {1}, 50, 0, NULL},
-    {"top_quiet", "SELECT 'no such worker', true", {1}, 50, 0, NULL},
 };
 /* clang-format on */
 

@@ -8,6 +8,7 @@
 /* clang-format off */
 #define CTL_COMMANDS(X)                                                                            \
     X(status)                                                                                      \
+    X(top)                                                                                         \
     X(events)                                                                                      \
     X(zombies)                                                                                     \
     X(dead)                                                                                        \
