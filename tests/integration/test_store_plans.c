@@ -336,6 +336,9 @@ static const struct ask asks[] = {
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
     {"operator_end", "SELECT 1, 4711, 'done'", {1}, 50, 0, NULL},
+    {"doctor_server", NULL, {1}, 0, 0, "a row for each database, role and backend"},
+    {"doctor_clock", NULL, {1}, 0, 0, NULL},
+    {"doctor_fleet", "SELECT 60000", {1}, 0, 0, "a row for each process and each segment"},
 };
 /* clang-format on */
 

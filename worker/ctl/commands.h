@@ -13,6 +13,7 @@
     X(rejects)                                                                                     \
     X(audit)                                                                                       \
     X(config)                                                                                      \
+    X(doctor)                                                                                      \
     X(send)                                                                                        \
     X(migrate)
 /* clang-format on */
