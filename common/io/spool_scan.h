@@ -21,4 +21,8 @@ typedef bool spool_scan_fn(const struct spool_sight *sight, void *ctx); /* false
  * exist is refused likewise. */
 enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl_err *err);
 
+/* The same of one segment, of any kind. One that is gone is empty. */
+enum hl_rc spool_scan_segment(
+    const char *dir, const char *name, spool_scan_fn *each, void *ctx, struct hl_err *err);
+
 #endif

@@ -14,6 +14,7 @@
     X(audit)                                                                                       \
     X(config)                                                                                      \
     X(doctor)                                                                                      \
+    X(spool)                                                                                       \
     X(send)                                                                                        \
     X(migrate)
 /* clang-format on */
