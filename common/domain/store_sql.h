@@ -56,7 +56,8 @@ extern const struct store_stmt *const store_stmts[];
     X(redrive_begin) X(redrive_add) X(redrive_planned) X(redrive_drop) X(redrives)                 \
     X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)                           \
     X(top_queues) X(top_workers) X(top_pause) X(top_quiet)                                         \
-    X(trace)
+    X(trace)                                                                                       \
+    X(doctor_server) X(doctor_clock) X(doctor_fleet)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

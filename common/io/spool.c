@@ -644,14 +644,10 @@ struct spool *spool_open(
     return spool_open_kind(l, o, dir, SPOOL_SEGMENT, max_bytes, err);
 }
 
-struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
-    const char *suffix, int64_t max_bytes, struct hl_err *err)
+/* own: NULL = there is none yet. */
+static struct spool *spool_new(struct loop *l, struct offload *o, const char *dir,
+    const char *suffix, int64_t max_bytes, struct segment *own)
 {
-    if (!make_dir(dir, err))
-        return NULL;
-    struct segment *own;
-    if (!first_segment(dir, suffix, &own, err))
-        return NULL;
     struct spool *s = mem_new(struct spool);
     int64_t eighth = max_bytes / 8;
     s->loop = l;
@@ -675,6 +671,21 @@ struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir
                                 .refused = refused,
                                 .ctx = s});
     return s;
+}
+
+struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
+    const char *suffix, int64_t max_bytes, struct hl_err *err)
+{
+    struct segment *own;
+    if (!make_dir(dir, err) || !first_segment(dir, suffix, &own, err))
+        return NULL;
+    return spool_new(l, o, dir, suffix, max_bytes, own);
+}
+
+struct spool *spool_open_left(
+    struct loop *l, struct offload *o, const char *dir, const char *suffix)
+{
+    return spool_new(l, o, dir, suffix, 0, NULL);
 }
 
 static void close_segments(struct list *segments)

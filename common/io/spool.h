@@ -30,6 +30,10 @@ struct spool *spool_open(
 struct spool *spool_open_kind(struct loop *l, struct offload *o, const char *dir,
     const char *suffix, int64_t max_bytes, struct hl_err *err);
 #define SPOOL_CRAWL ".crawl" /* Firecrawl's events */
+/* For whoever only works off what others left: takes no append, and makes neither the folder nor a
+ * segment. */
+struct spool *spool_open_left(
+    struct loop *l, struct offload *o, const char *dir, const char *suffix);
 /* Closes; an empty segment is removed, others stay for whoever adopts them. No append may be
  * waiting. */
 void spool_close(struct spool *s);

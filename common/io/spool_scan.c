@@ -125,4 +125,19 @@ enum hl_rc spool_scan_kind(
 enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl_err *err)
 {
     return spool_scan_kind(dir, SPOOL_SEGMENT, each, ctx, err);
+enum hl_rc spool_scan_segment(
+    const char *dir, const char *name, spool_scan_fn *each, void *ctx, struct hl_err *err)
+{
+    struct scan s = {.each = each, .ctx = ctx};
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return hl_fail(err, HL_FATAL, "spool folder %s cannot be read: %s", dir, strerror(errno));
+    enum walk walk = walk_file(&s, fd, name);
+    int error = errno;
+    close(fd);
+    buf_release(&s.in);
+    buf_release(&s.work);
+    if (walk == WALK_UNREADABLE)
+        return hl_fail(err, HL_FATAL, "%s/%s cannot be read: %s", dir, name, strerror(error));
+    return HL_OK;
 }

@@ -24,4 +24,8 @@ enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl
 enum hl_rc spool_scan_kind(
     const char *dir, const char *suffix, spool_scan_fn *each, void *ctx, struct hl_err *err);
 
+/* The same of one segment, of any kind. One that is gone is empty. */
+enum hl_rc spool_scan_segment(
+    const char *dir, const char *name, spool_scan_fn *each, void *ctx, struct hl_err *err);
+
 #endif

@@ -380,6 +380,9 @@ static const struct ask asks[] = {
      " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
     {"top_queues", NULL, {1}, 100, 0, NULL},
     {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
+    {"doctor_server", NULL, {1}, 0, 0, "a row for each database, role and backend"},
+    {"doctor_clock", NULL, {1}, 0, 0, NULL},
+    {"doctor_fleet", "SELECT 60000", {1}, 0, 0, "a row for each process and each segment"},
 };
 /* clang-format on */
 

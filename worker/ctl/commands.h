@@ -23,6 +23,8 @@
     X(rejects)                                                                                     \
     X(audit)                                                                                       \
     X(config)                                                                                      \
+    X(doctor)                                                                                      \
+    X(spool)                                                                                       \
     X(send)                                                                                        \
     X(migrate)
 /* clang-format on */
