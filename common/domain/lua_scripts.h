@@ -8,5 +8,7 @@ extern struct redis_script lua_publish, lua_requeue, lua_ack, lua_bury, lua_prom
     lua_attend, lua_limit, lua_reject;
 extern struct redis_script lua_crawl_publish, lua_crawl_requeue, lua_crawl_ack, lua_crawl_bury,
     lua_crawl_promote, lua_crawl_takeover;
+extern struct redis_script lua_transfer_keys, lua_transfer_later, lua_transfer_entries,
+    lua_transfer_put;
 
 #endif

@@ -13,7 +13,9 @@
     X(rejects)                                                                                     \
     X(audit)                                                                                       \
     X(send)                                                                                        \
-    X(migrate)
+    X(migrate)                                                                                     \
+    X(export)                                                                                      \
+    X(import)
 /* clang-format on */
 
 #define CTL_COMMAND_DECLARE(name) extern const struct ctl_command cmd_##name;
