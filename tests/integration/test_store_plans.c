@@ -336,7 +336,7 @@ static const struct ask asks[] = {
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
     {"operator_end", "SELECT 1, 4711, 'done'", {1}, 50, 0, NULL},
-    {"transfer_state", NULL, {1}, 3000, 0, NULL},
+    {"transfer_state", NULL, {1}, 3000, 0, "a row for each segment that is not empty"},
     {"transfer_finished", "SELECT (SELECT array_agg(event_id) FROM (SELECT event_id FROM free"
      " LIMIT :n) f)", {1, 64, 256}, 100, 20, NULL},
 };
