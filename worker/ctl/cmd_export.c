@@ -390,6 +390,14 @@ static bool sync_folder(const char *path)
     return fine;
 }
 
+/* FILE is whole once it is there. Not every file system can refuse to replace one. */
+static bool publish(const struct export *x)
+{
+    if (renameat2(AT_FDCWD, x->part, AT_FDCWD, x->path, RENAME_NOREPLACE) == 0)
+        return true;
+    return errno == EINVAL && access(x->path, F_OK) != 0 && rename(x->part, x->path) == 0;
+}
+
 static int finish(struct export *x)
 {
     char digest[65];
@@ -397,7 +405,7 @@ static int finish(struct export *x)
     transfer_hash_hex(x->hash, digest);
     transfer_line_trailer(&line, &x->counts, digest);
     bool fine = put_line(x, &line) && fflush(x->file) == 0 && fsync(fileno(x->file)) == 0 &&
-                link(x->part, x->path) == 0 && unlink(x->part) == 0 && sync_folder(x->path);
+                publish(x) && sync_folder(x->path);
     return fine ? CTL_OK : broken(x);
 }
 
