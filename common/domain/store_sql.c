@@ -682,11 +682,6 @@ STMT(search, "reader", ROWS_ANY, 2,
     " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
     " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");
 
-STMT(list_crawls, "reader", ROWS_ANY, 2,
-    "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
-    "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
-    " ORDER BY started_at DESC, id LIMIT $2::integer");
-
 STMT(list_upstreams, "reader", ROWS_ANY, 0,
     "SELECT u.host, u.state, u.failures,"
     "  greatest(0, ceil(extract(epoch FROM u.open_until - now())))::bigint, u.probe_by,"

@@ -292,8 +292,6 @@ static const struct ask asks[] = {
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
     {"list_workers", NULL, {1}, 3000, 0, NULL},
     {"search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
-    {"list_crawls", "SELECT NULL::text, :n", {50}, 0, 0,
-     "it sorts the sessions, when somebody asks"},
     {"read_requests", "SELECT 1, :n, 0, NULL::text, NULL::text, NULL::float8", {10, 1000}, 1000, 1,
      NULL},
     {"read_operations", "SELECT 1, :n, 0, NULL::text, NULL::text, NULL::text, NULL::boolean",
