@@ -244,7 +244,7 @@ void store_count_by_status(struct store *s, store_cb *cb, void *ctx);
 void store_list_workers(struct store *s, store_cb *cb, void *ctx);
 /* segment, host, folder, holder, bytes, seconds since seen */
 void store_list_spools(struct store *s, store_cb *cb, void *ctx);
-/* url, title, description, snippet (matches between « and »), rank, scraped_at */
+/* url, title, description, snippet (matches between « and »), rank, scraped_at (microseconds) */
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
 
 /* host, state, failures, seconds until it may be tried ("" when closed), worker that tries it, last

@@ -678,7 +678,7 @@ STMT(search, "reader", ROWS_ANY, 2,
     "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
     "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"
     " MinWords=15, MaxFragments=1'),"
-    "  ts_rank(d.search, q), d.scraped_at"
+    "  ts_rank(d.search, q), (extract(epoch FROM d.scraped_at) * 1000000)::bigint"
     " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
     " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");
 

@@ -328,11 +328,11 @@ Test(ctl_crawls, show_has_the_session_and_its_steps)
         "  total_pages, operation_type, error_message, extra_metadata) VALUES (gen_random_uuid(),"
         "  'the-crawl', 'http://a/', '2026-01-02 03:04:05Z', 'failed', 7, 'crawl', 'no way',"
         "  '{\"a\": 1}');"
-        "INSERT INTO webhook.operation_metrics (id, operation_type, operation_name, duration_ms,"
-        "  success, crawl_id, document_url, \"timestamp\") VALUES"
-        " (gen_random_uuid(), 'queue', 'wait', 1500.5, true, 'the-crawl', NULL, now()),"
-        " (gen_random_uuid(), 'worker', 'index_document', 3, false, 'the-crawl', 'http://a/x', "
-        "now() + '1 s')");
+        "INSERT INTO webhook.operation_metrics (id, created_at, operation_type, operation_name,"
+        "  duration_ms, success, crawl_id, document_url, \"timestamp\") VALUES"
+        " (gen_random_uuid(), now(), 'queue', 'wait', 1500.5, true, 'the-crawl', NULL, now()),"
+        " (gen_random_uuid(), now(), 'worker', 'index_document', 3, false, 'the-crawl',"
+        "  'http://a/x', now() + '1 s')");
     cr_assert_eq(crawls(url, NULL, show, &out), 0, "%s", out);
     json_t *root = parsed(out);
     const json_t *crawl = json_object_get(root, "crawl"), *steps = json_object_get(root, "steps");
