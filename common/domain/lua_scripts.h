@@ -11,5 +11,7 @@ extern struct redis_script lua_crawl_publish, lua_crawl_requeue, lua_crawl_ack, 
 extern struct redis_script lua_census, lua_hasten;
 extern struct redis_script lua_trace;
 extern struct redis_script lua_dead_revive, lua_dead_drop, lua_crawl_revive;
+extern struct redis_script lua_transfer_keys, lua_transfer_later, lua_transfer_entries,
+    lua_transfer_put;
 
 #endif

@@ -714,11 +714,6 @@ void store_search(struct store *s, const char *words, int limit, store_cb *cb, v
     store_run(s, &stmt_search, 0, cb, ctx, (const char *[]){words, store_number(limit).text});
 }
 
-void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx)
-{
-    store_run(s, &stmt_list_crawls, 0, cb, ctx, (const char *[]){status, store_number(limit).text});
-}
-
 void store_audit_rows(struct store *s, const char *ids, int64_t lease_ms, store_cb *cb, void *ctx)
 {
     store_run(s, &stmt_audit_rows, 0, cb, ctx, (const char *[]){store_number(lease_ms).text, ids});

@@ -244,12 +244,9 @@ void store_count_by_status(struct store *s, store_cb *cb, void *ctx);
 void store_list_workers(struct store *s, store_cb *cb, void *ctx);
 /* segment, host, folder, holder, bytes, seconds since seen, of segments of change events */
 void store_list_spools(struct store *s, store_cb *cb, void *ctx);
-/* url, title, description, snippet (matches between « and »), rank, scraped_at */
+/* url, title, description, snippet (matches between « and »), rank, scraped_at (microseconds) */
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);
 
-/* job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at, completed_at of
- * crawl sessions, newest first; status NULL = any */
-void store_list_crawls(struct store *s, const char *status, int limit, store_cb *cb, void *ctx);
 /* host, state, failures, seconds until it may be tried ("" when closed), worker that tries it, last
  * error, changed_at of upstream hosts that were in trouble, the worst first */
 void store_list_upstreams(struct store *s, store_cb *cb, void *ctx);

@@ -684,14 +684,9 @@ STMT(search, "reader", ROWS_ANY, 2,
     "SELECT d.url, coalesce(d.title, ''), coalesce(d.description, ''),"
     "  ts_headline('simple', left(d.text, 100000), q, 'StartSel=«, StopSel=», MaxWords=30,"
     " MinWords=15, MaxFragments=1'),"
-    "  ts_rank(d.search, q), d.scraped_at"
+    "  ts_rank(d.search, q), (extract(epoch FROM d.scraped_at) * 1000000)::bigint"
     " FROM webhook.documents d, websearch_to_tsquery('simple', $1) q WHERE d.search @@ q"
     " ORDER BY ts_rank(d.search, q) DESC, d.scraped_at DESC LIMIT $2::integer");
-
-STMT(list_crawls, "reader", ROWS_ANY, 2,
-    "SELECT job_id, status, base_url, total_pages, pages_indexed, pages_failed, started_at,"
-    "  completed_at FROM webhook.crawl_sessions WHERE $1::text IS NULL OR status = $1"
-    " ORDER BY started_at DESC, id LIMIT $2::integer");
 
 STMT(list_upstreams, "reader", ROWS_ANY, 0,
     "SELECT u.host, u.state, u.failures,"

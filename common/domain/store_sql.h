@@ -40,7 +40,7 @@ extern const struct store_stmt *const store_stmts[];
     X(schema_version) X(ping)                                                                      \
     X(metrics_manners) X(metrics_requests) X(metrics_requests_again)                               \
     X(metrics_operations) X(metrics_operations_again)                                              \
-    X(count_by_status) X(list_workers) X(search) X(list_crawls) X(list_upstreams)                  \
+    X(count_by_status) X(list_workers) X(search) X(list_upstreams)                                 \
     X(read_requests) X(read_operations) X(read_summary) X(read_crawl) X(read_crawl_steps)          \
     X(crawl_lock) X(crawl_keep) X(crawl_sum) X(crawl_due) X(crawl_take) X(crawl_missing)           \
     X(crawl_asked) X(prune_crawls)                                                                 \
@@ -57,7 +57,8 @@ extern const struct store_stmt *const store_stmts[];
     X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)                           \
     X(top_queues) X(top_workers) X(top_pause) X(top_quiet)                                         \
     X(trace)                                                                                       \
-    X(doctor_server) X(doctor_clock) X(doctor_fleet)
+    X(doctor_server) X(doctor_clock) X(doctor_fleet)                                               \
+    X(transfer_state) X(transfer_finished)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

@@ -292,8 +292,6 @@ static const struct ask asks[] = {
     {"count_by_status", NULL, {1}, 0, 0, "it counts every event, when somebody asks for it"},
     {"list_workers", NULL, {1}, 3000, 0, NULL},
     {"search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
-    {"list_crawls", "SELECT NULL::text, :n", {50}, 0, 0,
-     "it sorts the sessions, when somebody asks"},
     {"read_requests", "SELECT 1, :n, 0, NULL::text, NULL::text, NULL::float8", {10, 1000}, 1000, 1,
      NULL},
     {"read_operations", "SELECT 1, :n, 0, NULL::text, NULL::text, NULL::text, NULL::boolean",
@@ -383,6 +381,9 @@ static const struct ask asks[] = {
     {"doctor_server", NULL, {1}, 0, 0, "a row for each database, role and backend"},
     {"doctor_clock", NULL, {1}, 0, 0, NULL},
     {"doctor_fleet", "SELECT 60000", {1}, 0, 0, "a row for each process and each segment"},
+    {"transfer_state", NULL, {1}, 3000, 0, "a row for each segment that is not empty"},
+    {"transfer_finished", "SELECT (SELECT array_agg(event_id) FROM (SELECT event_id FROM free"
+     " LIMIT :n) f)", {1, 64, 256}, 100, 20, NULL},
 };
 /* clang-format on */
 

@@ -2,126 +2,269 @@
 #include "worker/ctl/commands.h"
 
 #include "base/json.h"
+#include "base/mem.h"
 #include "base/text.h"
+#include "domain/store_read.h"
+#include "domain/store_view.h"
 #include "domain/upstream.h"
+#include "worker/ctl/listing.h"
 #include "worker/ctl/session.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT, OPT_STATUS, OPT_UPSTREAM };
-enum { DEFAULT_LIMIT = 50, MAX_LIMIT = 1000, UPSTREAM_MS = 15000 };
-enum { URL_CHARS = 100, ERROR_CHARS = 80, MESSAGE_CHARS = 2000 };
+enum { OPT_STATUS = 1, OPT_UPSTREAM };
+enum { UPSTREAM_MS = 15000, MESSAGE_CHARS = 2000 };
 
 /* clang-format off */
-static const struct ctl_option options[] = {
+static const struct ctl_option list_options[] = {
     {OPT_UPSTREAM, "upstream", NULL, "jobs of Firecrawl's own queue; it is only looked at"},
     {OPT_STATUS, "status", "WORD", "only those of this status"},
-    {OPT_LIMIT, "limit", "N", "at most N, the newest (default 50, at most 1000)"},
-    {OPT_JSON, "json", NULL, "print one JSON object"},
+    CTL_LIMIT_OPTION,
+    CTL_READER_OPTIONS,
+    {0},
+};
+static const struct ctl_option show_options[] = {
+    CTL_LIMIT_OPTION,
+    CTL_READER_OPTIONS,
     {0},
 };
 /* clang-format on */
 
-static ctl_run_fn run;
+static ctl_run_fn run_list, run_show;
 
-const struct ctl_command cmd_crawls = {
-    .name = "crawls",
-    .summary = "crawl sessions, and the jobs of Firecrawl's own queue",
-    .words = "list",
+static const struct ctl_command list = {
+    .name = "crawls list",
+    .summary = "list crawl sessions, or the jobs of Firecrawl's own queue",
     .about =
         "Lists the crawl sessions of webhook.crawl_sessions, newest first. With --upstream: the\n"
         "jobs of Firecrawl's own queue, where its PostgreSQL schema lives in the same database\n"
         "(WEBHOOK_FIRECRAWL_SCHEMA); their status is queued, active, completed, failed, or\n"
         "backlog (waiting for their turn). Exits with 2 when there is no such schema.\n",
-    .examples = "hooklinectl crawls list --status failed\n",
-    .options = options,
-    .run = run,
+    .examples = "hooklinectl crawls list --status failed\n"
+                "hooklinectl crawls list --upstream --status backlog --watch\n"
+                "hooklinectl crawls list --json | jq -r '.crawls[].job_id'\n",
+    .options = list_options,
+    .run = run_list,
+};
+
+static const struct ctl_command show = {
+    .name = "crawls show",
+    .summary = "show one crawl session and its steps",
+    .words = "CRAWL",
+    .about =
+        "Shows the session of the crawl with this id, as Firecrawl gave it, and what was done\n"
+        "for it, oldest first (at most --limit steps). Exits with 2 when there is none.\n",
+    .examples =
+        "hooklinectl crawls show 0b9d3c52-86c1-4d5a-a0a3-3f4f3a6f2c11\n"
+        "hooklinectl crawls show --json --limit 1000 0b9d3c52-86c1-4d5a-a0a3-3f4f3a6f2c11\n",
+    .options = show_options,
+    .run = run_show,
+};
+
+static const struct ctl_command *const actions[] = {&list, &show, NULL};
+
+const struct ctl_command cmd_crawls = {
+    .name = "crawls",
+    .summary = "crawl sessions, and the jobs of Firecrawl's own queue: list, show",
+    .about = "The crawls that Firecrawl told of, and those that it has still to do.\n",
+    .actions = actions,
 };
 
 struct crawls {
+    struct ctl_args *args;
     struct session session;
-    struct upstream_list upstream;
+    const struct config *cfg;
     const char *status; /* NULL = any */
-    int limit;
-    bool json;
-    int code;
+    const char *id;     /* of show */
+    bool upstream;
+    int code; /* of a question to Firecrawl's queue */
 };
 
-/* --- what both lists share --------------------------------------------------------------- */
+#define LISTING(columns_)                                                                          \
+    {                                                                                              \
+        .columns = (columns_), .n = sizeof(columns_) / sizeof((columns_)[0])                       \
+    }
+
+/* --- our sessions ------------------------------------------------------------------------ */
+
+/* From CRAWL_JOB_ID on. */
+static const struct column session_columns[] = {
+    {"job_id",          "JOB",       COLUMN_TEXT,     0 },
+    {"base_url",        "URL",       COLUMN_TEXT,     20},
+    {"status",          "STATUS",    COLUMN_STATE,    0 },
+    {"success",         NULL,        COLUMN_BOOL,     0 },
+    {"started_at",      "STARTED",   COLUMN_TIME,     0 },
+    {"completed_at",    "COMPLETED", COLUMN_TIME,     0 },
+    {"duration_ms",     "TOOK",      COLUMN_DURATION, 0 },
+    {"e2e_duration_ms", NULL,        COLUMN_DURATION, 0 },
+    {"total_pages",     "PAGES",     COLUMN_INT,      0 },
+    {"pages_indexed",   "INDEXED",   COLUMN_INT,      0 },
+    {"pages_failed",    "FAILED",    COLUMN_INT,      0 },
+};
+
+/* False where the store did not answer. after: in and out; "" of the second = that was all. */
+static int add_sessions(struct crawls *c, struct listing *l, int64_t *after, char **after_id)
+{
+    struct answer a = {.session = &c->session};
+    const size_t limit = (size_t)c->args->shared.limit;
+    const struct view_crawls q = {.status = c->status,
+        .before = *after,
+        .before_id = *after_id,
+        .limit = c->args->shared.limit};
+    view_crawls(c->session.store, &q, answer_keep, answer_asked(&a));
+    int code = answer_wait(&a);
+    free(*after_id);
+    *after_id = NULL;
+    int n = code == CTL_OK ? PQntuples(a.rows) : 0;
+    for (int i = 0; i < n && listing_rows(l) < limit; i++)
+        if (!PQgetisnull(a.rows, i, CRAWL_ID))
+            listing_add_row(l, a.rows, i, CRAWL_JOB_ID);
+    if (n && !PQgetisnull(a.rows, 0, CRAWL_EDGE)) {
+        *after = db_int(a.rows, 0, CRAWL_EDGE);
+        *after_id = mem_strdup(db_text(a.rows, 0, CRAWL_EDGE_ID));
+    }
+    answer_release(&a);
+    return code;
+}
+
+/* "key":[...] in an object of its own. */
+static void print_json(const char *key, const struct listing *l)
+{
+    struct buf b = {0};
+    buf_puts(&b, "{\"version\":1");
+    json_put_key(&b, key);
+    listing_put_json(l, &b);
+    buf_putc(&b, '}');
+    print_line(&b);
+    buf_release(&b);
+}
+
+static int show_sessions(void *ctx)
+{
+    struct crawls *c = ctx;
+    struct listing l = LISTING(session_columns);
+    int64_t after = 0;
+    char *after_id = NULL;
+    int code;
+    do
+        code = add_sessions(c, &l, &after, &after_id);
+    while (code == CTL_OK && after_id && listing_rows(&l) < (size_t)c->args->shared.limit);
+    free(after_id);
+    if (code == CTL_OK && c->args->shared.json)
+        print_json("crawls", &l);
+    else if (code == CTL_OK && listing_rows(&l))
+        listing_print(&l);
+    else if (code == CTL_OK)
+        puts(c->status ? "No crawl has this status." : "There are no crawls.");
+    listing_release(&l);
+    return code;
+}
+
+/* --- one session ------------------------------------------------------------------------- */
+
+/* In the order of READ_CRAWL_ID and the following. */
+static const struct column crawl_columns[] = {
+    {"job_id",             "crawl",                  COLUMN_TEXT,     0},
+    {"base_url",           "url",                    COLUMN_TEXT,     0},
+    {"status",             "status",                 COLUMN_STATE,    0},
+    {"success",            "success",                COLUMN_BOOL,     0},
+    {"started_at",         "started",                COLUMN_TIME,     0},
+    {"completed_at",       "completed",              COLUMN_TIME,     0},
+    {"duration_ms",        "took",                   COLUMN_DURATION, 0},
+    {"e2e_duration_ms",    "since it was asked for", COLUMN_DURATION, 0},
+    {"total_pages",        "pages",                  COLUMN_INT,      0},
+    {"pages_indexed",      "indexed",                COLUMN_INT,      0},
+    {"pages_failed",       "failed",                 COLUMN_INT,      0},
+    {"total_chunking_ms",  NULL,                     COLUMN_FLOAT,    0},
+    {"total_embedding_ms", NULL,                     COLUMN_FLOAT,    0},
+    {"total_qdrant_ms",    NULL,                     COLUMN_FLOAT,    0},
+    {"total_bm25_ms",      "indexing",               COLUMN_DURATION, 0},
+    {"error_message",      "error",                  COLUMN_TEXT,     0},
+    {"extra_metadata",     NULL,                     COLUMN_JSON,     0},
+};
+
+/* In the order of READ_STEP_URL and the following. */
+static const struct column step_columns[] = {
+    {"document_url", "URL",   COLUMN_TEXT,     20},
+    {"type",         "STEP",  COLUMN_TEXT,     0 },
+    {"name",         "WHAT",  COLUMN_TEXT,     0 },
+    {"duration_ms",  "TOOK",  COLUMN_DURATION, 0 },
+    {"success",      "FINE",  COLUMN_BOOL,     0 },
+    {"at",           "BEGAN", COLUMN_TIME,     0 },
+};
+
+static void print_crawl(
+    const struct crawls *c, const struct listing *crawl, const struct listing *l)
+{
+    struct buf b = {0};
+    if (c->args->shared.json) {
+        buf_puts(&b, "{\"version\":1,\"crawl\":");
+        listing_put_json_row(crawl, 0, &b);
+        buf_puts(&b, ",\"steps\":");
+        listing_put_json(l, &b);
+        buf_putc(&b, '}');
+        print_line(&b);
+    } else {
+        listing_print_one(crawl, 0);
+        if (listing_rows(l))
+            puts("");
+        listing_print(l);
+    }
+    buf_release(&b);
+}
+
+static int show_crawl(void *ctx)
+{
+    struct crawls *c = ctx;
+    struct answer crawl = {.session = &c->session}, steps = {.session = &c->session};
+    struct listing one = LISTING(crawl_columns), l = LISTING(step_columns);
+    store_read_crawl(c->session.store, c->id, answer_keep, answer_asked(&crawl));
+    store_read_crawl_steps(
+        c->session.store, c->id, c->args->shared.limit, answer_keep, answer_asked(&steps));
+    int code = answer_wait(&crawl);
+    if (code == CTL_OK)
+        code = answer_wait(&steps);
+    if (code == CTL_OK && PQntuples(crawl.rows) == 0)
+        code = ctl_fail(
+            CTL_NOT_EMPTY, "there is no crawl %s; 'hooklinectl crawls list' shows them", c->id);
+    if (code == CTL_OK) {
+        listing_add_rows(&one, crawl.rows);
+        listing_add_rows(&l, steps.rows);
+        print_crawl(c, &one, &l);
+    }
+    listing_release(&one);
+    listing_release(&l);
+    answer_release(&crawl);
+    answer_release(&steps);
+    return code;
+}
+
+/* --- Firecrawl's jobs -------------------------------------------------------------------- */
+
+/* In a table kind and crawl are one: few jobs have both. */
+static const struct column job_columns[] = {
+    {"id",          "JOB",      COLUMN_TEXT,  0 },
+    {"status",      "STATUS",   COLUMN_STATE, 0 },
+    {NULL,          "KIND",     COLUMN_TEXT,  0 },
+    {"kind",        NULL,       COLUMN_TEXT,  0 },
+    {"crawl_id",    NULL,       COLUMN_TEXT,  0 },
+    {"mode",        NULL,       COLUMN_TEXT,  0 },
+    {"url",         "URL",      COLUMN_TEXT,  20},
+    {"created_at",  "CREATED",  COLUMN_TEXT,  0 },
+    {"finished_at", "FINISHED", COLUMN_TEXT,  0 },
+    {"error",       "ERROR",    COLUMN_TEXT,  20},
+};
 
 static const char *cell(const PGresult *rows, int row, int col)
 {
     return PQgetisnull(rows, row, col) ? NULL : PQgetvalue(rows, row, col);
 }
 
-static void print(struct buf *b)
-{
-    puts(buf_str(b));
-    buf_release(b);
-}
-
-/* --- our sessions ------------------------------------------------------------------------ */
-
-enum { CRAWL_COLUMNS = 8, FIRST_NUMBER = 3, LAST_NUMBER = 5 };
-
-static void print_sessions_json(const PGresult *rows)
-{
-    static const char *const keys[CRAWL_COLUMNS] = {"job_id", "status", "base_url", "total_pages",
-        "pages_indexed", "pages_failed", "started_at", "completed_at"};
-    struct buf b = {0};
-
-    buf_puts(&b, "{\"version\":1,\"crawls\":[");
-    for (int i = 0; i < PQntuples(rows); i++) {
-        buf_puts(&b, i ? ",{" : "{");
-        for (int k = 0; k < CRAWL_COLUMNS; k++) {
-            if (k < FIRST_NUMBER || k > LAST_NUMBER) {
-                json_put_text(&b, keys[k], cell(rows, i, k));
-                continue;
-            }
-            json_put_key(&b, keys[k]);
-            buf_puts(&b, db_text(rows, i, k));
-        }
-        buf_putc(&b, '}');
-    }
-    buf_puts(&b, "]}");
-    print(&b);
-}
-
-static void print_sessions(const PGresult *rows)
-{
-    struct ctl_table t = {.columns = CRAWL_COLUMNS};
-    ctl_table_row(&t, (const char *[]){"JOB", "STATUS", "URL", "PAGES", "INDEXED", "FAILED",
-                          "STARTED", "COMPLETED"});
-    for (int i = 0; i < PQntuples(rows); i++) {
-        const char *cells[CRAWL_COLUMNS];
-        for (int k = 0; k < CRAWL_COLUMNS; k++)
-            cells[k] = cell(rows, i, k);
-        ctl_table_row(&t, cells);
-    }
-    ctl_table_print(&t);
-}
-
-static void got_sessions(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
-{
-    struct crawls *c = ctx;
-    if (rc != HL_OK)
-        c->code = ctl_fail_err(err);
-    else if (c->json)
-        print_sessions_json(rows);
-    else if (PQntuples(rows))
-        print_sessions(rows);
-    else
-        puts(c->status ? "No crawl has this status." : "There are no crawls.");
-    session_answered(&c->session);
-}
-
-/* --- Firecrawl's jobs -------------------------------------------------------------------- */
-
 static bool is_job(const PGresult *rows, int row)
 {
-    return strcmp(db_text(rows, row, UPSTREAM_PART), "job") == 0;
+    return row < PQntuples(rows) && strcmp(db_text(rows, row, UPSTREAM_PART), "job") == 0;
 }
 
 static bool counted_all(const PGresult *rows)
@@ -132,168 +275,144 @@ static bool counted_all(const PGresult *rows)
     return sum < UPSTREAM_COUNTED;
 }
 
-static void put_job(struct buf *b, const PGresult *rows, int i)
+static void add_job(struct listing *l, const PGresult *rows, int i)
 {
     const char *crawl = cell(rows, i, UPSTREAM_CRAWL);
-    buf_putc(b, '{');
-    json_put_text(b, "id", cell(rows, i, UPSTREAM_ID));
-    json_put_text(b, "status", cell(rows, i, UPSTREAM_STATUS));
-    json_put_text(b, "kind", crawl ? "crawl" : "single");
-    json_put_text(b, "crawl_id", crawl);
-    json_put_text(b, "mode", cell(rows, i, UPSTREAM_MODE));
-    json_put_text(b, "url", cell(rows, i, UPSTREAM_URL));
-    json_put_text(b, "created_at", cell(rows, i, UPSTREAM_CREATED));
-    json_put_text(b, "finished_at", cell(rows, i, UPSTREAM_FINISHED));
-    json_put_text(b, "error", cell(rows, i, UPSTREAM_ERROR));
-    buf_putc(b, '}');
+    char *kind = crawl ? mem_printf("crawl %s", crawl) : mem_strdup("single");
+    listing_add(l, (const char *[]){cell(rows, i, UPSTREAM_ID), cell(rows, i, UPSTREAM_STATUS),
+                       kind, crawl ? "crawl" : "single", crawl, cell(rows, i, UPSTREAM_MODE),
+                       cell(rows, i, UPSTREAM_URL), cell(rows, i, UPSTREAM_CREATED),
+                       cell(rows, i, UPSTREAM_FINISHED), cell(rows, i, UPSTREAM_ERROR)});
+    free(kind);
 }
 
-static void print_jobs_json(const struct upstream_list *l)
+/* counts: index of the first row that is no job. */
+static void print_jobs_json(const struct upstream_list *u, const struct listing *l, int counts)
 {
     struct buf b = {0};
-    int i = 0, n = PQntuples(l->rows);
-
     buf_puts(&b, "{\"version\":1");
-    json_put_text(&b, "schema", l->found);
-    buf_puts(&b, ",\"jobs\":[");
-    for (; i < n && is_job(l->rows, i); i++) {
-        if (i)
-            buf_putc(&b, ',');
-        put_job(&b, l->rows, i);
+    json_put_text(&b, "schema", u->found);
+    buf_puts(&b, ",\"jobs\":");
+    listing_put_json(l, &b);
+    buf_puts(&b, ",\"counts\":{");
+    for (int i = counts; i < PQntuples(u->rows); i++) {
+        json_put_key(&b, db_text(u->rows, i, UPSTREAM_STATUS));
+        buf_puts(&b, db_text(u->rows, i, UPSTREAM_ID));
     }
-    buf_puts(&b, "],\"counts\":{");
-    for (; i < n; i++) {
-        json_put_key(&b, db_text(l->rows, i, UPSTREAM_STATUS));
-        buf_puts(&b, db_text(l->rows, i, UPSTREAM_ID));
-    }
-    buf_printf(&b, "},\"counted_all\":%s}", counted_all(l->rows) ? "true" : "false");
-    print(&b);
+    buf_printf(&b, "},\"counted_all\":%s}", counted_all(u->rows) ? "true" : "false");
+    print_line(&b);
+    buf_release(&b);
 }
 
-/* One line of at most max_chars; an ellipsis stands for what was cut. */
-static void cut(struct buf *out, const char *text, size_t max_chars)
+static void print_jobs(const struct upstream_list *u, const struct listing *l, int counts)
 {
-    text_one_line(text, max_chars + 1, out);
-    size_t keep = text_prefix_chars(buf_str(out), max_chars);
-    if (keep == out->len)
-        return;
-    out->len = keep;
-    buf_puts(out, "…");
-}
-
-static void add_job(struct ctl_table *t, const PGresult *rows, int i)
-{
-    const char *crawl = cell(rows, i, UPSTREAM_CRAWL), *error = cell(rows, i, UPSTREAM_ERROR);
-    const char *address = cell(rows, i, UPSTREAM_URL);
-    struct buf kind = {0}, url = {0}, why = {0};
-
-    buf_printf(&kind, crawl ? "crawl %s" : "single", crawl);
-    cut(&url, address ? address : "-", URL_CHARS);
-    cut(&why, error ? error : "-", ERROR_CHARS);
-    ctl_table_row(t, (const char *[]){cell(rows, i, UPSTREAM_ID), cell(rows, i, UPSTREAM_STATUS),
-                         buf_str(&kind), buf_str(&url), cell(rows, i, UPSTREAM_CREATED),
-                         cell(rows, i, UPSTREAM_FINISHED), buf_str(&why)});
-    buf_release(&kind);
-    buf_release(&url);
-    buf_release(&why);
-}
-
-static void print_jobs(const struct upstream_list *l)
-{
-    struct ctl_table t = {.columns = 7};
     struct buf sum = {0}, line = {0};
-    int i = 0, n = PQntuples(l->rows);
+    int n = PQntuples(u->rows);
 
-    ctl_table_row(
-        &t, (const char *[]){"JOB", "STATUS", "KIND", "URL", "CREATED", "FINISHED", "ERROR"});
-    for (; i < n && is_job(l->rows, i); i++)
-        add_job(&t, l->rows, i);
-    ctl_table_print(&t);
-    buf_printf(&sum, "Schema %s: %s", l->found, counted_all(l->rows) ? "" : "at least ");
-    if (i == n)
+    listing_print(l);
+    buf_printf(&sum, "Schema %s: %s", u->found, counted_all(u->rows) ? "" : "at least ");
+    if (counts == n)
         buf_puts(&sum, "no jobs");
-    for (int first = i; i < n; i++)
-        buf_printf(&sum, "%s%s %s", i > first ? ", " : "", db_text(l->rows, i, UPSTREAM_ID),
-            db_text(l->rows, i, UPSTREAM_STATUS));
+    for (int i = counts; i < n; i++)
+        buf_printf(&sum, "%s%s %s", i > counts ? ", " : "", db_text(u->rows, i, UPSTREAM_ID),
+            db_text(u->rows, i, UPSTREAM_STATUS));
     text_one_line(buf_str(&sum), MESSAGE_CHARS, &line);
     printf("\n%s\n", buf_str(&line));
     buf_release(&sum);
     buf_release(&line);
 }
 
-static int refuse(const struct upstream_list *l)
+static int refuse(const struct upstream_list *u)
 {
     struct buf line = {0};
-    text_one_line(l->explained, MESSAGE_CHARS, &line);
+    text_one_line(u->explained, MESSAGE_CHARS, &line);
     int code =
-        ctl_fail(l->place == UPSTREAM_MISSING ? CTL_NOT_EMPTY : CTL_ERROR, "%s", buf_str(&line));
+        ctl_fail(u->place == UPSTREAM_MISSING ? CTL_NOT_EMPTY : CTL_ERROR, "%s", buf_str(&line));
     buf_release(&line);
     return code;
 }
 
-static void got_jobs(struct upstream_list *l, enum hl_rc rc, const struct hl_err *err)
+static void got_jobs(struct upstream_list *u, enum hl_rc rc, const struct hl_err *err)
 {
-    struct crawls *c = l->ctx;
-    if (rc != HL_OK)
+    struct crawls *c = u->ctx;
+    struct listing l = LISTING(job_columns);
+    int counts = 0;
+    if (rc != HL_OK) {
         c->code = ctl_fail_err(err);
-    else if (l->place != UPSTREAM_FOUND)
-        c->code = refuse(l);
-    else if (c->json)
-        print_jobs_json(l);
-    else
-        print_jobs(l);
+    } else if (u->place != UPSTREAM_FOUND) {
+        c->code = refuse(u);
+    } else {
+        for (; is_job(u->rows, counts); counts++)
+            add_job(&l, u->rows, counts);
+        if (c->args->shared.json)
+            print_jobs_json(u, &l, counts);
+        else
+            print_jobs(u, &l, counts);
+    }
+    listing_release(&l);
     session_answered(&c->session);
 }
 
-/* --- the verb ---------------------------------------------------------------------------- */
-
-static int list(struct crawls *c, const struct config *cfg, bool upstream)
+static int show_jobs(void *ctx)
 {
-    struct hl_err err;
-    if (session_open(&c->session, cfg, &err) != HL_OK)
-        return ctl_fail_err(&err);
+    struct crawls *c = ctx;
+    struct upstream_list u = {.schema = c->cfg->firecrawl_schema,
+        .status = c->status,
+        .limit = c->args->shared.limit,
+        .timeout_ms = UPSTREAM_MS,
+        .done = got_jobs,
+        .ctx = c};
+    c->code = CTL_OK;
     session_asked(&c->session);
-    if (upstream) {
-        c->upstream = (struct upstream_list){.schema = cfg->firecrawl_schema,
-            .status = c->status,
-            .limit = c->limit,
-            .timeout_ms = UPSTREAM_MS,
-            .done = got_jobs,
-            .ctx = c};
-        upstream_list(c->session.pool, &c->upstream);
-    } else {
-        store_list_crawls(c->session.store, c->status, c->limit, got_sessions, c);
-    }
+    upstream_list(c->session.pool, &u);
     session_wait(&c->session);
-    session_close(&c->session);
     return c->code;
 }
 
-static int run(struct ctl *ctl, int argc, char **argv)
+/* --- the actions ------------------------------------------------------------------------- */
+
+static int look(struct crawls *c, int (*shown)(void *ctx))
 {
-    struct ctl_args args = CTL_ARGS(&cmd_crawls, ctl, argc, argv);
-    struct crawls c = {.limit = DEFAULT_LIMIT};
-    bool upstream = false;
+    struct config cfg;
+    struct hl_err err;
+    if (!ctl_config(c->args->ctl, &cfg))
+        return CTL_ERROR;
+    c->cfg = &cfg;
+    int code = session_open(&c->session, &cfg, &err) == HL_OK
+                   ? ctl_watch(&c->args->shared, shown, c)
+                   : ctl_fail_err(&err);
+    session_close(&c->session);
+    config_release(&cfg);
+    return code;
+}
+
+static int run_list(struct ctl *ctl, int argc, char **argv)
+{
+    struct ctl_args args = CTL_ARGS(&list, ctl, argc, argv);
+    struct crawls c = {.args = &args};
     int key;
 
     while ((key = ctl_next(&args)) != 0) {
-        c.json |= key == OPT_JSON;
-        upstream |= key == OPT_UPSTREAM;
-        if (key == OPT_LIMIT && !ctl_count(&args, "limit", MAX_LIMIT, &c.limit))
-            break;
+        c.upstream |= key == OPT_UPSTREAM;
         if (key == OPT_STATUS)
             c.status = args.value;
     }
     if (args.done >= 0)
         return args.done;
     if (c.status && !text_utf8_valid(c.status, strlen(c.status)))
-        return ctl_usage_error(&cmd_crawls, "--status takes a word in UTF-8");
-    if (args.rest != argc - 1 || strcmp(argv[args.rest], "list") != 0)
-        return ctl_usage_error(&cmd_crawls, "say what to do: crawls list");
-    struct config cfg;
-    if (!ctl_config(ctl, &cfg))
-        return CTL_ERROR;
-    int code = list(&c, &cfg, upstream);
-    config_release(&cfg);
-    return code;
+        return ctl_usage_error(&list, "--status takes a word in UTF-8");
+    return look(&c, c.upstream ? show_jobs : show_sessions);
+}
+
+static int run_show(struct ctl *ctl, int argc, char **argv)
+{
+    struct ctl_args args = CTL_ARGS(&show, ctl, argc, argv);
+    struct crawls c = {.args = &args};
+    int code = ctl_parse(&args);
+    if (code >= 0)
+        return code;
+    if (args.rest != argc - 1 || !text_utf8_valid(argv[args.rest], strlen(argv[args.rest])))
+        return ctl_usage_error(&show, "name one crawl by its id");
+    c.id = argv[args.rest];
+    return look(&c, show_crawl);
 }

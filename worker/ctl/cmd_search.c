@@ -2,20 +2,21 @@
 #include "worker/ctl/commands.h"
 
 #include "base/json.h"
-#include "base/mem.h"
 #include "base/text.h"
+#include "worker/ctl/listing.h"
 #include "worker/ctl/session.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { OPT_JSON = 1, OPT_LIMIT };
-enum { DEFAULT_LIMIT = 10, MAX_LIMIT = 1000, COLUMNS = 6, SNIPPET_CHARS = 300 };
+enum { OPT_LIMIT = 1 };
+enum { DEFAULT_LIMIT = 10, MAX_LIMIT = 1000, SNIPPET_CHARS = 300 };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
-    {OPT_JSON, "json", NULL, "print one JSON object per document"},
     {OPT_LIMIT, "limit", "N", "at most N documents (default 10, at most 1000)"},
+    CTL_READER_OPTIONS,
     {0},
 };
 /* clang-format on */
@@ -29,113 +30,119 @@ const struct ctl_command cmd_search = {
     .about =
         "Finds documents that hold all the words; \"quoted phrases\", or, and -word work as in\n"
         "web searches. The best match comes first. Exits with 2 when nothing was found.\n",
-    .examples = "hooklinectl search \"price list\" or catalogue\n",
+    .examples = "hooklinectl search \"price list\" or catalogue\n"
+                "hooklinectl search --json --limit 3 heron | jq -r '.documents[].url'\n",
     .options = options,
     .run = run,
 };
 
-struct search {
-    struct session session;
-    struct hl_err err;
-    bool json;
-    int found;
+/* In the order of store_search. */
+enum { URL, TITLE, DESCRIPTION, SNIPPET, RANK, SCRAPED_AT, N_COLUMNS };
+static const struct column columns[N_COLUMNS] = {
+    [URL] = {"url",         NULL, COLUMN_TEXT,  0},
+    [TITLE] = {"title",       NULL, COLUMN_TEXT,  0},
+    [DESCRIPTION] = {"description", NULL, COLUMN_TEXT,  0},
+    [SNIPPET] = {"snippet",     NULL, COLUMN_TEXT,  0},
+    [RANK] = {"rank",        NULL, COLUMN_FLOAT, 0},
+    [SCRAPED_AT] = {"scraped_at",  NULL, COLUMN_TIME,  0},
 };
 
-static void print_json(const PGresult *rows, int i)
+struct search {
+    struct ctl_args *args;
+    struct session session;
+    const char *words;
+    int limit;
+};
+
+static void print_json(const struct listing *l)
 {
-    static const char *const keys[COLUMNS] = {
-        "url", "title", "description", "snippet", "rank", "scraped_at"};
     struct buf b = {0};
-    buf_putc(&b, '{');
-    for (int k = 0; k < COLUMNS; k++) {
-        json_put_key(&b, keys[k]);
-        if (k == 4)
-            buf_puts(&b, db_text(rows, i, k));
-        else
-            json_put_string(&b, db_text(rows, i, k));
-    }
+    buf_puts(&b, "{\"version\":1,\"documents\":");
+    listing_put_json(l, &b);
     buf_putc(&b, '}');
-    puts(buf_str(&b));
+    print_line(&b);
     buf_release(&b);
 }
 
-static void print_line(const char *indent, const char *text)
+/* Nothing of an empty text. colour: of the line. */
+static void put_text(struct buf *b, const char *indent, const char *text, enum colour colour)
+{
+    struct buf line = {0};
+    bool coloured = colour != PLAIN && terminal_colour();
+    text_one_line(text ? text : "", SNIPPET_CHARS, &line);
+    if (line.len)
+        buf_printf(b, "%s%s%s%s\n", indent, colour_code(colour, coloured), line.data,
+            colour_code(PLAIN, coloured));
+    buf_release(&line);
+}
+
+/* A document is a paragraph: its texts are too long for a table. */
+static void print_documents(const struct listing *l)
 {
     struct buf b = {0};
-    text_one_line(text, SNIPPET_CHARS, &b);
-    if (b.len)
-        printf("%s%s\n", indent, b.data);
+    for (size_t i = 0; i < listing_rows(l); i++) {
+        const char *title = listing_cell(l, i, TITLE);
+        if (i)
+            buf_putc(&b, '\n');
+        put_text(&b, "", title && *title ? title : "(no title)", BOLD);
+        put_text(&b, "  ", listing_cell(l, i, URL), CYAN);
+        put_text(&b, "  ", listing_cell(l, i, SNIPPET), PLAIN);
+    }
+    fputs(buf_str(&b), stdout);
     buf_release(&b);
 }
 
-static void print_text(const PGresult *rows, int i)
-{
-    if (i)
-        puts("");
-    print_line("", db_text(rows, i, 1)[0] ? db_text(rows, i, 1) : "(no title)");
-    print_line("  ", db_text(rows, i, 0));
-    print_line("  ", db_text(rows, i, 3));
-}
-
-static void found(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+static int show(void *ctx)
 {
     struct search *s = ctx;
-    if (rc != HL_OK)
-        s->err = *err;
-    s->found = rc == HL_OK ? PQntuples(rows) : 0;
-    for (int i = 0; i < s->found; i++) {
-        if (s->json)
-            print_json(rows, i);
-        else
-            print_text(rows, i);
-    }
-    session_answered(&s->session);
+    struct answer a = {.session = &s->session};
+    struct listing l = {.columns = columns, .n = N_COLUMNS};
+    store_search(s->session.store, s->words, s->limit, answer_keep, answer_asked(&a));
+    int code = answer_wait(&a);
+    if (code == CTL_OK)
+        listing_add_rows(&l, a.rows);
+    answer_release(&a);
+    if (code == CTL_OK && s->args->shared.json)
+        print_json(&l);
+    else if (code == CTL_OK)
+        print_documents(&l);
+    if (code == CTL_OK && !listing_rows(&l))
+        code = ctl_fail(CTL_NOT_EMPTY, "no document holds these words");
+    listing_release(&l);
+    return code;
 }
 
-static int search(const struct config *cfg, const char *words, int limit, bool json)
+static int search(struct search *s)
 {
-    struct search s = {.json = json};
+    struct config cfg;
     struct hl_err err;
-
-    if (session_open(&s.session, cfg, &err) != HL_OK)
-        return ctl_fail_err(&err);
-    session_asked(&s.session);
-    store_search(s.session.store, words, limit, found, &s);
-    session_wait(&s.session);
-    session_close(&s.session);
-    if (s.err.rc != HL_OK)
-        return ctl_fail_err(&s.err);
-    if (!s.found)
-        return ctl_fail(CTL_NOT_EMPTY, "no document holds these words");
-    return CTL_OK;
+    if (!ctl_config(s->args->ctl, &cfg))
+        return CTL_ERROR;
+    int code = session_open(&s->session, &cfg, &err) == HL_OK ? ctl_watch(&s->args->shared, show, s)
+                                                              : ctl_fail_err(&err);
+    session_close(&s->session);
+    config_release(&cfg);
+    return code;
 }
 
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_search, ctl, argc, argv);
+    struct search s = {.args = &args, .limit = DEFAULT_LIMIT};
     struct buf words = {0};
-    bool json = false;
-    int limit = DEFAULT_LIMIT;
     int key;
 
-    while ((key = ctl_next(&args)) != 0) {
-        json |= key == OPT_JSON;
-        if (key == OPT_LIMIT && !ctl_count(&args, "limit", MAX_LIMIT, &limit))
+    while ((key = ctl_next(&args)) != 0)
+        if (key == OPT_LIMIT && !ctl_count(&args, "limit", MAX_LIMIT, &s.limit))
             break;
-    }
     if (args.done >= 0)
         return args.done;
     if (args.rest >= argc)
         return ctl_usage_error(&cmd_search, "give the words to search for");
     for (int i = args.rest; i < argc; i++)
         buf_printf(&words, i > args.rest ? " %s" : "%s", argv[i]);
-    struct config cfg;
-    if (!ctl_config(ctl, &cfg)) {
-        buf_release(&words);
-        return CTL_ERROR;
-    }
-    int code = search(&cfg, buf_str(&words), limit, json);
-    config_release(&cfg);
+    s.words = buf_str(&words);
+    int code = search(&s);
     buf_release(&words);
     return code;
 }

@@ -26,7 +26,9 @@
     X(doctor)                                                                                      \
     X(spool)                                                                                       \
     X(send)                                                                                        \
-    X(migrate)
+    X(migrate)                                                                                     \
+    X(export)                                                                                      \
+    X(import)
 /* clang-format on */
 
 #define CTL_COMMAND_DECLARE(name) extern const struct ctl_command cmd_##name;
