@@ -847,6 +847,6 @@ struct queue_keys queue_keys(const struct queue *q)
         .later_jobs = q->later_jobs,
         .dead = q->dead,
         .marker_prefix = q->marker_prefix,
-        .generation = q->generation};
+        .generation = q->generation,
         .blob_prefix = q->blob_prefix};
 }

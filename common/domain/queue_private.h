@@ -8,9 +8,8 @@
 struct queue_keys {
     enum queue_kind kind;
     struct redis *redis;
-    const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix,
-        *generation;
     const char *stream, *group, *later, *later_jobs, *dead, *marker_prefix, *blob_prefix;
+    const char *generation;
 };
 struct queue_keys queue_keys(const struct queue *q);
 

@@ -125,6 +125,8 @@ enum hl_rc spool_scan_kind(
 enum hl_rc spool_scan(const char *dir, spool_scan_fn *each, void *ctx, struct hl_err *err)
 {
     return spool_scan_kind(dir, SPOOL_SEGMENT, each, ctx, err);
+}
+
 enum hl_rc spool_scan_segment(
     const char *dir, const char *name, spool_scan_fn *each, void *ctx, struct hl_err *err)
 {

@@ -224,7 +224,7 @@ static int give(struct halt *h, order_fn *order, const char *by)
 
 static int give_orders(struct halt *h)
 {
-    char *by = oplog_operator();
+    char *by = operator_name();
     int code = tells_workers(h) ? give(h, store_pause, by) : CTL_OK;
     if (code == CTL_OK && tells_producers(h))
         code = give(h, store_fence, by);

@@ -112,7 +112,6 @@ void answer_release(struct answer *a)
 /* --- the operator log -------------------------------------------------------------------- */
 
 char *operator_name(void)
-char *oplog_operator(void)
 {
     char host[65] = "";
     const struct passwd *user = getpwuid(geteuid());
@@ -125,7 +124,7 @@ int oplog_begin(
     struct session *s, const struct ctl_args *args, const char *detail, struct oplog *log)
 {
     struct answer a = {.session = s};
-    char *who = oplog_operator();
+    char *who = operator_name();
     const struct operator_act act = {.operator= who,
         .command = args->command->name,
         .reason = args->shared.reason,

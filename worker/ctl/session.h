@@ -56,8 +56,6 @@ char *operator_name(void);
 struct oplog {
     int64_t id;
 };
-/* user@host, as far as they are known; the caller frees it. */
-char *oplog_operator(void);
 /* detail: a JSON object, borrowed; NULL = {}. CTL_OK, or the exit code after saying why. */
 int oplog_begin(
     struct session *s, const struct ctl_args *args, const char *detail, struct oplog *log);
