@@ -55,7 +55,7 @@ extern const struct store_stmt *const store_stmts[];
     X(failed) X(failed_known) X(failed_again)                                                      \
     X(redrive_begin) X(redrive_add) X(redrive_planned) X(redrive_drop) X(redrives)                 \
     X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)                           \
-    X(top_queues) X(top_workers) X(top_pause) X(top_quiet)                                         \
+    X(top_queues) X(top_workers)                                                                   \
     X(trace)                                                                                       \
     X(doctor_server) X(doctor_clock) X(doctor_fleet)                                               \
     X(transfer_state) X(transfer_finished)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define COMMAND_ROW(name) &cmd_##name,
-const struct ctl_command *const ctl_commands[] = {CTL_COMMANDS(COMMAND_ROW) NULL};
+const struct ctl_command *const ctl_commands[] = {CTL_COMMANDS(CTL_NO_GROUP, COMMAND_ROW) NULL};
 
 const char *ctl_word(const struct ctl_command *c)
 {
@@ -19,6 +19,13 @@ const struct ctl_command *ctl_find(const struct ctl_command *const *among, const
         if (strcmp(word, ctl_word(*among)) == 0)
             return *among;
     return NULL;
+}
+
+#define PRINT_GROUP(title)  puts(title ":");
+#define PRINT_COMMAND(verb) printf("  %-11s %s\n", cmd_##verb.name, cmd_##verb.summary);
+void ctl_print_commands(void)
+{
+    CTL_COMMANDS(PRINT_GROUP, PRINT_COMMAND)
 }
 
 /* --- what was meant ------------------------------------------------------------------------ */

@@ -1,37 +1,43 @@
-/* commands: the verbs and nouns of hooklinectl, one row each, in the order of --help. Each is defined
- * in cmd_NAME.c. */
+/* commands: the verbs and nouns of hooklinectl, one row each, in the order and under the headings of
+ * --help. Each is defined in cmd_NAME.c. */
 #ifndef HL_WORKER_CTL_COMMANDS_H
 #define HL_WORKER_CTL_COMMANDS_H
 
 #include "worker/ctl/ctl.h"
 
 /* clang-format off */
-#define CTL_COMMANDS(X)                                                                            \
+#define CTL_COMMANDS(GROUP, X)                                                                     \
+    GROUP("Looking")                                                                               \
     X(status)                                                                                      \
     X(top)                                                                                         \
-    X(events)                                                                                      \
-    X(zombies)                                                                                     \
-    X(dead)                                                                                        \
-    X(redrive)                                                                                     \
-    X(workers)                                                                                     \
-    X(pause)                                                                                       \
-    X(resume)                                                                                      \
     X(queues)                                                                                      \
-    X(drain)                                                                                       \
+    X(workers)                                                                                     \
+    X(events)                                                                                      \
     X(crawls)                                                                                      \
     X(search)                                                                                      \
     X(rejects)                                                                                     \
-    X(audit)                                                                                       \
-    X(config)                                                                                      \
-    X(doctor)                                                                                      \
+    GROUP("Working")                                                                               \
+    X(pause)                                                                                       \
+    X(resume)                                                                                      \
+    X(drain)                                                                                       \
+    X(zombies)                                                                                     \
+    X(dead)                                                                                        \
+    X(redrive)                                                                                     \
     X(spool)                                                                                       \
-    X(send)                                                                                        \
+    GROUP("Making sure")                                                                           \
+    X(audit)                                                                                       \
+    X(doctor)                                                                                      \
+    X(config)                                                                                      \
+    GROUP("Moving")                                                                                \
     X(migrate)                                                                                     \
     X(export)                                                                                      \
-    X(import)
+    X(import)                                                                                      \
+    GROUP("Trying")                                                                                \
+    X(send)
 /* clang-format on */
 
+#define CTL_NO_GROUP(title)
 #define CTL_COMMAND_DECLARE(name) extern const struct ctl_command cmd_##name;
-CTL_COMMANDS(CTL_COMMAND_DECLARE)
+CTL_COMMANDS(CTL_NO_GROUP, CTL_COMMAND_DECLARE)
 
 #endif

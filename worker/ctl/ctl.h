@@ -56,6 +56,9 @@ struct ctl_command {
 /* Every verb and noun in the order of --help, NULL at the end (commands.c). */
 extern const struct ctl_command *const ctl_commands[];
 
+/* Their names and summaries, under headings. */
+void ctl_print_commands(void);
+
 /* The last word of a command's name. */
 const char *ctl_word(const struct ctl_command *c);
 /* The one of that word; NULL = there is none. */

@@ -12,9 +12,8 @@ static int print_help(void)
     struct buf settings = {0};
     config_help(CFG_CTL, &settings);
     puts("Usage: hooklinectl [OPTION...] VERB [OPTION...]\n"
-         "Looks after a Hookline installation.\n\nVerbs:");
-    for (const struct ctl_command *const *c = ctl_commands; *c; c++)
-        printf("  %-11s %s\n", (*c)->name, (*c)->summary);
+         "Looks after a Hookline installation.\n");
+    ctl_print_commands();
     printf("\n'hooklinectl VERB --help' explains a verb.\n\n"
            "Options:\n"
            "  --config FILE   read settings from FILE (NAME=value lines; the environment wins)\n"
