@@ -261,6 +261,23 @@ Test(ctl_dead, a_failed_row_is_queued_again_and_its_letter_is_gone)
     cr_expect_eq(rig_scrapes(&rig, "/page"), 1);
 }
 
+Test(ctl_dead, a_redrive_leaves_no_letters_of_what_it_put_back)
+{
+    const char *letter, *other;
+    rig_start(&rig);
+    failed_event("/page", &letter);
+    lone_letter("/other", &other);
+    cr_assert_eq(rig_ctl(&rig, RIG_ENV("redrive", "plan", "--json"), &out), 0, "%s", out);
+    json_t *root = parsed();
+    const char *token =
+        harness_text("%s", json_get_string(json_object_get(root, "redrive"), "token"));
+    json_decref(root);
+    cr_assert_eq(rig_ctl(&rig, RIG_ENV("redrive", "apply", token, "--yes"), &out), 0, "%s", out);
+    cr_expect_eq(jobs(), 1);
+    cr_expect_eq(letters(), 1);
+    cr_expect_eq(RUN("show", other), 0, "what is no part of the plan stays: %s", out);
+}
+
 Test(ctl_dead, an_event_without_a_row_gets_one_and_is_done_once)
 {
     const char *letter;

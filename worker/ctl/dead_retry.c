@@ -36,20 +36,26 @@ static void drop_letters(struct session *s, const struct dead_look *look)
     session_wait(s);
 }
 
-static int drop_letters_of(struct session *s, const PGresult *rows)
+int dead_drop_letters(struct session *s, const char **ids, size_t n)
 {
     struct dead_look look = {.session = s};
+    qsort(ids, n, sizeof(*ids), dead_compare_ids);
+    int code = n ? dead_look_letters_of(&look, ids, n) : CTL_OK;
+    if (code == CTL_OK)
+        drop_letters(s, &look);
+    dead_look_release(&look);
+    return code;
+}
+
+static int drop_letters_of(struct session *s, const PGresult *rows)
+{
     const int n = PQntuples(rows);
     const char **ids = mem_array((size_t)n + 1, sizeof(*ids));
     size_t named = 0;
     for (int i = 0; i < n; i++)
         if (!PQgetisnull(rows, i, 0))
             ids[named++] = db_text(rows, i, 0);
-    qsort(ids, named, sizeof(*ids), dead_compare_ids);
-    int code = named ? dead_look_letters_of(&look, ids, named) : CTL_OK;
-    if (code == CTL_OK)
-        drop_letters(s, &look);
-    dead_look_release(&look);
+    int code = dead_drop_letters(s, ids, named);
     free(ids);
     return code;
 }

@@ -18,4 +18,8 @@ struct dead_retry {
 /* CTL_OK, or the exit code after saying what went wrong. */
 int dead_retry(struct dead_retry *r);
 
+/* The letters of these events, which are queued again, have had their day. ids: borrowed, and sorted
+ * on return. What stays is told from its row, and goes with the next retry. */
+int dead_drop_letters(struct session *s, const char **ids, size_t n);
+
 #endif

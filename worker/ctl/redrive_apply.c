@@ -2,7 +2,9 @@
 #include "worker/ctl/redrive_apply.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "domain/store_failed.h"
+#include "worker/ctl/dead_retry.h"
 #include "worker/ctl/listing.h"
 #include "worker/ctl/putback.h"
 
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+enum { LETTERS_AT_ONCE = 10000 };
 enum { AT_ONCE = 500, LOOK_MS = 1000, SHORTEST_MS = 50, SAY_MS = 5000, SAY_TERMINAL_MS = 200 };
 
 static volatile sig_atomic_t interrupted;
@@ -42,6 +45,9 @@ struct run {
     int64_t started_at, said_at;
     int64_t after; /* number of the last event that was taken */
     bool again;    /* the plan is walked once more: somebody else may have let go of some */
+
+    char **ids; /* of events that were put back, whose letters are not looked for yet */
+    size_t nids;
 };
 
 static int64_t taken(const struct redrive_apply *a)
@@ -105,6 +111,26 @@ static int64_t wait_ms(const struct run *r)
     return ms > LOOK_MS ? LOOK_MS : ms < SHORTEST_MS ? SHORTEST_MS : ms;
 }
 
+/* --- the letters of what was put back ------------------------------------------------------ */
+
+/* Only tidying: without Redis they stay, and whoever looks at them sees that their rows are queued. */
+static void drop_letters(struct run *r)
+{
+    if (r->nids && !r->a->missed)
+        dead_drop_letters(r->a->session, (const char **)r->ids, r->nids);
+    while (r->nids)
+        free(r->ids[--r->nids]);
+}
+
+static void note_id(struct run *r, const char *id)
+{
+    if (!*id)
+        return;
+    if (r->nids == LETTERS_AT_ONCE)
+        drop_letters(r);
+    r->ids[r->nids++] = mem_strdup(id);
+}
+
 /* --- batch by batch ---------------------------------------------------------------------- */
 
 /* Counts what a batch did; the number of its events. */
@@ -118,6 +144,8 @@ static int count(struct run *r, const PGresult *rows)
         r->a->queued += done;
         r->a->changed += !done;
         r->after = db_int(rows, i, AGAIN_N);
+        if (done)
+            note_id(r, db_text(rows, i, 0));
         n++;
     }
     return n;
@@ -180,9 +208,12 @@ int redrive_apply(struct redrive_apply *a)
     const int64_t now = clock_mono_ms();
     struct run r = {.a = a, .started_at = now, .said_at = now};
     a->end = REDRIVE_ALL_DONE;
+    r.ids = mem_array(LETTERS_AT_ONCE, sizeof(*r.ids));
     watch_signals(old);
     int code = all_batches(&r);
     leave_signals(old);
     say_no_more(&r);
+    drop_letters(&r);
+    free(r.ids);
     return code;
 }
