@@ -260,15 +260,18 @@ static void print_result(const struct order_verb *v, const struct obeyed *o)
 static int wait_until_noted(struct order_verb *v)
 {
     struct obeyed o = {0};
+    struct buf within = {0};
     int code =
         obey_workers(&v->session, v->timeout_ms, SILENT_LEASES * v->cfg.lease_ms, has_noted, v, &o);
     if (code == CTL_OK || code == CTL_TIMEOUT)
         print_result(v, &o);
     if (o.silent.len)
         ctl_fail(code, "workers not heard of for long: %s", buf_str(&o.silent));
+    put_duration(&within, v->timeout_ms);
     if (code == CTL_TIMEOUT)
-        ctl_fail(code, "workers that did not note it within %lldms: %s", (long long)v->timeout_ms,
-            buf_str(&o.late));
+        ctl_fail(
+            code, "workers that did not note it within %s: %s", buf_str(&within), buf_str(&o.late));
+    buf_release(&within);
     obeyed_release(&o);
     return code;
 }

@@ -120,7 +120,7 @@ static const char *deed(const struct halt *h)
 {
     if (h->on)
         return h->intake ? "Fence the intake of" : "Pause";
-    return h->intake ? "Open the intake of" : "Resume, and take in again,";
+    return h->intake ? "Open the intake of" : "Resume and unfence";
 }
 
 static int agreed(const struct halt *h)
@@ -187,20 +187,24 @@ static void name_silent(const char *what, const struct obeyed *o, const char *re
             CTL_NOT_EMPTY, "%s not heard of for long: %s; %s", what, buf_str(&o->silent), remedy);
 }
 
+static void name_late(const char *what, const struct obeyed *o, int64_t timeout_ms)
+{
+    struct buf within = {0};
+    put_duration(&within, timeout_ms);
+    if (o->late.len)
+        ctl_fail(CTL_TIMEOUT, "%s that did not note it within %s: %s", what, buf_str(&within),
+            buf_str(&o->late));
+    buf_release(&within);
+}
+
 /* Who did not note it, and what that means. The exit code. */
 static int judge(const struct halt *h, int code)
 {
-    char within[24];
-    snprintf(within, sizeof(within), "%lldms", (long long)h->timeout_ms);
     name_silent("workers", &h->workers, "their leases are over, they begin nothing");
     name_silent("producers", &h->producers,
         "if they run, they may still take events in: look at their connection to PostgreSQL");
-    if (h->workers.late.len)
-        ctl_fail(
-            code, "workers that did not note it within %s: %s", within, buf_str(&h->workers.late));
-    if (h->producers.late.len)
-        ctl_fail(code, "producers that did not note it within %s: %s", within,
-            buf_str(&h->producers.late));
+    name_late("workers", &h->workers, h->timeout_ms);
+    name_late("producers", &h->producers, h->timeout_ms);
     if (code != CTL_OK)
         return code;
     return h->on && h->producers.silent.len ? CTL_NOT_EMPTY : CTL_OK;
