@@ -473,6 +473,7 @@ Test(ctl_drain, a_fence_counts_when_every_producer_has_confirmed_it_and_stays)
     cr_expect_eq(drain(ARGS("--fence", "--yes", "--json"), &out), 0, "%s", out);
     json_t *end = end_of(out);
     cr_expect_str_eq(json_get_string(json_object_get(end, "intake"), "crawl"), "fenced");
+    cr_expect_eq(json_integer_value(json_object_get(end, "affected")), 0, "it was fenced: %s", out);
     json_decref(end);
     cr_expect_eq(
         sql_int(at.db, "SELECT count(*) FROM webhook.queues WHERE fenced_at IS NOT NULL"), 2);
