@@ -478,6 +478,10 @@ Test(ctl_drain, a_fence_counts_when_every_producer_has_confirmed_it_and_stays)
     cr_expect_eq(
         sql_int(at.db, "SELECT count(*) FROM webhook.queues WHERE fenced_at IS NOT NULL"), 2);
 
+    sql_exec(at.db, "UPDATE webhook.producers SET seen_at = now() - interval '5 s';"
+                    "UPDATE webhook.queues SET fenced_at = now()");
+    cr_expect_eq(drain(ARGS("--fence", "--yes", "--json", "--timeout", "0"), &out), 2, "%s", out);
+    cr_expect(names(out, "change", "fence", "not confirmed"), "of a fence before: %s", out);
     put_producer("{crawl,change}");
     cr_expect_eq(drain(ARGS("--unfence", "--yes", "--timeout", "0"), &out), 0, "%s", out);
     cr_expect_eq(
