@@ -581,3 +581,24 @@ Test(ctl_drain, waits_for_a_job_under_way_and_makes_retries_at_once_when_asked)
     cr_expect_eq(
         sql_int(r.db, "SELECT affected FROM webhook.operator_log WHERE command = 'drain'"), 1);
 }
+
+Test(ctl_drain, a_fence_of_real_producers_ends_a_race_and_what_was_accepted_is_done)
+{
+    struct rig r;
+    int fds[2], n = 0;
+    struct rig_id id;
+    const char *flag = harness_text("%s/racing", harness_dir()), *out;
+    rig_as_stores(&r);
+    rig_fleet(&r, 1, NULL);
+    cr_assert_eq(pipe(fds), 0);
+    fclose(fopen(flag, "we"));
+    racer(&r, flag, fds[1]);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") > 5, 20000);
+    cr_expect_eq(drain(ARGS("--json", "--fence", "--yes", "--timeout", "30"), &out), 0, "%s", out);
+    cr_assert_eq(read(fds[0], &n, sizeof(n)), (ssize_t)sizeof(n), "the racer was refused");
+    cr_expect_eq(rig_rows(&r, "rescrape_status IN ('completed', 'superseded')"), n);
+    cr_expect_eq(rig_rows(&r, "true"), n);
+    cr_expect_not(rig_try_post(&r, "/late", &id));
+    cr_expect_eq(drain(ARGS("--unfence", "--yes", "--timeout", "0"), &out), 0, "%s", out);
+    WAIT_FOR(rig_try_post(&r, "/late", &id), 20000);
+}
