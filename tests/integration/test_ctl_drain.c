@@ -473,10 +473,15 @@ Test(ctl_drain, a_fence_counts_when_every_producer_has_confirmed_it_and_stays)
     cr_expect_eq(drain(ARGS("--fence", "--yes", "--json"), &out), 0, "%s", out);
     json_t *end = end_of(out);
     cr_expect_str_eq(json_get_string(json_object_get(end, "intake"), "crawl"), "fenced");
+    cr_expect_eq(json_integer_value(json_object_get(end, "affected")), 0, "it was fenced: %s", out);
     json_decref(end);
     cr_expect_eq(
         sql_int(at.db, "SELECT count(*) FROM webhook.queues WHERE fenced_at IS NOT NULL"), 2);
 
+    sql_exec(at.db, "UPDATE webhook.producers SET seen_at = now() - interval '5 s';"
+                    "UPDATE webhook.queues SET fenced_at = now()");
+    cr_expect_eq(drain(ARGS("--fence", "--yes", "--json", "--timeout", "0"), &out), 2, "%s", out);
+    cr_expect(names(out, "change", "fence", "not confirmed"), "of a fence before: %s", out);
     put_producer("{crawl,change}");
     cr_expect_eq(drain(ARGS("--unfence", "--yes", "--timeout", "0"), &out), 0, "%s", out);
     cr_expect_eq(
@@ -575,4 +580,25 @@ Test(ctl_drain, waits_for_a_job_under_way_and_makes_retries_at_once_when_asked)
     cr_expect(rig_status_is(&r, late, "completed"), "%s", rig_row(&r, late, "rescrape_status"));
     cr_expect_eq(
         sql_int(r.db, "SELECT affected FROM webhook.operator_log WHERE command = 'drain'"), 1);
+}
+
+Test(ctl_drain, a_fence_of_real_producers_ends_a_race_and_what_was_accepted_is_done)
+{
+    struct rig r;
+    int fds[2], n = 0;
+    struct rig_id id;
+    const char *flag = harness_text("%s/racing", harness_dir()), *out;
+    rig_as_stores(&r);
+    rig_fleet(&r, 1, NULL);
+    cr_assert_eq(pipe(fds), 0);
+    fclose(fopen(flag, "we"));
+    racer(&r, flag, fds[1]);
+    WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") > 5, 20000);
+    cr_expect_eq(drain(ARGS("--json", "--fence", "--yes", "--timeout", "30"), &out), 0, "%s", out);
+    cr_assert_eq(read(fds[0], &n, sizeof(n)), (ssize_t)sizeof(n), "the racer was refused");
+    cr_expect_eq(rig_rows(&r, "rescrape_status IN ('completed', 'superseded')"), n);
+    cr_expect_eq(rig_rows(&r, "true"), n);
+    cr_expect_not(rig_try_post(&r, "/late", &id));
+    cr_expect_eq(drain(ARGS("--unfence", "--yes", "--timeout", "0"), &out), 0, "%s", out);
+    WAIT_FOR(rig_try_post(&r, "/late", &id), 20000);
 }

@@ -213,7 +213,8 @@ static void saw_spool(const struct census_ask *ask, const struct member *m, stru
     free(since);
 }
 
-/* Whether it may still be taking events in, and what is on its disk, only it knows. */
+/* Whether it may still be taking events in, and what is on its disk, only it knows. What it wrote before the
+ * fence was set is of an earlier one. */
 static void saw_producer(const struct census_ask *ask, const struct member *m, struct census *c)
 {
     char *since = duration(m->age_ms);
@@ -232,7 +233,8 @@ static void saw_producer(const struct census_ask *ask, const struct member *m, s
             mem_printf("%s on %s has not reported for %s", m->name, m->host, since);
     } else {
         for (int k = 0; k < 2; k++)
-            if (ask->must_be_fenced && ask->queues[k] && !names_queue(m->text, queue_names[k]))
+            if (ask->must_be_fenced && ask->queues[k] &&
+                (!names_queue(m->text, queue_names[k]) || m->age_ms >= c->fenced_ms[k]))
                 leave(c, queue_names[k], "fence", 0)->what =
                     mem_printf("%s on %s has not confirmed it yet", m->name, m->host);
     }
@@ -264,6 +266,7 @@ static void saw_queue(const struct census_ask *ask, const struct member *m, stru
             continue;
         c->paused[k] = m->aged;
         c->fenced[k] = m->numbered;
+        c->fenced_ms[k] = m->n;
         if (ask->must_be_fenced && ask->queues[k] && !m->numbered) {
             struct census_left *l = leave(c, queue_names[k], "fence", 0);
             l->what = mem_strdup("somebody lifted it");
@@ -284,16 +287,22 @@ static bool look_at_fleet(struct session *s, const struct census_ask *ask, struc
             "delete rows of webhook.producers that stand for nothing any more");
     for (int i = 0; i < PQntuples(a.rows); i++) {
         const struct member m = member_at(a.rows, i);
+        if (m.what[0] == 'q')
+            saw_queue(ask, &m, c);
+    }
+    for (int i = 0; i < PQntuples(a.rows); i++) {
+        const struct member m = member_at(a.rows, i);
         switch (m.what[0]) {
         case 's': saw_spool(ask, &m, c); break;
         case 'p': saw_producer(ask, &m, c); break;
         case 'w': saw_worker(ask, &m, c); break;
-        case 'q': saw_queue(ask, &m, c); break;
-        default:
+        case 'u':
             if (!c->upstream) {
                 c->upstream = mem_strdup(m.name);
                 c->upstream_ms = m.age_ms;
             }
+            break;
+        default: break; /* a queue */
         }
     }
     answer_release(&a);

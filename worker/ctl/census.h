@@ -56,7 +56,8 @@ struct census {
     struct census_worker_count workers;
     int64_t producers, producers_silent;
     bool fenced[2], paused[2];
-    char *upstream; /* one whose circuit is open; NULL = none */
+    int64_t fenced_ms[2]; /* for how long */
+    char *upstream;       /* one whose circuit is open; NULL = none */
     int64_t upstream_ms;
     struct queue_tally_numbers {
         int64_t length, pending, later, added,

@@ -349,16 +349,16 @@ static int exit_code(struct drain *d)
     }
 }
 
-static int finish(struct drain *d, const struct oplog *log, int64_t changed)
+static int finish(struct drain *d, const struct oplog *log)
 {
     if (d->unfence) {
         int lifted = fence(d, false);
         if (lifted < 0)
             return CTL_ERROR;
-        changed += lifted;
+        d->fences += lifted;
     }
     drain_report(d);
-    if (log->id && oplog_end(&d->session, log, changed + d->hastened,
+    if (log->id && oplog_end(&d->session, log, d->fences + d->hastened,
                        d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state)) != CTL_OK)
         return CTL_ERROR;
     return exit_code(d);
@@ -389,7 +389,7 @@ static int ask_first(struct drain *d)
     return confirm(d->args, "Go on?");
 }
 
-static int order(struct drain *d, struct oplog *log, int64_t *changed)
+static int order(struct drain *d, struct oplog *log)
 {
     struct buf detail = {0};
     int code = ask_first(d);
@@ -406,7 +406,7 @@ static int order(struct drain *d, struct oplog *log, int64_t *changed)
         return code == CTL_OK ? -1 : code;
     d->ask.must_be_fenced = true;
     int fenced = fence(d, true);
-    *changed = fenced > 0 ? fenced : 0;
+    d->fences = fenced > 0 ? fenced : 0;
     return fenced < 0 ? CTL_ERROR : -1;
 }
 
@@ -414,7 +414,6 @@ static int run_drain(struct drain *d, const struct config *cfg)
 {
     struct hl_err err;
     struct oplog log = {0};
-    int64_t changed = 0;
     int code = -1;
 
     if (!d->ask.nspools)
@@ -423,12 +422,12 @@ static int run_drain(struct drain *d, const struct config *cfg)
     if (session_open(&d->session, cfg, &err) != HL_OK)
         return ctl_fail_err(&err);
     if (writes(d))
-        code = order(d, &log, &changed);
+        code = order(d, &log);
     else if (d->args->shared.dry_run)
         d->timeout_ms = 0;
     if (code < 0) {
         drain(d);
-        code = finish(d, &log, changed);
+        code = finish(d, &log);
     }
     census_release(&d->now);
     census_release(&d->first);

@@ -32,6 +32,7 @@ struct drain {
     bool has_first;
     enum drain_state state;
     int64_t started_ms, trouble_ms; /* trouble: since when it is stuck or unreachable; 0 = is not */
+    int64_t fences;                 /* queues fenced, or opened again */
     int64_t done, hastened;         /* events that went; retries that were made due */
     double rate;                    /* events a second, lately */
     int64_t last_events, last_ms;   /* for that; -1 = no look yet */

@@ -186,6 +186,7 @@ static void put_end(struct buf *b, const struct drain *d)
     json_put_text(b, "retries", retries[d->ask.retries]);
     json_put_int(b, "retries_ignored", d->now.ignored);
     json_put_int(b, "hastened", d->hastened);
+    json_put_int(b, "affected", d->fences + d->hastened);
     json_put_int(b, "dead_letters", d->now.dead);
     json_put_int(b, "crawls_to_ask", d->now.crawls_to_ask);
     put_proof(b, d);
