@@ -208,15 +208,21 @@ Test(ctl_trace, what_waits_is_shown_where_it_waits)
     rig_fleet(&r, 1, RIG_ENV("WEBHOOK_RETRY_BASE=600", "WEBHOOK_RETRY_MAX=600"));
     struct rig_id held = rig_post(&r, "/hold"), late = rig_post(&r, "/fail/500");
     WAIT_FOR(rig_status_is(&r, held, "in_progress"), SOON);
-    WAIT_FOR(strcmp(rig_row(&r, late, "rescrape_status, attempts"), "queued|1") == 0 ||
-                 atoi(rig_row(&r, late, "attempts")) == 1,
-        SOON);
+    WAIT_FOR(atoi(rig_row(&r, late, "attempts")) == 1, SOON);
     WAIT_FOR(redis_int(r.redis, "ZCARD {hookline}:later") == 1, SOON);
+    sql_exec(r.db,
+        "INSERT INTO webhook.worker_crashes (worker, host, pid, role, signal, cause, blamed, held)"
+        " VALUES ('vm-1-dead', 'vm', 1, 'worker', 11, 'signal 11', true,"
+        "  '[{\"event_id\": \"%s\", \"step\": \"SCRAPE\"}]')",
+        held.text);
     root = trace(&r, held.text);
+    cr_expect_str_eq(json_get_string(moment(root, "crash", "died with it"), "by"), "vm-1-dead");
+    cr_expect_str_eq(json_get_string(moment(root, "crash", "died with it"), "detail"), "signal 11");
     cr_expect_str_eq(
         json_get_string(moment(root, "redis", "delivered"), "by"), rig_row(&r, held, "claimed_by"));
     json_decref(root);
     root = trace(&r, late.text);
+    cr_expect_not(has(root, "crash", "died with it"), "it was not held by that one");
     cr_expect(has(root, "redis", "due in later"));
     cr_expect(has(root, "row", "due"));
     json_decref(root);
