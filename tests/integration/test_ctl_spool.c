@@ -35,7 +35,7 @@ static void stop(void)
 
 TestSuite(ctl_spool, .init = start, .fini = stop, .timeout = 60);
 
-/* --- running it ------------------------------------------------------------------------------- */
+/* --- running it -------------------------------------------------------------------------- */
 
 #define WORDS(...)                                                                                 \
     (const char *const[])                                                                          \
@@ -95,7 +95,7 @@ static long log_rows(void)
     return sql_int(db, "SELECT count(*) FROM webhook.operator_log");
 }
 
-/* --- making segments ---------------------------------------------------------------------------- */
+/* --- making segments --------------------------------------------------------------------- */
 
 static const char *path_of(const char *segment)
 {
@@ -188,7 +188,7 @@ static const char *text_of(const char *segment)
     return text;
 }
 
-/* --- list ------------------------------------------------------------------------------------------ */
+/* --- list -------------------------------------------------------------------------------- */
 
 static const json_t *listed(const json_t *root, const char *segment)
 {
@@ -265,7 +265,7 @@ Test(ctl_spool, list_shows_what_is_here_when_postgresql_is_away)
     json_decref(root);
 }
 
-/* --- push ------------------------------------------------------------------------------------------- */
+/* --- push -------------------------------------------------------------------------------- */
 
 Test(ctl_spool, push_brings_both_kinds_home_and_leaves_nothing_behind)
 {
