@@ -292,3 +292,17 @@ Test(ctl_doctor_finds, warnings_are_errors_when_strict_and_text_says_why_and_wha
     cr_expect(strstr(text, "Do:  A producer makes it"), "%s", text);
     cr_expect(strstr(text, " 0 errors\n"), "%s", text);
 }
+
+Test(ctl_doctor_finds, stores_that_hang_within_a_bounded_time)
+{
+    test_redis_pause(redis);
+    test_pg_pause(pg);
+    int64_t began = harness_now_ms();
+    cr_expect_eq(with(NULL), 69, "%s", out);
+    cr_expect_lt(harness_now_ms() - began, 25000);
+    test_redis_resume(redis);
+    test_pg_resume(pg);
+    cr_expect(finding("redis", "error"), "%s", out);
+    cr_expect(finding("postgresql", "error"), "%s", out);
+    cr_expect(finding("spool", "ok"), "%s", out);
+}
