@@ -79,7 +79,7 @@ static long number(const char *key)
     return (long)json_integer_value(json_object_get(root, key));
 }
 
-/* --- all is well ---------------------------------------------------------------------------- */
+/* --- all is well ------------------------------------------------------------------------- */
 
 /* The suite's PostgreSQL runs without fsync, its Redis with appendfsync no. */
 Test(ctl_doctor, finds_nothing_else_in_a_whole_installation_than_that_its_servers_sync_nothing)
@@ -110,7 +110,7 @@ Test(ctl_doctor, finds_nothing_else_in_a_whole_installation_than_that_its_server
     cr_expect_null(strstr(out, STRONG), "%s", out);
 }
 
-/* --- stores that are away --------------------------------------------------------------------- */
+/* --- stores that are away ---------------------------------------------------------------- */
 
 Test(ctl_doctor, runs_the_other_checks_and_exits_with_69_when_redis_is_away)
 {
@@ -133,7 +133,7 @@ Test(ctl_doctor, runs_the_other_checks_and_exits_with_69_when_postgresql_is_away
     test_redis_free(redis);
 }
 
-/* --- one thing wrong at a time ------------------------------------------------------------------ */
+/* --- one thing wrong at a time ----------------------------------------------------------- */
 
 /* Servers as they should be; the suite's own sync nothing. */
 static struct test_redis *redis;
@@ -291,4 +291,18 @@ Test(ctl_doctor_finds, warnings_are_errors_when_strict_and_text_says_why_and_wha
     cr_expect(strstr(text, "Why: There events are safe"), "%s", text);
     cr_expect(strstr(text, "Do:  A producer makes it"), "%s", text);
     cr_expect(strstr(text, " 0 errors\n"), "%s", text);
+}
+
+Test(ctl_doctor_finds, stores_that_hang_within_a_bounded_time)
+{
+    test_redis_pause(redis);
+    test_pg_pause(pg);
+    int64_t began = harness_now_ms();
+    cr_expect_eq(with(NULL), 69, "%s", out);
+    cr_expect_lt(harness_now_ms() - began, 25000);
+    test_redis_resume(redis);
+    test_pg_resume(pg);
+    cr_expect(finding("redis", "error"), "%s", out);
+    cr_expect(finding("postgresql", "error"), "%s", out);
+    cr_expect(finding("spool", "ok"), "%s", out);
 }

@@ -1,6 +1,6 @@
 /* hooklinectl spool: what lies in a folder is shown as it is; push brings it home once, takes nothing
  * from a living process, and removes nothing before it is safe. */
-#include "tests/support/harness.h"
+#include "tests/support/fleet.h"
 
 #include "base/crawl_job.h"
 #include "base/digest.h"
@@ -10,6 +10,7 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +36,7 @@ static void stop(void)
 
 TestSuite(ctl_spool, .init = start, .fini = stop, .timeout = 60);
 
-/* --- running it ------------------------------------------------------------------------------- */
+/* --- running it -------------------------------------------------------------------------- */
 
 #define WORDS(...)                                                                                 \
     (const char *const[])                                                                          \
@@ -95,7 +96,7 @@ static long log_rows(void)
     return sql_int(db, "SELECT count(*) FROM webhook.operator_log");
 }
 
-/* --- making segments ---------------------------------------------------------------------------- */
+/* --- making segments --------------------------------------------------------------------- */
 
 static const char *path_of(const char *segment)
 {
@@ -188,7 +189,7 @@ static const char *text_of(const char *segment)
     return text;
 }
 
-/* --- list ------------------------------------------------------------------------------------------ */
+/* --- list -------------------------------------------------------------------------------- */
 
 static const json_t *listed(const json_t *root, const char *segment)
 {
@@ -265,7 +266,7 @@ Test(ctl_spool, list_shows_what_is_here_when_postgresql_is_away)
     json_decref(root);
 }
 
-/* --- push ------------------------------------------------------------------------------------------- */
+/* --- push -------------------------------------------------------------------------------- */
 
 Test(ctl_spool, push_brings_both_kinds_home_and_leaves_nothing_behind)
 {
@@ -460,4 +461,34 @@ Test(ctl_spool, push_that_is_killed_halfway_is_simply_repeated)
     cr_expect_eq(rows(), 300);
     cr_expect(!is_there("a.seg"));
     cr_expect_eq(sql_int(db, "SELECT count(DISTINCT event_id) FROM webhook.change_events"), 300);
+}
+
+/* --- with a real producer ---------------------------------------------------------------- */
+
+TestSuite(ctl_spool_producer, .timeout = 120);
+
+Test(ctl_spool_producer, push_brings_home_what_a_producer_kept_before_it_died_and_not_before)
+{
+    struct rig rig;
+    struct rig_id ids[20];
+    rig_start_own_pg(&rig);
+    test_pg_kill(rig.pg);
+    for (int i = 0; i < 20; i++)
+        ids[i] = rig_post(&rig, "/page-%d", i);
+    test_proc_signal(rig.producer, SIGSTOP); /* it lives, and cannot bring them home itself */
+    test_pg_restart(rig.pg);
+
+    const char *const push[] = {"spool", "push", "--yes", "--json", NULL};
+    cr_assert_eq(rig_ctl(&rig, push, &out), 0, "%s", out);
+    cr_expect_eq(told("affected"), 0, "%s", out);
+    cr_expect_geq(told("held_segments"), 1, "%s", out);
+
+    test_proc_kill(rig.producer);
+    cr_assert_eq(rig_ctl(&rig, push, &out), 0, "%s", out);
+    cr_expect_eq(told("left_segments"), 0, "%s", out);
+    cr_expect_eq(told("change"), 20, "%s", out);
+    for (int i = 0; i < 20; i++)
+        cr_expect(rig_status_is(&rig, ids[i], "queued"), "%d: %s", i, out);
+    cr_expect_eq(sql_int(rig.db, "SELECT count(*) FROM webhook.spools"), 0);
+    test_pg_free(rig.pg);
 }

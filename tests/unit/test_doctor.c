@@ -14,7 +14,7 @@ TestSuite(doctor);
 
 #define GIB (INT64_C(1) << 30)
 
-/* --- clocks -------------------------------------------------------------------------------- */
+/* --- clocks ------------------------------------------------------------------------------ */
 
 Test(doctor, skew_is_taken_from_the_shortest_way_and_corrected_by_half_of_it)
 {
@@ -40,7 +40,7 @@ Test(doctor, skew_may_be_behind_and_passes_over_a_look_amid_which_our_clock_was_
     cr_expect_eq(s.unsure, 50);
 }
 
-/* --- memory -------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------ */
 
 static char dir[] = "/tmp/hookline-doctor-XXXXXX";
 

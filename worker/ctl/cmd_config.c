@@ -71,7 +71,7 @@ static const struct column columns[] = {
 };
 enum { NCOLUMNS = sizeof(columns) / sizeof(*columns) };
 
-/* --- names -------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------- */
 
 static bool names_it(const char *word, const struct config_item *item)
 {
@@ -119,7 +119,7 @@ static int check_names(const struct config *cfg, int bits, char **names)
     return -1;
 }
 
-/* --- showing ------------------------------------------------------------------------------ */
+/* --- showing ----------------------------------------------------------------------------- */
 
 static void put_users(int users, struct buf *out)
 {
@@ -196,7 +196,7 @@ static int show(const struct ctl_args *args, int bits)
     return code;
 }
 
-/* --- checking ------------------------------------------------------------------------------ */
+/* --- checking ---------------------------------------------------------------------------- */
 
 static void print_verdict(const char *program, const struct buf *faults)
 {
@@ -241,7 +241,7 @@ static int check(const struct ctl_args *args, int bits)
     return fine ? CTL_OK : CTL_ERROR;
 }
 
-/* --- the command ---------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------- */
 
 static bool take_program(struct ctl_args *args, int *bits)
 {

@@ -41,35 +41,46 @@ const struct ctl_command cmd_doctor = {
     .run = run,
 };
 
+/* clang-format off */
 static const struct check {
     const char *name, *why;
     doctor_check *look;
 } checks[] = {
-    {"settings",         "A program that finds a fault in its settings does not start.",                 doctor_settings   },
-    {"secrets",          "Whoever guesses a secret can post events, or read everything.",                doctor_secrets    },
-    {"redis",
-     "Without it jobs are taken from PostgreSQL, slower, and Firecrawl's events wait on disk.",          doctor_redis      },
-    {"redis durability",
-     "What Redis forgets is filled in again from PostgreSQL, but Firecrawl's events "
-        "are nowhere else.",                                                                             doctor_durability },
-    {"redis memory",     "A Redis that is full refuses jobs; one that evicts loses them.",
-     doctor_redis_memory                                                                                                   },
-    {"postgresql",       "It decides who works on what, and holds every event.",                         doctor_postgres   },
-    {"schema",           "The programs wait until the schema is that of their release.",                 doctor_schema     },
-    {"connections",
-     "Processes that get no connection refuse, spool and retry when load is highest.",                   doctor_connections},
-    {"latency",          "Every event costs a few round trips.",                                         doctor_latency    },
-    {"clocks",           "Times of different hosts are shown side by side, and signatures have a time.",
-     doctor_clocks                                                                                                         },
-    {"fleet",            "Events that nobody works off pile up.",                                        doctor_fleet      },
-    {"firecrawl",        "Without it pages cannot be fetched, and events wait.",                         doctor_firecrawl  },
-    {"spool",            "There events are safe while PostgreSQL is away; without it they are refused.",
-     doctor_spool                                                                                                          },
-    {"spool disk",       "While PostgreSQL is away each answer waits for the disk.",                     doctor_disk       },
-    {"file limit",       "Each client of the intake is an open file.",                                   doctor_files      },
-    {"memory limit",     "A process that the kernel kills leaves its jobs to others, late.",
-     doctor_memory                                                                                                         },
+    {"settings", "A program that finds a fault in its settings does not start.",
+        doctor_settings},
+    {"secrets", "Whoever guesses a secret can post events, or read everything.",
+        doctor_secrets},
+    {"redis", "Without it jobs are taken from PostgreSQL, slower; Firecrawl's events wait on disk.",
+        doctor_redis},
+    {"redis durability", "What Redis forgets is filled in again from PostgreSQL, but Firecrawl's "
+        "events are nowhere else.",
+        doctor_durability},
+    {"redis memory", "A Redis that is full refuses jobs; one that evicts loses them.",
+        doctor_redis_memory},
+    {"postgresql", "It decides who works on what, and holds every event.",
+        doctor_postgres},
+    {"schema", "The programs wait until the schema is that of their release.",
+        doctor_schema},
+    {"connections", "Processes that get none refuse, spool and retry when load is highest.",
+        doctor_connections},
+    {"latency", "Every event costs a few round trips.",
+        doctor_latency},
+    {"clocks", "Times of different hosts are shown side by side, and signatures have a time.",
+        doctor_clocks},
+    {"fleet", "Events that nobody works off pile up.",
+        doctor_fleet},
+    {"firecrawl", "Without it pages cannot be fetched, and events wait.",
+        doctor_firecrawl},
+    {"spool", "There events are safe while PostgreSQL is away; without it they are refused.",
+        doctor_spool},
+    {"spool disk", "While PostgreSQL is away each answer waits for the disk.",
+        doctor_disk},
+    {"file limit", "Each client of the intake is an open file.",
+        doctor_files},
+    {"memory limit", "A process that the kernel kills leaves its jobs to others, late.",
+        doctor_memory},
 };
+/* clang-format on */
 
 static const struct column columns[] = {
     {.key = "level"}, {.key = "check"}, {.key = "what"}, {.key = "why"}, {.key = "remedy"}};
@@ -97,7 +108,7 @@ void doctor_say(struct doctor *d, enum doctor_level level, const char *todo, con
     buf_release(&what);
 }
 
-/* --- telling -------------------------------------------------------------------------------- */
+/* --- telling ----------------------------------------------------------------------------- */
 
 static enum doctor_level level_of(const char *word)
 {
@@ -141,7 +152,7 @@ static void print_json(const struct doctor *d)
     buf_release(&out);
 }
 
-/* --- the command ------------------------------------------------------------------------------ */
+/* --- the command ------------------------------------------------------------------------- */
 
 struct visit {
     const struct ctl_args *args;

@@ -81,7 +81,7 @@ const struct ctl_command cmd_spool = {
     .actions = actions,
 };
 
-/* --- what is shown ----------------------------------------------------------------------------- */
+/* --- what is shown ----------------------------------------------------------------------- */
 
 /* clang-format off */
 static const struct column columns[] = {
@@ -90,7 +90,7 @@ static const struct column columns[] = {
     {.key = "queue",         .title = "QUEUE"                          },
     {.key = "records",       .title = "RECORDS", .kind = COLUMN_INT    },
     {.key = "bytes",         .title = "BYTES",   .kind = COLUMN_BYTES  },
-    {.key = "unreadable",    .title = "ODD",     .kind = COLUMN_INT    },
+    {.key = "unreadable",    .title = "UNREADABLE",     .kind = COLUMN_INT    },
     {.key = "damaged_bytes", .title = "DAMAGED", .kind = COLUMN_BYTES  },
     {.key = "held_by",       .title = "HELD BY"                        },
     {.key = "touched_at",    .title = "TOUCHED", .kind = COLUMN_AGO    },
@@ -164,7 +164,7 @@ static bool in_folder(const struct folder *f, const char *segment)
     return false;
 }
 
-/* --- spool list ---------------------------------------------------------------------------------- */
+/* --- spool list -------------------------------------------------------------------------- */
 
 struct view {
     const struct ctl_args *args;
@@ -251,7 +251,7 @@ static int run_list(struct ctl *ctl, int argc, char **argv)
     return code;
 }
 
-/* --- spool push ------------------------------------------------------------------------------------ */
+/* --- spool push -------------------------------------------------------------------------- */
 
 struct sums {
     int64_t segments, records; /* to be pushed */

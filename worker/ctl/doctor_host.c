@@ -29,7 +29,7 @@ enum {
     DESCRIPTORS_BESIDE = 256, /* of a producer, beside connections: spool, receipts, log */
 };
 
-/* --- Firecrawl ------------------------------------------------------------------------------- */
+/* --- Firecrawl --------------------------------------------------------------------------- */
 
 struct visit {
     struct doctor *doctor;
@@ -88,7 +88,7 @@ void doctor_firecrawl(struct doctor *d)
     buf_release(&url);
 }
 
-/* --- the spool's folder ------------------------------------------------------------------------ */
+/* --- the spool's folder ------------------------------------------------------------------ */
 
 /* A file of ours in the folder, without a name; -1 with errno. */
 static int scratch_file(const char *dir)
@@ -199,7 +199,7 @@ void doctor_disk(struct doctor *d)
             (double)took / 1000, SYNCS);
 }
 
-/* --- limits of this process's surroundings ------------------------------------------------------ */
+/* --- limits of this process's surroundings ----------------------------------------------- */
 
 void doctor_files(struct doctor *d)
 {

@@ -12,7 +12,7 @@
 
 enum { STRONG_BITS = 100, ALPHABETS = 4 };
 
-/* --- settings ------------------------------------------------------------------------------ */
+/* --- settings ---------------------------------------------------------------------------- */
 
 static void say_faults(struct doctor *d, const char *program, const struct buf *faults)
 {
@@ -59,7 +59,7 @@ void doctor_settings(struct doctor *d)
         doctor_say(d, DOCTOR_OK, NULL, "producer, worker and hooklinectl would start with them");
 }
 
-/* --- secrets -------------------------------------------------------------------------------- */
+/* --- secrets ----------------------------------------------------------------------------- */
 
 static const struct alphabet {
     const char *first_last;

@@ -20,7 +20,7 @@ enum {
     SUPERVISORS = 10,         /* connections: supervisors, janitor, tools */
 };
 
-/* --- asking --------------------------------------------------------------------------------- */
+/* --- asking ------------------------------------------------------------------------------ */
 
 static void examined(struct redis_exam *e, enum hl_rc rc, const struct hl_err *err)
 {
@@ -49,23 +49,22 @@ static bool ask_store(struct doctor *d, ask_fn *ask, struct answer *a)
 }
 
 /* The first question finds the connection open: store_doctor_server was asked before. */
-static bool ask_clock(struct doctor *d, struct clock_look *look)
+static void ask_clock(struct doctor *d, struct clock_look *look, struct hl_err *err)
 {
     struct answer a;
     look->before = clock_wall_us();
     bool fine = ask_store(d, store_doctor_clock, &a);
     look->after = clock_wall_us();
     look->there = fine ? db_int(a.rows, 0, 0) : 0;
+    if (!fine)
+        *err = a.err;
     answer_release(&a);
-    return fine;
 }
 
-static bool ask_clocks(struct doctor *d)
+static void ask_clocks(struct doctor *d)
 {
-    for (int i = 0; i < EXAM_TIMES; i++)
-        if (!ask_clock(d, &d->db_looks[i]))
-            return false;
-    return true;
+    for (int i = 0; i < EXAM_TIMES && d->db_err.rc == HL_OK; i++)
+        ask_clock(d, &d->db_looks[i], &d->db_err);
 }
 
 static void ask_fleet(struct store *s, store_cb *cb, void *ctx)
@@ -89,8 +88,7 @@ static void ask_postgres(struct doctor *d)
         return;
     }
     d->schema = ask_schema(d);
-    if (!ask_clocks(d))
-        hl_fail(&d->db_err, HL_RETRY, "PostgreSQL answered, and then no more");
+    ask_clocks(d);
     if (d->schema >= migrate_latest())
         ask_store(d, ask_fleet, &d->fleet);
 }
@@ -120,7 +118,7 @@ static bool db_known(const struct doctor *d)
     return d->asks && d->db_err.rc == HL_OK;
 }
 
-/* --- Redis ---------------------------------------------------------------------------------- */
+/* --- Redis ------------------------------------------------------------------------------- */
 
 void doctor_redis(struct doctor *d)
 {
@@ -188,7 +186,7 @@ void doctor_redis_memory(struct doctor *d)
     buf_release(&max);
 }
 
-/* --- PostgreSQL ------------------------------------------------------------------------------ */
+/* --- PostgreSQL -------------------------------------------------------------------------- */
 
 static const char *server_text(const struct doctor *d, int column)
 {
@@ -311,7 +309,7 @@ void doctor_connections(struct doctor *d)
             producers, most, allowed);
 }
 
-/* --- round trips and clocks ------------------------------------------------------------------ */
+/* --- round trips and clocks -------------------------------------------------------------- */
 
 struct doctor_skew doctor_skew(const struct clock_look *looks, int n)
 {
@@ -381,7 +379,7 @@ void doctor_clocks(struct doctor *d)
         say_clock(d, "PostgreSQL", d->db_looks);
 }
 
-/* --- the fleet -------------------------------------------------------------------------------- */
+/* --- the fleet --------------------------------------------------------------------------- */
 
 static bool say_orders(struct doctor *d, int column, const char *what, const char *todo)
 {
@@ -393,8 +391,14 @@ static bool say_orders(struct doctor *d, int column, const char *what, const cha
 
 void doctor_fleet(struct doctor *d)
 {
-    if (!db_known(d) || !d->fleet.rows)
+    if (!db_known(d) || d->schema < migrate_latest())
         return;
+    if (d->fleet.rc != HL_OK) {
+        doctor_say(d, DOCTOR_ERROR,
+            "Give this role the rights on schema webhook that its owner has.",
+            "what the processes tell cannot be read: %s", d->fleet.err.msg);
+        return;
+    }
     long long workers = fleet_int(d, FLEET_WORKERS), spools = fleet_int(d, FLEET_SILENT_SPOOLS);
     long long silent = fleet_int(d, FLEET_SILENT_PRODUCERS);
     bool fine = workers > 0;

@@ -1,5 +1,6 @@
-/* spool_folder: see spool_folder.h. Whether a segment is held is asked by a shared lock that is let go of
- * at once: a producer that wants to adopt it in this very moment tries again after some seconds. */
+/* spool_folder: see spool_folder.h. Whether a segment is held is asked by a shared lock that is let
+ * go of at once: a producer that wants to adopt it in this very moment tries again after some
+ * seconds. */
 #include "worker/ctl/spool_folder.h"
 
 #include "base/crawl_job.h"
@@ -20,7 +21,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-/* --- who holds it --------------------------------------------------------------------------- */
+/* --- who holds it ------------------------------------------------------------------------ */
 
 /* As the kernel lists its locks; 0 where it does not name that file's, or not to us. */
 static pid_t holder_of(const struct stat *st)
@@ -59,7 +60,7 @@ static bool look_outside(struct folder_segment *g, int dir_fd, const char *name)
     return true;
 }
 
-/* --- what is in it ---------------------------------------------------------------------------- */
+/* --- what is in it ----------------------------------------------------------------------- */
 
 static bool is_readable(bool crawl, const void *record, size_t len)
 {

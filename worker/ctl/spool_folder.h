@@ -1,5 +1,5 @@
-/* spool_folder: the segments that lie in a spool's folder, of both kinds, as far as they can be seen
- * without taking them from anybody. */
+/* spool_folder: the segments that lie in a spool's folder, of both kinds, as far as they can be
+ * seen without taking them from anybody. */
 #ifndef HL_WORKER_CTL_SPOOL_FOLDER_H
 #define HL_WORKER_CTL_SPOOL_FOLDER_H
 

@@ -40,7 +40,7 @@ struct kind {
     bool letters_have_ids;
 };
 
-/* --- change events: PostgreSQL, then Redis ------------------------------------------------------ */
+/* --- change events: PostgreSQL, then Redis ----------------------------------------------- */
 
 static void fail(struct record *r, const struct hl_err *err)
 {
@@ -116,7 +116,7 @@ static void release_change(struct record *r)
     event_release(&r->ev);
 }
 
-/* --- Firecrawl's events: Redis ------------------------------------------------------------------- */
+/* --- Firecrawl's events: Redis ----------------------------------------------------------- */
 
 static void crawl_published(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
@@ -172,7 +172,7 @@ static bool is_change(const struct kind *k)
     return k == &change_kind;
 }
 
-/* --- a window -------------------------------------------------------------------------------------- */
+/* --- a window ---------------------------------------------------------------------------- */
 
 struct burial {
     struct session *session;
@@ -280,7 +280,7 @@ static enum hl_rc push_window(struct push *p, struct spool *spool, const struct 
     return rc;
 }
 
-/* --- a folder --------------------------------------------------------------------------------------- */
+/* --- a folder ---------------------------------------------------------------------------- */
 
 struct emptied {
     char **names;

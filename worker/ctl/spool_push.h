@@ -21,7 +21,7 @@ struct push {
     bool skipped; /* private: a record of a newer release was met */
 };
 
-/* One kind: HL_OK, also when a segment is left that cannot be read here; else what did not go on, and err why. */
+/* One kind: HL_OK, also when a segment is left that cannot be read here; else what went wrong. */
 enum hl_rc push_change(struct push *p, struct hl_err *err);
 enum hl_rc push_crawl(struct push *p, struct hl_err *err);
 
