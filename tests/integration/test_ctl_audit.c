@@ -320,8 +320,8 @@ Test(ctl_audit, people_get_a_table_a_limit_and_a_count)
     cr_expect(strstr(out, harness_text("%s  missing  nowhere\n", id_of(2))), "%s", out);
     cr_expect_not(strstr(out, id_of(4)), "%s", out);
     cr_expect(strstr(out, "... and 2 more\n"), "%s", out);
-    cr_expect(strstr(out, "\ncompleted   1 "), "%s", out);
-    cr_expect(strstr(out, "\nmissing     4 "), "%s", out);
+    cr_expect(strstr(out, "\ncompleted        1  "), "%s", out);
+    cr_expect(strstr(out, "\nmissing          4  "), "%s", out);
     cr_expect(
         strstr(out, "5 events with a receipt: 1 at an end, 0 under way, 4 wrong\n"), "%s", out);
 }
@@ -334,7 +334,7 @@ Test(ctl_audit, without_receipts_it_says_that_it_cannot_know_of_lost_ones)
     in_stream(&s, 1);
     cr_expect_eq(audit(&s, ARGS("--limit", "1"), &out), CLEAN, "%s", out);
     cr_expect(strstr(out, "nothing can be said of lost events"), "%s", out);
-    cr_expect(strstr(out, "\nqueued      1 "), "%s", out);
+    cr_expect(strstr(out, "\nqueued           1  "), "%s", out);
 }
 
 /* --- journals ---------------------------------------------------------------------------- */

@@ -2,9 +2,12 @@
 #include "worker/ctl/audit_report.h"
 
 #include "base/json.h"
-#include "worker/ctl/ctl.h"
+#include "base/text.h"
+#include "worker/ctl/listing.h"
 
 #include <stdio.h>
+
+enum { LINE_CHARS = 2000 };
 
 static size_t of_class(const struct audit_report *r, enum audit_class class)
 {
@@ -24,19 +27,34 @@ size_t audit_report_count(struct audit_report *r)
     return of_class(r, AUDIT_WRONG);
 }
 
-/* Calls put for the first `limit` discrepancies. */
-static void each_wrong(const struct audit_report *r,
-    void (*put)(void *ctx, const struct audit_fact *, const struct audit_verdict_info *), void *ctx)
+static const struct column wrong_columns[] = {
+    {"event_id", "EVENT", COLUMN_TEXT, 0 },
+    {"what",     "WHAT",  COLUMN_TEXT, 0 },
+    {"where",    "WHERE", COLUMN_TEXT, 20},
+};
+static const struct column summary_columns[] = {
+    {NULL, "FOUND",   COLUMN_TEXT, 0 },
+    {NULL, "EVENTS",  COLUMN_INT,  0 },
+    {NULL, "MEANING", COLUMN_TEXT, 20},
+};
+
+/* The first `limit` discrepancies. */
+static struct listing list_wrong(const struct audit_report *r)
 {
-    int named = 0;
-    for (size_t i = 0; i < r->set->n && named < r->limit; i++) {
+    struct listing l = {.columns = wrong_columns, .n = 3};
+    for (size_t i = 0; i < r->set->n && listing_rows(&l) < (size_t)r->limit; i++) {
         const struct audit_fact *f = &r->set->facts[i];
         const struct audit_verdict_info *v = audit_verdict_info(audit_judge(f, &r->mode));
+        char id[UUID_STRLEN + 1];
+        struct buf where = {0};
         if (v->class != AUDIT_WRONG)
             continue;
-        put(ctx, f, v);
-        named++;
+        uuid_format(&f->id, id);
+        audit_where(f, &where);
+        listing_add(&l, (const char *[]){id, v->word, buf_str(&where)});
+        buf_release(&where);
     }
+    return l;
 }
 
 static void add_work(struct buf *out, int64_t n, const char *what)
@@ -56,24 +74,13 @@ void audit_report_work(const struct audit_work *w, struct buf *out)
 
 /* --- text -------------------------------------------------------------------------------- */
 
-static void print_wrong(void *ctx, const struct audit_fact *f, const struct audit_verdict_info *v)
-{
-    char id[UUID_STRLEN + 1];
-    struct buf where = {0};
-    uuid_format(&f->id, id);
-    audit_where(f, &where);
-    ctl_table_row(ctx, (const char *[]){id, v->word, buf_str(&where)});
-    buf_release(&where);
-}
-
 static void print_discrepancies(const struct audit_report *r, size_t wrong)
 {
-    struct ctl_table t = {.columns = 3};
     if (!wrong)
         return;
-    ctl_table_row(&t, (const char *[]){"EVENT", "WHAT", "WHERE"});
-    each_wrong(r, print_wrong, &t);
-    ctl_table_print(&t);
+    struct listing l = list_wrong(r);
+    listing_print(&l);
+    listing_release(&l);
     if (wrong > (size_t)r->limit)
         printf("... and %zu more\n", wrong - (size_t)r->limit);
     puts("");
@@ -81,17 +88,17 @@ static void print_discrepancies(const struct audit_report *r, size_t wrong)
 
 static void print_summary(const struct audit_report *r)
 {
-    struct ctl_table t = {.columns = 3};
+    struct listing l = {.columns = summary_columns, .n = 3};
     char number[24];
-    ctl_table_row(&t, (const char *[]){"FOUND", "EVENTS", ""});
     for (int i = 0; i < AUDIT_NVERDICTS; i++) {
         const struct audit_verdict_info *v = audit_verdict_info((enum audit_verdict)i);
         if (!r->counts[i] && v->class != AUDIT_WRONG)
             continue;
         snprintf(number, sizeof(number), "%zu", r->counts[i]);
-        ctl_table_row(&t, (const char *[]){v->word, number, v->about});
+        listing_add(&l, (const char *[]){v->word, number, v->about});
     }
-    ctl_table_print(&t);
+    listing_print(&l);
+    listing_release(&l);
 }
 
 static void print_note(int64_t n, const char *what)
@@ -104,15 +111,15 @@ static void print_segments(const struct audit_report *r)
 {
     for (size_t i = 0; i < r->look->nsegments; i++) {
         const struct audit_segment *s = &r->look->segments[i];
-        struct ctl_table line = {.columns = 1};
-        struct buf b = {0};
+        struct buf b = {0}, line = {0};
         buf_printf(&b,
             "Note: %lld bytes of events are in the spool %s of host %s (%s), which cannot be "
             "read here; its producer was heard of %lld s ago",
             (long long)s->bytes, s->name, s->host, s->folder, (long long)s->seen_s);
-        ctl_table_row(&line, (const char *[]){buf_str(&b)});
-        ctl_table_print(&line);
+        text_one_line(buf_str(&b), LINE_CHARS, &line);
+        print_line(&line);
         buf_release(&b);
+        buf_release(&line);
     }
 }
 
@@ -183,20 +190,6 @@ static void put_receipts(const struct audit_report *r, struct buf *b)
     buf_putc(b, '}');
 }
 
-static void put_wrong(void *ctx, const struct audit_fact *f, const struct audit_verdict_info *v)
-{
-    struct buf *b = ctx, where = {0};
-    char id[UUID_STRLEN + 1];
-    uuid_format(&f->id, id);
-    audit_where(f, &where);
-    buf_puts(b, b->data[b->len - 1] == '[' ? "{" : ",{");
-    json_put_text(b, "event_id", id);
-    json_put_text(b, "what", v->word);
-    json_put_text(b, "where", buf_str(&where));
-    buf_putc(b, '}');
-    buf_release(&where);
-}
-
 static void put_events(const struct audit_report *r, struct buf *b)
 {
     json_put_key(b, "events");
@@ -234,9 +227,9 @@ void audit_report_json(const struct audit_report *r)
     json_put_int(&b, "under_way", (int64_t)of_class(r, AUDIT_UNDER_WAY));
     json_put_int(&b, "wrong", (int64_t)of_class(r, AUDIT_WRONG));
     json_put_key(&b, "discrepancies");
-    buf_putc(&b, '[');
-    each_wrong(r, put_wrong, &b);
-    buf_putc(&b, ']');
+    struct listing wrong = list_wrong(r);
+    listing_put_json(&wrong, &b);
+    listing_release(&wrong);
     json_put_key(&b, "no_jobs");
     buf_putc(&b, '{');
     json_put_int(&b, "stream", r->look->no_jobs);
@@ -246,6 +239,6 @@ void audit_report_json(const struct audit_report *r)
     buf_putc(&b, '}');
     put_unread(r, &b);
     buf_putc(&b, '}');
-    puts(buf_str(&b));
+    print_line(&b);
     buf_release(&b);
 }

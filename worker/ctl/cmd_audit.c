@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { OPT_WAIT = 1, OPT_RECEIPTS, OPT_SPOOL, OPT_JSON, OPT_LIMIT };
+enum { OPT_WAIT = 1, OPT_RECEIPTS, OPT_SPOOL, OPT_LIMIT };
 enum { DEFAULT_LIMIT = 100, MAX_LIMIT = 1000000, MAX_FOLDERS = 64 };
 enum {
     WAIT_MS = 60000,
@@ -28,7 +28,7 @@ static const struct ctl_option options[] = {
     {OPT_RECEIPTS, "receipts", "DIR", "folder of producers' receipts; may be repeated"},
     {OPT_SPOOL, "spool", "DIR", "folder of a spool; may be repeated"},
     {OPT_LIMIT, "limit", "N", "name at most N events (default 100)"},
-    {OPT_JSON, "json", NULL, "print one JSON object"},
+    CTL_JSON_OPTION,
     {0},
 };
 /* clang-format on */
@@ -44,7 +44,8 @@ const struct ctl_command cmd_audit = {
         "Names those that are missing, doubled, stuck or in two places, and exits with 3.\n"
         "Only looks. A fleet at work is no discrepancy; with --wait what a finished event left\n"
         "behind is. Exits with 124 when it does not become quiet in time.\n",
-    .examples = "hooklinectl audit --wait=2m --receipts /var/lib/hookline/receipts\n",
+    .examples = "hooklinectl audit --wait=2m --receipts /var/lib/hookline/receipts\n"
+                "hooklinectl audit --json | jq '.discrepancies[]'\n",
     .options = options,
     .run = run,
 };
@@ -55,6 +56,7 @@ struct folders {
 };
 
 struct audit_run {
+    const struct ctl_args *args;
     struct session session;
     struct audit_look look;
     struct audit_set set;
@@ -63,7 +65,6 @@ struct audit_run {
     struct folders journals, spools; /* borrowed from argv and the settings */
     int64_t wait_ms;                 /* -1 = no waiting */
     int64_t retention_days;          /* older events may have lost their rows; 0 = none */
-    bool json;
 };
 
 /* --- waiting ----------------------------------------------------------------------------- */
@@ -179,7 +180,7 @@ static int report(struct audit_run *a)
     r->look = &a->look;
     r->receipts = &a->receipts;
     size_t wrong = audit_report_count(r);
-    if (a->json)
+    if (a->args->shared.json)
         audit_report_json(r);
     else
         audit_report_text(r);
@@ -237,15 +238,14 @@ static bool take_option(struct ctl_args *args, int key, struct audit_run *a)
         return !args->value || ctl_duration(args, "wait", &a->wait_ms);
     case OPT_RECEIPTS: return add_folder(args, &a->journals);
     case OPT_SPOOL: return add_folder(args, &a->spools);
-    case OPT_LIMIT: return ctl_count(args, "limit", MAX_LIMIT, &a->report.limit);
-    default: a->json = true; return true;
+    default: return ctl_count(args, "limit", MAX_LIMIT, &a->report.limit);
     }
 }
 
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_audit, ctl, argc, argv);
-    struct audit_run a = {.wait_ms = -1, .report.limit = DEFAULT_LIMIT};
+    struct audit_run a = {.args = &args, .wait_ms = -1, .report.limit = DEFAULT_LIMIT};
     struct config cfg;
     int key;
 

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/json.h"
@@ -13,51 +12,81 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "domain/rejects.h"
+#include "worker/ctl/confirm.h"
+#include "worker/ctl/listing.h"
 #include "worker/ctl/post.h"
 #include "worker/ctl/session.h"
 
-enum {
-    OPT_LIMIT = 1,
-    OPT_BEFORE,
-    OPT_JSON,
-    OPT_BODY,
-    OPT_URL,
-    OPT_TIMEOUT,
-    OPT_DRY_RUN,
-    OPT_YES,
-    N_OPTIONS
-};
+enum { OPT_LIMIT = 1, OPT_BEFORE, OPT_BODY, OPT_URL, OPT_TIMEOUT };
 enum { DEFAULT_LIMIT = 50, MAX_LIMIT = 1000, MAX_IDS = 1000, TIMEOUT_MS = 10000 };
 
 /* clang-format off */
-static const struct ctl_option options[] = {
-    {OPT_LIMIT, "limit", "N", "list: at most N, the newest (default 50, at most 1000)"},
-    {OPT_BEFORE, "before", "ID", "list: older than this entry"},
-    {OPT_JSON, "json", NULL, "list, show: print one JSON object"},
-    {OPT_BODY, "body", "FILE", "resubmit: this body instead, - for standard input"},
-    {OPT_URL, "url", "URL", "resubmit: the producer (default http://127.0.0.1:<WEBHOOK_PORT>)"},
-    {OPT_TIMEOUT, "timeout", "SECONDS", "resubmit: for each exchange (default 10)"},
-    {OPT_DRY_RUN, "dry-run", NULL, "resubmit: only say what would be posted"},
-    {OPT_YES, "yes", NULL, "resubmit: do not ask"},
+static const struct ctl_option list_options[] = {
+    {OPT_LIMIT, "limit", "N", "at most N, the newest (default 50, at most 1000)"},
+    {OPT_BEFORE, "before", "ID", "older than this entry"},
+    CTL_READER_OPTIONS,
+    {0},
+};
+static const struct ctl_option show_options[] = {CTL_JSON_OPTION, {0}};
+static const struct ctl_option resubmit_options[] = {
+    {OPT_BODY, "body", "FILE", "this body instead, - for standard input"},
+    {OPT_URL, "url", "URL", "the producer (default http://127.0.0.1:<WEBHOOK_PORT>)"},
+    {OPT_TIMEOUT, "timeout", "SECONDS", "for each exchange (default 10)"},
+    CTL_WRITER_OPTIONS,
     {0},
 };
 /* clang-format on */
 
-static ctl_run_fn run;
+static ctl_run_fn run_list, run_show, run_resubmit;
+
+static const struct ctl_command list = {
+    .name = "rejects list",
+    .summary = "list the last webhooks that were refused",
+    .about = "Lists the last webhooks that were refused (WEBHOOK_REJECTS_KEPT of them), without\n"
+             "credentials; the newest first.\n",
+    .examples =
+        "hooklinectl rejects list --limit 10\n"
+        "hooklinectl rejects list --watch\n"
+        "hooklinectl rejects list --json | jq -r '.rejects[] | select(.status==401).peer'\n",
+    .options = list_options,
+    .run = run_list,
+};
+
+static const struct ctl_command show = {
+    .name = "rejects show",
+    .summary = "show one of them, with the first 4 kB of its body",
+    .words = "ID",
+    .about = "Shows a webhook that was refused: the request without credentials, why it was\n"
+             "refused, and the first 4 kB of its body. Exits with 2 when there is no such entry.\n",
+    .examples = "hooklinectl rejects show 1763926852000-0\n",
+    .options = show_options,
+    .run = run_show,
+};
+
+static const struct ctl_command resubmit = {
+    .name = "rejects resubmit",
+    .summary = "post some of them again",
+    .words = "ID...",
+    .about =
+        "Posts those again whose signature or token had been right: signed with WEBHOOK_SECRET,\n"
+        "or with WEBHOOK_INTAKE_TOKEN where they had come with the token and it is set here,\n"
+        "under the key that their sender gave them. The entries stay. Exits with 2 when there\n"
+        "is no such entry; the first that fails gives the exit code.\n",
+    .examples = "hooklinectl rejects resubmit --dry-run 1763926852000-0\n"
+                "hooklinectl rejects resubmit --yes --body mended.json 1763926852000-0\n",
+    .options = resubmit_options,
+    .run = run_resubmit,
+};
+
+static const struct ctl_command *const actions[] = {&list, &show, &resubmit, NULL};
 
 const struct ctl_command cmd_rejects = {
     .name = "rejects",
-    .summary = "the webhooks that were refused, to be posted again",
-    .words = "list | show ID | resubmit ID...",
+    .summary = "the webhooks that were refused: list, show, resubmit",
     .about =
-        "Shows the last webhooks that were refused (WEBHOOK_REJECTS_KEPT of them), with the\n"
-        "first 4 kB of their bodies, without credentials; the newest first. resubmit posts\n"
-        "those again whose signature or token had been right: signed with WEBHOOK_SECRET, or\n"
-        "with WEBHOOK_INTAKE_TOKEN where they had come with the token and it is set here,\n"
-        "under the key that their sender gave them. Exits with 2 when there is no such entry.\n",
-    .examples = "hooklinectl rejects list\n",
-    .options = options,
-    .run = run,
+        "The webhooks that were refused. Senders seldom repeat: who has mended what was wrong\n"
+        "posts them again from here.\n",
+    .actions = actions,
 };
 
 /* An entry, copied. */
@@ -71,11 +100,12 @@ struct entry {
 };
 
 struct rejects_verb {
+    struct ctl_args *args;
     struct session session;
     struct rejects *rejects;
     struct entry *entries;
     size_t n;
-    const char *given[N_OPTIONS]; /* borrowed from argv; "" = without a value */
+    const char *before, *body, *producer; /* borrowed from argv; NULL = not given */
     int limit;
     int64_t timeout_ms;
     char **ids; /* borrowed from argv */
@@ -128,26 +158,27 @@ static void got_entries(enum hl_rc rc, const struct reject_entry *entries, size_
     session_answered(&v->session);
 }
 
+static void forget(struct rejects_verb *v)
+{
+    for (size_t i = 0; i < v->n; i++)
+        entry_release(&v->entries[i]);
+    v->n = 0;
+}
+
 /* The entries of v->ids, or the list where there are none; false after saying what is wrong. */
 static bool fetch(struct rejects_verb *v)
 {
-    struct hl_err err;
-    if (session_open(&v->session, v->cfg, &err) != HL_OK) {
-        v->code = ctl_fail_err(&err);
-        return false;
-    }
-    v->rejects = rejects_new(v->session.redis, v->cfg->queue_prefix, 1);
+    forget(v);
+    v->code = CTL_OK;
     if (!v->nids) {
         session_asked(&v->session);
-        rejects_list(v->rejects, v->given[OPT_BEFORE], v->limit, got_entries, v);
+        rejects_list(v->rejects, v->before, v->limit, got_entries, v);
     }
     for (int i = 0; i < v->nids; i++) {
         session_asked(&v->session);
         rejects_get(v->rejects, v->ids[i], got_entries, v);
     }
     session_wait(&v->session);
-    session_close(&v->session);
-    rejects_free(v->rejects);
     return v->code == CTL_OK;
 }
 
@@ -169,7 +200,7 @@ static bool are_all_here(struct rejects_verb *v)
     return v->code == CTL_OK;
 }
 
-/* --- JSON -------------------------------------------------------------------------------- */
+/* --- bodies ------------------------------------------------------------------------------ */
 
 static bool is_text(const struct buf *body)
 {
@@ -182,77 +213,84 @@ static void put_hex(struct buf *b, const struct buf *body)
         buf_printf(b, "%02x", (unsigned char)body->data[i]);
 }
 
-/* The text, or the bytes in hex and no text. */
-static void put_body(struct buf *b, const struct buf *body)
+/* --- the list ---------------------------------------------------------------------------- */
+
+static const struct column columns[] = {
+    {"id",            "ID",          COLUMN_TEXT, 0 },
+    {"at",            "TIME",        COLUMN_TIME, 0 },
+    {"source",        "SOURCE",      COLUMN_TEXT, 0 },
+    {"method",        NULL,          COLUMN_TEXT, 0 },
+    {"path",          NULL,          COLUMN_TEXT, 0 },
+    {"query",         NULL,          COLUMN_TEXT, 0 },
+    {"status",        "STATUS",      COLUMN_INT,  0 },
+    {NULL,            "CREDENTIALS", COLUMN_TEXT, 0 },
+    {"authenticated", NULL,          COLUMN_BOOL, 0 },
+    {"peer",          "PEER",        COLUMN_TEXT, 0 },
+    {"request_id",    NULL,          COLUMN_TEXT, 0 },
+    {"headers",       NULL,          COLUMN_JSON, 0 },
+    {"length",        "BYTES",       COLUMN_INT,  0 },
+    {"kept",          NULL,          COLUMN_INT,  0 },
+    {"reason",        "REASON",      COLUMN_TEXT, 20},
+    {"body",          NULL,          COLUMN_TEXT, 0 },
+    {"body_hex",      NULL,          COLUMN_TEXT, 0 }, /* of what is no text */
+};
+
+struct digits {
+    char text[24];
+};
+
+static struct digits digits(int64_t n)
 {
-    if (is_text(body)) {
-        json_put_text(b, "body", buf_str(body));
-        return;
-    }
-    json_put_text(b, "body", NULL);
-    json_put_key(b, "body_hex");
-    buf_putc(b, '"');
-    put_hex(b, body);
-    buf_putc(b, '"');
+    struct digits d;
+    snprintf(d.text, sizeof(d.text), "%lld", (long long)n);
+    return d;
 }
 
-static void put_entry(struct buf *b, const struct entry *e)
+static void add_entry(struct listing *l, const struct entry *e)
 {
-    char at[TIMESTAMP_ISO_LEN + 1];
-    timestamp_iso(e->at, at);
-    buf_putc(b, '{');
-    json_put_text(b, "id", e->id);
-    json_put_text(b, "at", at);
-    json_put_text(b, "source", e->source);
-    json_put_text(b, "method", e->method);
-    json_put_text(b, "path", e->path);
-    json_put_text(b, "query", e->query);
-    json_put_text(b, "peer", e->peer);
-    json_put_text(b, "request_id", e->request_id);
-    buf_printf(b, ",\"status\":%d", e->status);
-    json_put_text(b, "reason", e->reason);
-    buf_printf(b, ",\"authenticated\":%s,\"headers\":%s,\"length\":%zu,\"kept\":%zu",
-        e->authenticated ? "true" : "false", e->headers ? e->headers : "null", e->len, e->body.len);
-    put_body(b, &e->body);
-    buf_putc(b, '}');
+    const struct digits at = digits(e->at), status = digits(e->status);
+    const struct digits len = digits((int64_t)e->len), kept = digits((int64_t)e->body.len);
+    struct buf hex = {0};
+    bool text = is_text(&e->body);
+    if (!text)
+        put_hex(&hex, &e->body);
+    listing_add(l, (const char *[]){e->id, at.text, e->source, e->method, e->path, e->query,
+                       status.text, e->authenticated ? "right" : NULL, e->authenticated ? "t" : "f",
+                       e->peer, e->request_id, e->headers, len.text, kept.text, e->reason,
+                       text ? buf_str(&e->body) : NULL, text ? NULL : buf_str(&hex)});
+    buf_release(&hex);
 }
-
-static void print_json(const struct rejects_verb *v)
-{
-    struct buf b = {0};
-    buf_puts(&b, "{\"version\":1,\"rejects\":[");
-    for (size_t i = 0; i < v->n; i++) {
-        if (i)
-            buf_putc(&b, ',');
-        put_entry(&b, &v->entries[i]);
-    }
-    buf_puts(&b, "]}");
-    puts(buf_str(&b));
-    buf_release(&b);
-}
-
-/* --- for people -------------------------------------------------------------------------- */
 
 static void print_list(const struct rejects_verb *v)
 {
-    struct ctl_table t = {.columns = 8};
-    ctl_table_row(&t, (const char *[]){"ID", "TIME", "SOURCE", "STATUS", "CREDENTIALS", "PEER",
-                          "BYTES", "REASON"});
-    for (size_t i = 0; i < v->n; i++) {
-        const struct entry *e = &v->entries[i];
-        char at[TIMESTAMP_ISO_LEN + 1], status[16], bytes[24];
-        timestamp_iso(e->at / 1000000 * 1000000, at);
-        snprintf(status, sizeof(status), "%d", e->status);
-        snprintf(bytes, sizeof(bytes), "%zu", e->len);
-        ctl_table_row(&t, (const char *[]){e->id, at, e->source, status,
-                              e->authenticated ? "right" : "-", e->peer, bytes, e->reason});
+    struct listing l = {.columns = columns, .n = sizeof(columns) / sizeof(columns[0])};
+    struct buf b = {0};
+    for (size_t i = 0; i < v->n; i++)
+        add_entry(&l, &v->entries[i]);
+    if (v->args->shared.json) {
+        buf_puts(&b, "{\"version\":1,\"rejects\":");
+        listing_put_json(&l, &b);
+        buf_putc(&b, '}');
+        print_line(&b);
+    } else if (v->n) {
+        listing_print(&l);
+    } else {
+        puts("Nothing was refused.");
     }
-    ctl_table_print(&t);
+    buf_release(&b);
+    listing_release(&l);
 }
 
-#define ROW(name, value) ctl_table_row(t, (const char *[]){(name), (value)})
+/* --- one of them ------------------------------------------------------------------------- */
 
-static void add_headers(struct ctl_table *t, const char *text)
+static const struct column fact_columns[] = {
+    {NULL, "WHAT",  COLUMN_TEXT, 0},
+    {NULL, "VALUE", COLUMN_TEXT, 0},
+};
+
+#define ROW(name, value) listing_add(t, (const char *[]){(name), (value)})
+
+static void add_headers(struct listing *t, const char *text)
 {
     struct hl_err err;
     json_t *headers = text ? json_parse(text, strlen(text), &err) : NULL, *value;
@@ -266,7 +304,7 @@ static void add_headers(struct ctl_table *t, const char *text)
     json_decref(headers);
 }
 
-static void add_facts(struct ctl_table *t, const struct entry *e)
+static void add_facts(struct listing *t, const struct entry *e)
 {
     char at[TIMESTAMP_ISO_LEN + 1], status[16], bytes[64];
     timestamp_iso(e->at, at);
@@ -302,10 +340,11 @@ static bool is_printable(const struct buf *body)
 
 static void print_entry(const struct entry *e)
 {
-    struct ctl_table t = {.columns = 2};
+    struct listing t = {.columns = fact_columns, .n = 2};
     struct buf hex = {0};
     add_facts(&t, e);
-    ctl_table_print(&t);
+    listing_print(&t);
+    listing_release(&t);
     if (!e->body.len)
         return;
     bool text = is_printable(&e->body);
@@ -318,24 +357,25 @@ static void print_entry(const struct entry *e)
 
 /* --- list, show -------------------------------------------------------------------------- */
 
-static void list(struct rejects_verb *v)
+static int show_list(void *ctx)
 {
-    if (!fetch(v))
-        return;
-    if (v->given[OPT_JSON])
-        print_json(v);
-    else if (v->n)
+    struct rejects_verb *v = ctx;
+    if (fetch(v))
         print_list(v);
-    else
-        puts("Nothing was refused.");
+    return v->code;
 }
 
-static void show(struct rejects_verb *v)
+static void do_list(struct rejects_verb *v)
+{
+    v->code = ctl_watch(&v->args->shared, show_list, v);
+}
+
+static void do_show(struct rejects_verb *v)
 {
     if (!fetch(v) || !are_all_here(v))
         return;
-    if (v->given[OPT_JSON])
-        print_json(v);
+    if (v->args->shared.json)
+        print_list(v);
     else
         print_entry(&v->entries[0]);
 }
@@ -364,7 +404,7 @@ static int check_entry(const struct entry *e, bool has_body)
 static bool check_entries(struct rejects_verb *v)
 {
     for (size_t i = 0; i < v->n; i++) {
-        int code = check_entry(&v->entries[i], v->given[OPT_BODY] != NULL);
+        int code = check_entry(&v->entries[i], v->body != NULL);
         v->code = code ? code : v->code;
     }
     return v->code == CTL_OK;
@@ -383,24 +423,22 @@ static char *target(const struct rejects_verb *v, const struct entry *e)
 
 static void announce(const struct rejects_verb *v)
 {
-    struct ctl_table t = {.columns = 4};
-    ctl_table_row(&t, (const char *[]){"ID", "BYTES", "WAS REFUSED FOR", "GOES TO"});
+    static const struct column goes[] = {
+        {NULL, "ID",              COLUMN_TEXT, 0 },
+        {NULL, "BYTES",           COLUMN_INT,  0 },
+        {NULL, "WAS REFUSED FOR", COLUMN_TEXT, 20},
+        {NULL, "GOES TO",         COLUMN_TEXT, 0 },
+    };
+    struct listing t = {.columns = goes, .n = sizeof(goes) / sizeof(goes[0])};
     for (size_t i = 0; i < v->n; i++) {
         const struct entry *e = &v->entries[i];
-        char bytes[24], *to = target(v, e);
-        snprintf(bytes, sizeof(bytes), "%zu", e->body.len);
-        ctl_table_row(&t, (const char *[]){e->id, bytes, e->reason, to});
+        const struct digits bytes = digits((int64_t)e->body.len);
+        char *to = target(v, e);
+        listing_add(&t, (const char *[]){e->id, bytes.text, e->reason, to});
         free(to);
     }
-    ctl_table_print(&t);
-}
-
-static bool agreed(const struct rejects_verb *v)
-{
-    char answer[16];
-    printf("Post %s? [y/N] ", v->n == 1 ? "it" : "them");
-    fflush(stdout);
-    return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+    listing_print(&t);
+    listing_release(&t);
 }
 
 static bool is_visible(const char *text)
@@ -481,133 +519,163 @@ static int prepare(struct rejects_verb *v)
 {
     if (!v->cfg->webhook_secret || !*v->cfg->webhook_secret)
         return ctl_fail(CTL_ERROR, "WEBHOOK_SECRET is not set: give the secret of the producer");
-    if (!v->given[OPT_URL] && v->cfg->port == 0)
+    if (!v->producer && v->cfg->port == 0)
         return ctl_fail(
             CTL_ERROR, "WEBHOOK_PORT is 0, which means any: give the address with --url");
-    if (v->given[OPT_URL])
-        v->url = mem_strdup(v->given[OPT_URL]);
+    if (v->producer)
+        v->url = mem_strdup(v->producer);
     else
         v->url = mem_printf("http://127.0.0.1:%lld", (long long)v->cfg->port);
     for (size_t n = strlen(v->url); n > 0 && v->url[n - 1] == '/'; n--)
         v->url[n - 1] = '\0';
-    if (!v->given[OPT_BODY])
+    if (!v->body)
         return -1;
     buf_clear(&v->entries[0].body);
-    return post_read_file(v->given[OPT_BODY], &v->entries[0].body);
+    return post_read_file(v->body, &v->entries[0].body);
 }
 
 /* Each is tried; the first that fails gives the exit code. */
-static void resubmit(struct rejects_verb *v)
+static void post_all(struct rejects_verb *v)
+{
+    struct oplog log;
+    struct buf detail = {0};
+    int64_t posted = 0;
+
+    buf_puts(&detail, "{\"ids\":[");
+    for (size_t i = 0; i < v->n; i++) {
+        buf_puts(&detail, i ? "," : "");
+        json_put_string(&detail, v->entries[i].id);
+    }
+    buf_putc(&detail, ']');
+    json_put_text(&detail, "url", v->url);
+    buf_putc(&detail, '}');
+    v->code = oplog_begin(&v->session, v->args, buf_str(&detail), &log);
+    buf_release(&detail);
+    if (v->code != CTL_OK)
+        return;
+    for (size_t i = 0; i < v->n && v->code != CTL_UNREACHABLE; i++) {
+        int code = post_entry(v, &v->entries[i]);
+        posted += code == CTL_OK;
+        v->code = v->code ? v->code : code;
+    }
+    int code =
+        oplog_end(&v->session, &log, posted, v->code ? "not all of them were taken" : "done");
+    v->code = v->code ? v->code : code;
+}
+
+static void do_resubmit(struct rejects_verb *v)
 {
     if (!fetch(v) || !are_all_here(v) || !check_entries(v))
         return;
     int code = prepare(v);
-    if (code >= 0) {
+    if (code < 0) {
+        announce(v);
+        code = confirm(v->args, "Post %s?", v->n == 1 ? "it" : "them");
+    }
+    if (code < 0)
+        post_all(v);
+    else
         v->code = code;
-        return;
-    }
-    announce(v);
-    if (v->given[OPT_DRY_RUN])
-        return;
-    if (!v->given[OPT_YES] && !agreed(v)) {
-        v->code = ctl_fail(CTL_ERROR, "nothing was posted");
-        return;
-    }
-    for (size_t i = 0; i < v->n && v->code != CTL_UNREACHABLE; i++) {
-        code = post_entry(v, &v->entries[i]);
-        v->code = v->code ? v->code : code;
-    }
 }
 
-/* --- the verb ---------------------------------------------------------------------------- */
+/* --- the actions ------------------------------------------------------------------------- */
 
-static const struct {
-    const char *name;
-    void (*run)(struct rejects_verb *v);
-    int min, max; /* ids */
-    unsigned takes;
-} actions[] = {
-    {"list",     list,     0, 0,       1U << OPT_LIMIT | 1U << OPT_BEFORE | 1U << OPT_JSON },
-    {"show",     show,     1, 1,       1U << OPT_JSON                                      },
-    {"resubmit", resubmit, 1, MAX_IDS,
-     1U << OPT_BODY | 1U << OPT_URL | 1U << OPT_TIMEOUT | 1U << OPT_DRY_RUN | 1U << OPT_YES},
-};
-enum { LIST, SHOW, RESUBMIT, N_ACTIONS };
-
-/* -1: go on; else the exit code. */
-static int check_resubmit(const struct rejects_verb *v)
+static int act(struct rejects_verb *v, void (*action)(struct rejects_verb *v))
 {
-    if (v->given[OPT_BODY] && v->nids > 1)
+    struct config cfg;
+    struct hl_err err;
+    if (!ctl_config(v->args->ctl, &cfg))
+        return CTL_ERROR;
+    v->cfg = &cfg;
+    if (session_open(&v->session, &cfg, &err) == HL_OK) {
+        v->rejects = rejects_new(v->session.redis, cfg.queue_prefix, 1);
+        action(v);
+        session_close(&v->session);
+        rejects_free(v->rejects);
+    } else {
+        v->code = ctl_fail_err(&err);
+    }
+    forget(v);
+    free(v->entries);
+    free(v->url);
+    config_release(&cfg);
+    return v->code;
+}
+
+/* The IDs behind the options. -1: go on; else the exit code. */
+static int take_ids(struct rejects_verb *v, int max)
+{
+    struct ctl_args *args = v->args;
+    if (args->done >= 0)
+        return args->done;
+    v->ids = args->argv + args->rest;
+    v->nids = args->argc - args->rest;
+    if (v->nids < 1 || v->nids > max)
         return ctl_usage_error(
-            &cmd_rejects, "--body is the body of one entry: give one ID with it");
-    bool asks = !v->given[OPT_YES] && !v->given[OPT_DRY_RUN];
-    bool answers =
-        isatty(STDIN_FILENO) && !(v->given[OPT_BODY] && !strcmp(v->given[OPT_BODY], "-"));
-    if (asks && !answers)
-        return ctl_usage_error(&cmd_rejects,
-            "resubmit asks before it posts, and nobody is there to answer: give --yes");
-    if (v->timeout_ms <= 0)
-        return ctl_usage_error(&cmd_rejects, "--timeout must be more than 0");
+            args->command, max == 1 ? "name one entry by its ID" : "name 1 to %d entries", max);
+    for (int i = 0; i < v->nids; i++)
+        if (!rejects_is_id(v->ids[i]))
+            return ctl_usage_error(args->command,
+                "'%s' is no ID of an entry, as 'rejects list' shows them", v->ids[i]);
     return -1;
 }
 
-static int check_words(const struct rejects_verb *v, int action)
+static int run_list(struct ctl *ctl, int argc, char **argv)
 {
-    for (int i = 0; options[i].key; i++)
-        if (v->given[options[i].key] && !(actions[action].takes & 1U << options[i].key))
-            return ctl_usage_error(
-                &cmd_rejects, "%s takes no --%s", actions[action].name, options[i].name);
-    if (v->nids < actions[action].min || v->nids > actions[action].max)
-        return ctl_usage_error(&cmd_rejects, "say: rejects %s", cmd_rejects.words);
-    for (int i = 0; i < v->nids; i++)
-        if (!rejects_is_id(v->ids[i]))
-            return ctl_usage_error(
-                &cmd_rejects, "'%s' is no ID of an entry, as 'rejects list' shows them", v->ids[i]);
-    const char *before = v->given[OPT_BEFORE];
-    if (before && !rejects_is_id(before))
-        return ctl_usage_error(&cmd_rejects, "--before takes the ID of an entry");
-    return action == RESUBMIT ? check_resubmit(v) : -1;
-}
-
-/* *action is set where -1 is returned; else the exit code. */
-static int parse(struct rejects_verb *v, struct ctl *ctl, int argc, char **argv, int *action)
-{
-    struct ctl_args args = CTL_ARGS(&cmd_rejects, ctl, argc, argv);
+    struct ctl_args args = CTL_ARGS(&list, ctl, argc, argv);
+    struct rejects_verb v = {.args = &args, .limit = DEFAULT_LIMIT};
     int key;
     while ((key = ctl_next(&args)) != 0) {
-        v->given[key] = args.value ? args.value : "";
-        if (key == OPT_LIMIT && !ctl_count(&args, "limit", MAX_LIMIT, &v->limit))
-            break;
-        if (key == OPT_TIMEOUT && !ctl_duration(&args, "timeout", &v->timeout_ms))
+        if (key == OPT_BEFORE)
+            v.before = args.value;
+        else if (!ctl_count(&args, "limit", MAX_LIMIT, &v.limit))
             break;
     }
     if (args.done >= 0)
         return args.done;
-    const char *word = args.rest < argc ? argv[args.rest] : "";
-    for (*action = 0; *action < N_ACTIONS && strcmp(word, actions[*action].name) != 0;)
-        ++*action;
-    if (*action == N_ACTIONS)
-        return ctl_usage_error(&cmd_rejects, "say what to do: rejects %s", cmd_rejects.words);
-    v->ids = argv + args.rest + 1;
-    v->nids = argc - args.rest - 1;
-    return check_words(v, *action);
+    if (v.before && !rejects_is_id(v.before))
+        return ctl_usage_error(&list, "--before takes the ID of an entry");
+    return act(&v, do_list);
 }
 
-static int run(struct ctl *ctl, int argc, char **argv)
+static int run_show(struct ctl *ctl, int argc, char **argv)
 {
-    struct rejects_verb v = {.limit = DEFAULT_LIMIT, .timeout_ms = TIMEOUT_MS};
-    struct config cfg;
-    int action, code = parse(&v, ctl, argc, argv, &action);
-    if (code >= 0)
-        return code;
-    if (!ctl_config(ctl, &cfg))
-        return CTL_ERROR;
-    v.cfg = &cfg;
-    actions[action].run(&v);
-    for (size_t i = 0; i < v.n; i++)
-        entry_release(&v.entries[i]);
-    free(v.entries);
-    free(v.url);
-    config_release(&cfg);
-    return v.code;
+    struct ctl_args args = CTL_ARGS(&show, ctl, argc, argv);
+    struct rejects_verb v = {.args = &args};
+    ctl_parse(&args);
+    int code = take_ids(&v, 1);
+    return code >= 0 ? code : act(&v, do_show);
+}
+
+/* -1: go on; else the exit code. */
+static int check_resubmit(const struct rejects_verb *v)
+{
+    const struct ctl_shared *s = &v->args->shared;
+    if (v->body && v->nids > 1)
+        return ctl_usage_error(&resubmit, "--body is the body of one entry: give one ID with it");
+    if (v->timeout_ms <= 0)
+        return ctl_usage_error(&resubmit, "--timeout must be more than 0");
+    if (v->body && strcmp(v->body, "-") == 0 && !s->yes && !s->dry_run)
+        return ctl_usage_error(&resubmit,
+            "the body comes from standard input, where nobody can answer then: give --yes");
+    return confirm_possible(v->args);
+}
+
+static int run_resubmit(struct ctl *ctl, int argc, char **argv)
+{
+    struct ctl_args args = CTL_ARGS(&resubmit, ctl, argc, argv);
+    struct rejects_verb v = {.args = &args, .timeout_ms = TIMEOUT_MS};
+    int key;
+    while ((key = ctl_next(&args)) != 0) {
+        if (key == OPT_BODY)
+            v.body = args.value;
+        else if (key == OPT_URL)
+            v.producer = args.value;
+        else if (!ctl_duration(&args, "timeout", &v.timeout_ms))
+            break;
+    }
+    int code = take_ids(&v, MAX_IDS);
+    if (code < 0)
+        code = check_resubmit(&v);
+    return code >= 0 ? code : act(&v, do_resubmit);
 }
