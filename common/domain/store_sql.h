@@ -47,7 +47,8 @@ extern const struct store_stmt *const store_stmts[];
     X(view_events) X(view_queued) X(view_held) X(view_watch) X(view_event) X(view_timeline)        \
     X(retry) X(view_crawls) X(view_queues) X(view_spools) X(view_workers) X(view_crashes)          \
     X(view_search) X(retention_hold) X(retention_done)                                             \
-    X(operator_begin) X(operator_end)
+    X(operator_begin) X(operator_end)                                                              \
+    X(clock) X(finished)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

@@ -13,6 +13,7 @@
     X(rejects)                                                                                     \
     X(audit)                                                                                       \
     X(send)                                                                                        \
+    X(bench)                                                                                       \
     X(migrate)
 /* clang-format on */
 
