@@ -31,7 +31,8 @@ apprise apprise
 iproute2 ip
 libfaketime -
 openssl openssl
-pgbouncer pgbouncer'
+pgbouncer pgbouncer
+zsh zsh'
 dev_deps='clang clang
 clang-format clang-format
 clang-tidy clang-tidy

@@ -14,7 +14,8 @@
     X(audit)                                                                                       \
     X(send)                                                                                        \
     X(bench)                                                                                       \
-    X(migrate)
+    X(migrate)                                                                                     \
+    X(completion)
 /* clang-format on */
 
 #define CTL_COMMAND_DECLARE(name) extern const struct ctl_command cmd_##name;
