@@ -59,6 +59,7 @@ extern const struct store_stmt *const store_stmts[];
     X(trace)                                                                                       \
     X(doctor_server) X(doctor_clock) X(doctor_fleet)                                               \
     X(transfer_state) X(transfer_finished)
+    X(clock) X(finished)
 /* clang-format on */
 
 #define STORE_STMT_DECLARE(name) extern const struct store_stmt stmt_##name;

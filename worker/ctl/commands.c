@@ -30,7 +30,7 @@ void ctl_print_commands(void)
 
 /* --- what was meant ------------------------------------------------------------------------ */
 
-enum { LONGEST = 24, FAR = 3 };
+enum { LONGEST = 24 };
 
 static size_t least(size_t a, size_t b)
 {
@@ -43,7 +43,7 @@ static size_t distance(const char *a, const char *b)
 {
     size_t row[LONGEST + 1][LONGEST + 1], n = strlen(a), m = strlen(b);
     if (n > LONGEST || m > LONGEST)
-        return FAR;
+        return CTL_UNLIKE;
     for (size_t i = 0; i <= n; i++)
         row[i][0] = i;
     for (size_t k = 0; k <= m; k++)
@@ -59,17 +59,23 @@ static size_t distance(const char *a, const char *b)
     return row[n][m];
 }
 
+size_t ctl_unlike(const char *word, const char *candidate)
+{
+    /* A beginning is what one types who is used to completion. */
+    if (strlen(word) >= 2 && strncmp(word, candidate, strlen(word)) == 0)
+        return 0;
+    size_t d = distance(word, candidate);
+    return d < strlen(candidate) ? d : CTL_UNLIKE;
+}
+
 const char *ctl_nearest(const struct ctl_command *const *among, const char *word)
 {
     const char *nearest = NULL;
-    size_t best = FAR;
+    size_t best = CTL_UNLIKE;
     for (; *among; among++) {
         const char *candidate = ctl_word(*among);
-        size_t d = distance(word, candidate);
-        /* A beginning is what one types who is used to completion. */
-        if (strlen(word) >= 2 && strncmp(word, candidate, strlen(word)) == 0)
-            d = 0;
-        if (d < best && d < strlen(candidate)) {
+        size_t d = ctl_unlike(word, candidate);
+        if (d < best) {
             best = d;
             nearest = candidate;
         }

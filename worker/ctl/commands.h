@@ -34,6 +34,9 @@
     X(import)                                                                                      \
     GROUP("Trying")                                                                                \
     X(send)
+    X(send)                                                                                        \
+    X(bench)                                                                                       \
+    X(completion)
 /* clang-format on */
 
 #define CTL_NO_GROUP(title)

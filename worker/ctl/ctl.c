@@ -27,7 +27,7 @@ enum { KEY_HELP = 0x10000, KEY_CONFIG };
 
 static const struct ctl_option no_options[] = {{0}};
 
-static const struct ctl_option common_options[] = {
+const struct ctl_option ctl_common_options[] = {
     {.key = KEY_CONFIG, .name = "config", .value = "FILE", .help = "read settings from FILE"},
     {.key = KEY_HELP,  .name = "help", .help = "show this text"},
     {0                },
@@ -118,7 +118,7 @@ void ctl_print_help(const struct ctl_command *c)
     printf("Usage: hooklinectl %s [OPTION...]%s%s\n\n%s\nOptions:\n", c->name, c->words ? " " : "",
         c->words ? c->words : "", c->about);
     print_options(options_of(c));
-    print_options(common_options);
+    print_options(ctl_common_options);
     if (c->examples)
         print_examples(c->examples);
 }
@@ -143,15 +143,44 @@ static int stop(struct ctl_args *args, int exit_code)
     return 0;
 }
 
+static const char *nearest_option(const struct ctl_option *o, const char *word, size_t *best)
+{
+    const char *nearest = NULL;
+    for (; o->key; o++) {
+        size_t d = ctl_unlike(word, o->name);
+        if (d < *best) {
+            *best = d;
+            nearest = o->name;
+        }
+    }
+    return nearest;
+}
+
+/* given: with its dashes, and perhaps a value. The one that was probably meant; NULL = none. */
+static const char *meant_option(const struct ctl_command *c, const char *given)
+{
+    size_t best = CTL_UNLIKE;
+    char *word = mem_strndup(given + 2, strcspn(given + 2, "="));
+    const char *own = nearest_option(options_of(c), word, &best),
+               *common = nearest_option(ctl_common_options, word, &best);
+    free(word);
+    return common ? common : own;
+}
+
 /* getopt's own messages name the verb as if it were a program; these say the same in our words. */
 static int bad_option(struct ctl_args *args, int c)
 {
     const char *given = args->argv[optind - 1];
-    return stop(args, c == ':' ? ctl_usage_error(args->command, "option '%s' needs a value", given)
-                               : ctl_usage_error(args->command,
-                                     "option '%s' is unknown, ambiguous or "
-                                     "takes no value",
-                                     given));
+    const struct ctl_command *command = args->command;
+    if (c == ':')
+        return stop(args, ctl_usage_error(command, "option '%s' needs a value", given));
+    bool is_long = strncmp(given, "--", 2) == 0;
+    const char *meant = is_long && optopt == 0 ? meant_option(command, given) : NULL;
+    if (meant)
+        return stop(args,
+            ctl_usage_error(command, "unknown option '%s'; did you mean '--%s'?", given, meant));
+    return stop(args,
+        ctl_usage_error(command, "option '%s' is unknown, ambiguous or takes no value", given));
 }
 
 static int end_of_options(struct ctl_args *args)
@@ -222,7 +251,7 @@ int ctl_next(struct ctl_args *args)
 {
     struct option all[CTL_MAX_OPTIONS + 3] = {0};
     size_t n = add_options(all, options_of(args->command));
-    add_options(all + n, common_options);
+    add_options(all + n, ctl_common_options);
 
     if (!args->started)
         optind = 0; /* glibc: start over, forget what was parsed before */

@@ -65,6 +65,10 @@ const char *ctl_word(const struct ctl_command *c);
 const struct ctl_command *ctl_find(const struct ctl_command *const *among, const char *word);
 /* The one that was probably meant; NULL = nothing is like it. */
 const char *ctl_nearest(const struct ctl_command *const *among, const char *word);
+/* How unlike two words are: 0 when the first is the beginning of the other, CTL_UNLIKE and more when
+ * neither was meant by the other. */
+size_t ctl_unlike(const char *word, const char *candidate);
+enum { CTL_UNLIKE = 3 };
 /* Finds the command that argv begins with and runs it; its --help for a noun without a word. */
 int ctl_dispatch(struct ctl *ctl, int argc, char **argv);
 
@@ -153,6 +157,8 @@ bool ctl_time(struct ctl_args *args, const char *option, int64_t *us);
 /* Says what is wrong with the command line and where to read on; returns CTL_USAGE. */
 int ctl_usage_error(const struct ctl_command *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* Those that every command has: --config, --help. Ends with a zero key. */
+extern const struct ctl_option ctl_common_options[];
 /* As --help prints it. */
 void ctl_print_help(const struct ctl_command *command);
 

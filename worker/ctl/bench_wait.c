@@ -1,0 +1,134 @@
+/* bench_wait: see bench_wait.h. */
+#include "worker/ctl/bench_wait.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/pgarray.h"
+#include "domain/store_timing.h"
+
+enum { CLOCK_LOOKS = 9, BATCH = 1000, PAUSE_MS = 200, TELL_MS = 1000 };
+
+/* --- the clock --------------------------------------------------------------------------- */
+
+/* The answer of the shortest round trip says most; it was made about half-way. */
+int bench_wait_clock(struct session *s, struct bench_wait *w)
+{
+    w->trip_us = INT64_MAX;
+    for (int i = 0; i < CLOCK_LOOKS; i++) {
+        struct answer a = {.session = s};
+        int64_t asked = clock_wall_us();
+        store_clock(s->store, answer_keep, answer_asked(&a));
+        int code = answer_wait(&a);
+        int64_t trip = clock_wall_us() - asked;
+        if (code == CTL_OK && i > 0 && trip < w->trip_us) { /* the first opens the connection */
+            w->trip_us = trip;
+            w->offset_us = db_int(a.rows, 0, 0) - asked - trip / 2;
+        }
+        answer_release(&a);
+        if (code != CTL_OK)
+            return code;
+    }
+    return CTL_OK;
+}
+
+/* --- the events -------------------------------------------------------------------------- */
+
+static void count(struct bench_wait *w, const struct bench_plan *plan,
+    const struct bench_load *load, int64_t n, const char *status, int64_t finished_us)
+{
+    int64_t due = load->start_us + pace_due_us(&plan->pace, n);
+    if (strcmp(status, "completed") == 0) {
+        w->completed++;
+        histogram_add(&w->completed_us, finished_us - w->offset_us - due);
+    } else if (strcmp(status, "superseded") == 0) {
+        w->superseded++;
+    } else {
+        w->failed++;
+    }
+}
+
+static void put_ids(const struct bench_kept *kept, size_t n, struct buf *ids)
+{
+    char text[UUID_STRLEN + 1];
+    pgarray_begin(ids);
+    for (size_t i = 0; i < n; i++) {
+        uuid_format(&kept[i].id, text);
+        pgarray_text(ids, text);
+    }
+    pgarray_end(ids);
+}
+
+/* Takes those that are at an end out of n of them: the rest moves to the front. How many are left. */
+static size_t take_finished(struct bench_wait *w, const struct bench_plan *plan,
+    const struct bench_load *load, struct bench_kept *kept, size_t n, const PGresult *rows)
+{
+    bool gone[BATCH] = {false};
+    size_t left = 0;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        int64_t at = db_int(rows, i, 0) - 1;
+        count(w, plan, load, kept[at].n, PQgetvalue(rows, i, 1), db_int(rows, i, 2));
+        gone[at] = true;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (!gone[i])
+            kept[left++] = kept[i];
+    return left;
+}
+
+/* Asks of all that are left, once. */
+static int look(
+    struct session *s, struct bench_wait *w, const struct bench_plan *plan, struct bench_load *load)
+{
+    struct buf ids = {0};
+    size_t left = 0;
+    int code = CTL_OK;
+    for (size_t from = 0; from < load->n_kept && code == CTL_OK; from += BATCH) {
+        struct bench_kept *kept = load->kept + from;
+        size_t n = load->n_kept - from < BATCH ? load->n_kept - from : BATCH;
+        struct answer a = {.session = s};
+        put_ids(kept, n, &ids);
+        store_finished(s->store, buf_str(&ids), answer_keep, answer_asked(&a));
+        code = answer_wait(&a);
+        if (code == CTL_OK)
+            n = take_finished(w, plan, load, kept, n, a.rows);
+        memmove(load->kept + left, kept, n * sizeof(*kept));
+        left += n;
+        answer_release(&a);
+    }
+    if (code == CTL_OK)
+        load->n_kept = left;
+    buf_release(&ids);
+    return code;
+}
+
+static void on_signal(void *ctx)
+{
+    struct bench_wait *w = ctx;
+    w->broken_off = true;
+}
+
+int bench_wait_run(struct session *s, struct bench_wait *w, const struct bench_plan *plan,
+    struct bench_load *load, int64_t timeout_ms)
+{
+    int64_t end = clock_mono_ms() + timeout_ms, told = clock_mono_ms();
+    struct sigwatch ends[2] = {0};
+    int code;
+    sigwatch_start(s->loop, &ends[0], SIGINT, on_signal, w);
+    sigwatch_start(s->loop, &ends[1], SIGTERM, on_signal, w);
+    while ((code = look(s, w, plan, load)) == CTL_OK && load->n_kept > 0 && !w->broken_off &&
+           clock_mono_ms() < end) {
+        if (plan->progress && clock_mono_ms() - told >= TELL_MS) {
+            told = clock_mono_ms();
+            fprintf(stderr, "waiting for %zu events to be completed\n", load->n_kept);
+        }
+        session_pause(s, PAUSE_MS);
+    }
+    w->unfinished = (int64_t)load->n_kept;
+    sigwatch_stop(&ends[0]);
+    sigwatch_stop(&ends[1]);
+    return code;
+}
