@@ -58,7 +58,7 @@ extern const struct store_stmt *const store_stmts[];
     X(top_queues) X(top_workers)                                                                   \
     X(trace)                                                                                       \
     X(doctor_server) X(doctor_clock) X(doctor_fleet)                                               \
-    X(transfer_state) X(transfer_finished)
+    X(transfer_state) X(transfer_finished)                                                         \
     X(clock) X(finished)
 /* clang-format on */
 

@@ -33,7 +33,6 @@
     X(export)                                                                                      \
     X(import)                                                                                      \
     GROUP("Trying")                                                                                \
-    X(send)
     X(send)                                                                                        \
     X(bench)                                                                                       \
     X(completion)
