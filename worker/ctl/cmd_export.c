@@ -51,8 +51,7 @@ struct piece {
     int64_t blob_len;
 };
 
-struct export
-{
+struct export_run {
     struct session session;
     struct transfer *transfer;
     struct transfer_manners manners;
@@ -76,14 +75,14 @@ struct export
     bool live, quiet, json;
 };
 
-static int broken(const struct export *x)
+static int broken(const struct export_run *x)
 {
     return ctl_fail(CTL_ERROR, "%s: %s", x->part, strerror(errno));
 }
 
 /* --- the file ---------------------------------------------------------------------------- */
 
-static int open_part(struct export *x)
+static int open_part(struct export_run *x)
 {
     if (access(x->path, F_OK) == 0)
         return ctl_fail(CTL_ERROR, "%s is there already; name another file", x->path);
@@ -98,14 +97,14 @@ static int open_part(struct export *x)
     return x->file ? CTL_OK : broken(x);
 }
 
-static bool put(struct export *x, const char *data, size_t len)
+static bool put(struct export_run *x, const char *data, size_t len)
 {
     EVP_DigestUpdate(x->hash, data, len);
     return fwrite(data, 1, len, x->file) == len;
 }
 
 /* Frees the line. */
-static bool put_line(struct export *x, struct buf *line)
+static bool put_line(struct export_run *x, struct buf *line)
 {
     bool fine = put(x, buf_str(line), line->len);
     buf_release(line);
@@ -124,7 +123,7 @@ static struct holds_text holds_text(const struct transfer_holds *h)
     return t;
 }
 
-static int begin(struct export *x)
+static int begin(struct export_run *x)
 {
     const struct holds_text holds = holds_text(&x->holds);
     const struct transfer_origin o = {.prefix = x->prefix,
@@ -149,7 +148,7 @@ static bool member_is(const json_t *o, const char *key, const char *expected)
 }
 
 /* The file was begun in this very pause, of this Redis, which has what it had. */
-static bool same_origin(const struct export *x, const json_t *header)
+static bool same_origin(const struct export_run *x, const json_t *header)
 {
     const struct holds_text holds = holds_text(&x->holds);
     return !x->live && member_is(header, "prefix", x->prefix) &&
@@ -190,7 +189,7 @@ static void take_place(struct whole *w, const struct transfer_counts *counts,
 }
 
 /* offset 0: it is of no use. */
-static void read_part(const struct export *x, struct whole *w)
+static void read_part(const struct export_run *x, struct whole *w)
 {
     struct transfer_reader r;
     struct transfer_item item = {0};
@@ -216,7 +215,7 @@ static void read_part(const struct export *x, struct whole *w)
     transfer_reader_release(&r);
 }
 
-static bool hash_again(struct export *x, int64_t len)
+static bool hash_again(struct export_run *x, int64_t len)
 {
     char bytes[16384];
     if (fseeko(x->file, 0, SEEK_SET) != 0)
@@ -232,7 +231,7 @@ static bool hash_again(struct export *x, int64_t len)
     return true;
 }
 
-static int go_on_or_begin(struct export *x)
+static int go_on_or_begin(struct export_run *x)
 {
     struct whole w = {0};
     read_part(x, &w);
@@ -253,7 +252,7 @@ static int go_on_or_begin(struct export *x)
 
 static void got_record(const struct transfer_record *r, void *ctx)
 {
-    struct export *x = ctx;
+    struct export_run *x = ctx;
     transfer_line_record(&x->page, r);
     x->pieces = mem_grow(x->pieces, (x->npieces + 1) * sizeof(*x->pieces));
     x->pieces[x->npieces++] = (struct piece){.end = x->page.len,
@@ -264,7 +263,7 @@ static void got_record(const struct transfer_record *r, void *ctx)
 
 static void got_page(enum hl_rc rc, const char *next, const struct hl_err *err, void *ctx)
 {
-    struct export *x = ctx;
+    struct export_run *x = ctx;
     if (rc != HL_OK)
         x->err = *err;
     snprintf(x->after, sizeof(x->after), "%s", next);
@@ -274,7 +273,7 @@ static void got_page(enum hl_rc rc, const char *next, const struct hl_err *err, 
 static void got_bytes(
     enum hl_rc rc, const void *data, size_t len, const struct hl_err *err, void *ctx)
 {
-    struct export *x = ctx;
+    struct export_run *x = ctx;
     if (rc != HL_OK)
         x->err = *err;
     buf_clear(&x->blob);
@@ -283,7 +282,7 @@ static void got_bytes(
 }
 
 /* In pieces, before the record that needs it. */
-static int copy_blob(struct export *x, const struct piece *piece)
+static int copy_blob(struct export_run *x, const struct piece *piece)
 {
     int64_t at = 0;
     do {
@@ -311,7 +310,7 @@ static int copy_blob(struct export *x, const struct piece *piece)
     return CTL_OK;
 }
 
-static int put_page(struct export *x)
+static int put_page(struct export_run *x)
 {
     size_t start = 0;
     int code = CTL_OK;
@@ -330,7 +329,7 @@ static int put_page(struct export *x)
     return code;
 }
 
-static void drop_page(struct export *x)
+static void drop_page(struct export_run *x)
 {
     for (size_t i = 0; i < x->npieces; i++)
         free(x->pieces[i].blob);
@@ -338,7 +337,7 @@ static void drop_page(struct export *x)
     buf_clear(&x->page);
 }
 
-static int copy_place(struct export *x)
+static int copy_place(struct export_run *x)
 {
     struct buf line = {0};
     if (!x->placed) {
@@ -362,7 +361,7 @@ static int copy_place(struct export *x)
 /* --- the end ----------------------------------------------------------------------------- */
 
 /* While nothing moves it has now what it had at first, and it is the same pause. */
-static int check_unmoved(struct export *x)
+static int check_unmoved(struct export_run *x)
 {
     struct transfer_manners m;
     struct transfer_holds h;
@@ -391,14 +390,14 @@ static bool sync_folder(const char *path)
 }
 
 /* FILE is whole once it is there. Not every file system can refuse to replace one. */
-static bool publish(const struct export *x)
+static bool publish(const struct export_run *x)
 {
     if (renameat2(AT_FDCWD, x->part, AT_FDCWD, x->path, RENAME_NOREPLACE) == 0)
         return true;
     return errno == EINVAL && access(x->path, F_OK) != 0 && rename(x->part, x->path) == 0;
 }
 
-static int finish(struct export *x)
+static int finish(struct export_run *x)
 {
     char digest[65];
     struct buf line = {0};
@@ -409,7 +408,7 @@ static int finish(struct export *x)
     return fine ? CTL_OK : broken(x);
 }
 
-static void report(const struct export *x)
+static void report(const struct export_run *x)
 {
     const struct transfer_counts *c = &x->counts;
     struct buf b = {0};
@@ -436,7 +435,7 @@ static void report(const struct export *x)
 
 /* --- the verb ---------------------------------------------------------------------------- */
 
-static int check_rest(const struct export *x)
+static int check_rest(const struct export_run *x)
 {
     struct buf why = {0};
     int code = CTL_OK;
@@ -453,7 +452,7 @@ static int check_rest(const struct export *x)
     return code;
 }
 
-static int look(struct export *x)
+static int look(struct export_run *x)
 {
     int code = transfer_ask_manners(&x->session, &x->manners);
     if (code == CTL_OK)
@@ -469,7 +468,7 @@ static int look(struct export *x)
     return x->err.rc == HL_OK ? CTL_OK : ctl_fail_err(&x->err);
 }
 
-static int copy_all(struct export *x)
+static int copy_all(struct export_run *x)
 {
     int code = go_on_or_begin(x);
     transfer_progress_init(
@@ -482,7 +481,7 @@ static int copy_all(struct export *x)
     return code == CTL_OK ? finish(x) : code;
 }
 
-static int export(struct export *x, const struct config *cfg)
+static int do_export(struct export_run *x, const struct config *cfg)
 {
     struct hl_err err;
     if (session_open(&x->session, cfg, &err) != HL_OK)
@@ -515,7 +514,7 @@ static int export(struct export *x, const struct config *cfg)
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_export, ctl, argc, argv);
-    struct export x = {0};
+    struct export_run x = {0};
     struct config cfg;
     int key;
 
@@ -531,7 +530,7 @@ static int run(struct ctl *ctl, int argc, char **argv)
         return CTL_ERROR;
     x.path = argv[args.rest];
     x.json = args.shared.json;
-    int code = export(&x, &cfg);
+    int code = do_export(&x, &cfg);
     config_release(&cfg);
     return code;
 }

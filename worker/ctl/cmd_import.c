@@ -51,7 +51,7 @@ const struct ctl_command cmd_import = {
     .run = run,
 };
 
-struct import {
+struct import_run {
     struct ctl_args *args;
     struct session session;
     struct transfer *transfer;
@@ -79,12 +79,12 @@ struct import {
 
 /* --- reading the file through ------------------------------------------------------------- */
 
-static int unusable(const struct import *m, const char *why)
+static int unusable(const struct import_run *m, const char *why)
 {
     return ctl_fail(CTL_ERROR, "%s: %s; nothing was changed", m->path, why);
 }
 
-static int take_header(struct import *m, const json_t *header)
+static int take_header(struct import_run *m, const json_t *header)
 {
     const char *prefix = json_get_string(header, "prefix");
     const char *generation = json_get_string(header, "generation");
@@ -102,7 +102,8 @@ static int take_header(struct import *m, const json_t *header)
     return CTL_OK;
 }
 
-static int take_trailer(struct import *m, const struct transfer_reader *r, const json_t *trailer)
+static int take_trailer(
+    struct import_run *m, const struct transfer_reader *r, const json_t *trailer)
 {
     const char *digest = json_get_string(trailer, "sha256");
     if (strcmp(digest, r->digest) != 0)
@@ -113,7 +114,7 @@ static int take_trailer(struct import *m, const struct transfer_reader *r, const
     return CTL_OK;
 }
 
-static int take_line(struct import *m, const struct transfer_reader *r, enum transfer_line line,
+static int take_line(struct import_run *m, const struct transfer_reader *r, enum transfer_line line,
     const struct transfer_item *item)
 {
     if ((r->number == 1) != (line == TRANSFER_LINE_HEADER))
@@ -132,7 +133,7 @@ static int take_line(struct import *m, const struct transfer_reader *r, enum tra
     }
 }
 
-static int verify(struct import *m)
+static int verify(struct import_run *m)
 {
     struct transfer_reader r;
     struct transfer_item item = {0};
@@ -156,7 +157,7 @@ static int verify(struct import *m)
 static void got_state(
     enum hl_rc rc, const struct transfer_state *state, const struct hl_err *err, void *ctx)
 {
-    struct import *m = ctx;
+    struct import_run *m = ctx;
     if (rc != HL_OK)
         m->err = *err;
     else
@@ -165,7 +166,7 @@ static void got_state(
 }
 
 /* Puts records, or with n 0 asks how far this file has come. */
-static int put(struct import *m, const struct transfer_record *records, size_t n)
+static int put(struct import_run *m, const struct transfer_record *records, size_t n)
 {
     session_asked(&m->session);
     int64_t before = m->state.records;
@@ -182,7 +183,7 @@ static int put(struct import *m, const struct transfer_record *records, size_t n
     return CTL_OK;
 }
 
-static int check_rest(const struct import *m)
+static int check_rest(const struct import_run *m)
 {
     struct buf why = {0};
     int code = CTL_OK;
@@ -198,7 +199,7 @@ static int check_rest(const struct import *m)
     return code;
 }
 
-static int check_target(const struct import *m)
+static int check_target(const struct import_run *m)
 {
     int64_t jobs = m->holds.change + m->holds.crawl;
     if (jobs && !m->merge && !m->state.records)
@@ -209,7 +210,7 @@ static int check_target(const struct import *m)
     return CTL_OK;
 }
 
-static int look(struct import *m)
+static int look(struct import_run *m)
 {
     int code = put(m, NULL, 0);
     if (code != CTL_OK || m->state.whole)
@@ -235,7 +236,7 @@ static const int *job_texts(const struct transfer_record *r)
 }
 
 /* A job whose rows are written needs no doing. */
-static void mark_finished(struct import *m, const char *id)
+static void mark_finished(struct import_run *m, const char *id)
 {
     for (size_t i = 0; i < m->n; i++) {
         struct transfer_record *r = &m->records[i];
@@ -248,7 +249,7 @@ static void mark_finished(struct import *m, const char *id)
     }
 }
 
-static int reconcile(struct import *m)
+static int reconcile(struct import_run *m)
 {
     struct answer a = {.session = &m->session};
     struct buf ids = {0};
@@ -274,7 +275,7 @@ static int reconcile(struct import *m)
     return code;
 }
 
-static int put_batch(struct import *m)
+static int put_batch(struct import_run *m)
 {
     int code = m->n ? reconcile(m) : CTL_OK;
     if (code == CTL_OK && m->n)
@@ -287,7 +288,7 @@ static int put_batch(struct import *m)
 }
 
 /* Takes the item over. */
-static int add(struct import *m, struct transfer_item *item)
+static int add(struct import_run *m, struct transfer_item *item)
 {
     m->items[m->n] = *item;
     m->records[m->n++] = item->record;
@@ -298,7 +299,7 @@ static int add(struct import *m, struct transfer_item *item)
 
 /* The last record. The generation of the rows becomes Redis' own where the file has all that they
  * ask for: else a janitor fills up what is missing. */
-static int put_end(struct import *m)
+static int put_end(struct import_run *m)
 {
     bool all = m->moved && m->manners.generation && *m->generation &&
                strcmp(m->generation, m->manners.generation) == 0;
@@ -311,7 +312,7 @@ static int put_end(struct import *m)
     return put(m, &end, 1);
 }
 
-static int put_all(struct import *m)
+static int put_all(struct import_run *m)
 {
     struct transfer_reader r;
     struct transfer_item item = {0};
@@ -343,7 +344,7 @@ static int put_all(struct import *m)
 
 /* --- the verb ---------------------------------------------------------------------------- */
 
-static void show(const struct import *m)
+static void show(const struct import_run *m)
 {
     const struct transfer_counts *c = &m->counts;
     fprintf(stderr,
@@ -360,7 +361,7 @@ static void show(const struct import *m)
 }
 
 /* What came of the whole file, over all attempts. */
-static void report(const struct import *m, bool before)
+static void report(const struct import_run *m, bool before)
 {
     const struct transfer_state *s = &m->state;
     struct buf b = {0};
@@ -386,7 +387,7 @@ static void report(const struct import *m, bool before)
     buf_release(&b);
 }
 
-static int do_it(struct import *m)
+static int do_it(struct import_run *m)
 {
     struct oplog log;
     struct buf detail = {0};
@@ -407,7 +408,7 @@ static int do_it(struct import *m)
     return code == CTL_OK ? logged : code;
 }
 
-static int decide(struct import *m)
+static int decide(struct import_run *m)
 {
     int code = look(m);
     if (code != CTL_OK)
@@ -421,7 +422,7 @@ static int decide(struct import *m)
     return code >= 0 ? code : do_it(m);
 }
 
-static int import(struct import *m, const struct config *cfg)
+static int do_import(struct import_run *m, const struct config *cfg)
 {
     struct hl_err err;
     m->prefix = cfg->queue_prefix;
@@ -467,13 +468,13 @@ static int run(struct ctl *ctl, int argc, char **argv)
         return code;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;
-    struct import *m = mem_new(struct import);
+    struct import_run *m = mem_new(struct import_run);
     m->args = &args;
     m->path = argv[args.rest];
     m->merge = merge;
     m->live = live;
     m->quiet = quiet;
-    code = import(m, &cfg);
+    code = do_import(m, &cfg);
     free(m);
     config_release(&cfg);
     return code;

@@ -13,6 +13,7 @@
 #include "base/text.h"
 #include "io/http.h"
 #include "worker/ctl/ctl.h"
+#include "worker/ctl/listing.h"
 
 #define MAX_BODY   (16 << 20)
 #define MAX_ANSWER (1 << 20)
@@ -100,8 +101,15 @@ static int show_refusal(const struct post *p, const struct http_response *res)
     return CTL_ERROR;
 }
 
-#define ROW(name, value) ((const char *const[]){(name), (value)})
-#define NO_ROW_YET       "none yet: the row follows when the database is back"
+#define NO_ROW_YET "none yet: the row follows when the database is back"
+
+static const struct column accepted_columns[] = {
+    {"status",          "status",   COLUMN_STATE, 0},
+    {"job_id",          "job id",   COLUMN_TEXT,  0},
+    {"change_event_id", "event id", COLUMN_TEXT,  0},
+    {"url",             "url",      COLUMN_TEXT,  0},
+};
+enum { N_ACCEPTED = sizeof(accepted_columns) / sizeof(accepted_columns[0]) };
 
 static void show_accepted(const struct http_response *res)
 {
@@ -116,12 +124,12 @@ static void show_accepted(const struct http_response *res)
     char number[32];
     snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(id));
 
-    struct ctl_table t = {.columns = 2};
-    ctl_table_row(&t, ROW("status", json_get_string(answer, "status")));
-    ctl_table_row(&t, ROW("job id", json_get_string(answer, "job_id")));
-    ctl_table_row(&t, ROW("event id", json_is_integer(id) ? number : NO_ROW_YET));
-    ctl_table_row(&t, ROW("url", json_get_string(answer, "url")));
-    ctl_table_print(&t);
+    struct listing l = {.columns = accepted_columns, .n = N_ACCEPTED};
+    listing_add(
+        &l, (const char *[]){json_get_string(answer, "status"), json_get_string(answer, "job_id"),
+                json_is_integer(id) ? number : NO_ROW_YET, json_get_string(answer, "url")});
+    listing_print_one(&l, 0);
+    listing_release(&l);
     json_decref(answer);
 }
 
