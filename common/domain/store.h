@@ -242,7 +242,7 @@ void store_ping(struct store *s, int64_t timeout_ms, store_cb *cb, void *ctx);
 void store_count_by_status(struct store *s, store_cb *cb, void *ctx);
 /* id, host, pid, state, started_at, seconds since seen, rows in progress */
 void store_list_workers(struct store *s, store_cb *cb, void *ctx);
-/* segment, host, folder, holder, bytes, seconds since seen, of segments of change events */
+/* segment, host, folder, holder, bytes, seconds since seen; of both kinds of segments */
 void store_list_spools(struct store *s, store_cb *cb, void *ctx);
 /* url, title, description, snippet (matches between « and »), rank, scraped_at (microseconds) */
 void store_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx);

@@ -582,7 +582,7 @@ STMT(spool_gone, "spools", ROWS_NONE, 1, "DELETE FROM webhook.spools WHERE segme
 STMT(list_spools, "reader", ROWS_ANY, 0,
     "SELECT segment, host, folder, holder, bytes,"
     "  round(extract(epoch FROM now() - seen_at))::bigint"
-    " FROM webhook.spools WHERE segment LIKE '%.seg' ORDER BY host, folder, segment");
+    " FROM webhook.spools ORDER BY host, folder, segment");
 
 /* --- circuits: one row for an upstream host that was in trouble; no row: closed ------------------ */
 

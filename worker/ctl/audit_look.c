@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/pgarray.h"
 #include "domain/queue_look.h"
+#include "io/spool_file.h"
 #include "io/spool_scan.h"
 
 #include <stdio.h>
@@ -369,7 +370,14 @@ static bool is_read(
     return !silent && folder_is_read(l, host, folder);
 }
 
-enum { SPOOL_SEGMENT, SPOOL_HOST, SPOOL_FOLDER, SPOOL_HOLDER, SPOOL_BYTES, SPOOL_SEEN };
+enum { LISTED_SEGMENT, LISTED_HOST, LISTED_FOLDER, LISTED_HOLDER, LISTED_BYTES, LISTED_SEEN };
+
+/* Of Firecrawl's events there are no receipts: they are none of an audit's business. */
+static bool is_listed(const PGresult *rows, int i)
+{
+    return db_int(rows, i, LISTED_BYTES) > 0 &&
+           spool_is_segment(db_text(rows, i, LISTED_SEGMENT), SPOOL_SEGMENT);
+}
 
 static void got_segments(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
@@ -378,10 +386,10 @@ static void got_segments(enum hl_rc rc, const PGresult *rows, const struct hl_er
 
     l->segments = mem_array((size_t)n + 1, sizeof(*l->segments));
     for (int i = 0; i < n; i++) {
-        const char *name = db_text(rows, i, SPOOL_SEGMENT), *host = db_text(rows, i, SPOOL_HOST);
-        const char *folder = db_text(rows, i, SPOOL_FOLDER);
-        bool silent = db_int(rows, i, SPOOL_SEEN) > SILENT_S;
-        if (db_int(rows, i, SPOOL_BYTES) == 0)
+        const char *name = db_text(rows, i, LISTED_SEGMENT), *host = db_text(rows, i, LISTED_HOST);
+        const char *folder = db_text(rows, i, LISTED_FOLDER);
+        bool silent = db_int(rows, i, LISTED_SEEN) > SILENT_S;
+        if (!is_listed(rows, i))
             continue;
         if (is_read(l, name, host, folder, silent)) {
             l->forwarding |= !silent;
@@ -390,8 +398,8 @@ static void got_segments(enum hl_rc rc, const PGresult *rows, const struct hl_er
         l->segments[l->nsegments++] = (struct audit_segment){.name = mem_strdup(name),
             .host = mem_strdup(host),
             .folder = mem_strdup(folder),
-            .bytes = db_int(rows, i, SPOOL_BYTES),
-            .seen_s = db_int(rows, i, SPOOL_SEEN),
+            .bytes = db_int(rows, i, LISTED_BYTES),
+            .seen_s = db_int(rows, i, LISTED_SEEN),
             .silent = silent};
     }
     answered(l, rc, err);
@@ -459,7 +467,7 @@ static void count_segments(enum hl_rc rc, const PGresult *rows, const struct hl_
 {
     struct work_call *c = ctx;
     for (int i = 0; rc == HL_OK && i < PQntuples(rows); i++)
-        c->work->spooled_bytes += db_int(rows, i, SPOOL_BYTES);
+        c->work->spooled_bytes += is_listed(rows, i) ? db_int(rows, i, LISTED_BYTES) : 0;
     answered(c->look, rc, err);
 }
 
