@@ -17,7 +17,6 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 
-#define MAX_CELL_CHARS   500
 #define MAX_REASON       2000
 #define DEFAULT_WATCH_MS 2000
 #define MIN_WATCH_MS     200
@@ -368,49 +367,4 @@ int ctl_watch(const struct ctl_shared *shared, int (*show)(void *ctx), void *ctx
             return CTL_ERROR; /* main says why */
     } while (!interrupted(&ends, shared->watch_ms));
     return code;
-}
-
-/* --- tables ------------------------------------------------------------------------------ */
-
-void ctl_table_row(struct ctl_table *t, const char *const *cells)
-{
-    t->cells = mem_grow(t->cells, (t->used + t->columns) * sizeof(*t->cells));
-    for (size_t i = 0; i < t->columns; i++) {
-        struct buf line = {0};
-        text_one_line(cells[i] ? cells[i] : "-", MAX_CELL_CHARS, &line);
-        t->cells[t->used++] = buf_detach(&line);
-    }
-}
-
-static size_t column_width(const struct ctl_table *t, size_t column)
-{
-    size_t width = 0;
-    for (size_t i = column; i < t->used; i += t->columns) {
-        size_t chars = text_chars(t->cells[i]);
-        width = chars > width ? chars : width;
-    }
-    return width;
-}
-
-static void print_cell(const struct ctl_table *t, size_t i)
-{
-    size_t column = i % t->columns;
-    if (column == t->columns - 1) {
-        puts(t->cells[i]);
-        return;
-    }
-    /* printf pads by bytes, columns are of characters. */
-    size_t pad = column_width(t, column) - text_chars(t->cells[i]);
-    printf("%s%*s  ", t->cells[i], (int)pad, "");
-}
-
-void ctl_table_print(struct ctl_table *t)
-{
-    for (size_t i = 0; i < t->used; i++)
-        print_cell(t, i);
-    for (size_t i = 0; i < t->used; i++)
-        free(t->cells[i]);
-    free(t->cells);
-    t->cells = NULL;
-    t->used = 0;
 }

@@ -176,15 +176,4 @@ int ctl_fail_err(const struct hl_err *err);
  * a fresh screen. The last exit code; a failure does not end a watch. */
 int ctl_watch(const struct ctl_shared *shared, int (*show)(void *ctx), void *ctx);
 
-/* Rows of text printed in aligned columns. Zero-initialise with .columns set. */
-struct ctl_table {
-    size_t columns;
-    char **cells; /* rows one after the other */
-    size_t used;
-};
-/* cells: one string per column, copied as one printable line each; NULL prints "-". */
-void ctl_table_row(struct ctl_table *t, const char *const *cells);
-/* Prints to standard output and empties the table. */
-void ctl_table_print(struct ctl_table *t);
-
 #endif
