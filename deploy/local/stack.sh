@@ -389,7 +389,7 @@ start_postgres() {
     settle_old_postmaster "$data"
     start postgres INT "$bin/postgres" -D "$data" -c listen_addresses= \
         -c "unix_socket_directories=$sockets" -c unix_socket_permissions=0700 \
-        -c shared_buffers=32MB -c log_min_messages=warning
+        -c shared_buffers=32MB -c max_connections=200 -c log_min_messages=warning
     await postgres "accepting connections" pg_isready -q -h "$sockets" -d postgres
     PGHOST=$sockets PGUSER=hookline psql -X -q -A -t -v ON_ERROR_STOP=1 -d postgres 9>&- <<'SQL'
 SELECT 'CREATE DATABASE hookline' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = 'hookline') \gexec
