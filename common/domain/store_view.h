@@ -20,7 +20,7 @@
 struct view_events {
     const char *status;      /* queued, in_progress, completed, superseded, failed; NULL = any */
     const char *url, *watch; /* exact; NULL = any */
-    const char *error;       /* a part of the whole error, or of a failed status, in any case; NULL */
+    const char *error; /* a part of the whole error, or of a failed status, in any case; NULL */
     const int64_t *since, *until; /* of created_at; NULL = ever */
     int64_t before;               /* row id; 0 = from the newest */
     int limit;

@@ -427,7 +427,7 @@ static void report(const struct export_run *x)
             "webhooks, %lld things remembered",
             x->path, (long long)transfer_jobs(c), (long long)c->of[TRANSFER_LATER],
             (long long)c->of[TRANSFER_DEAD], (long long)c->of[TRANSFER_REJECT],
-            (long long)(c->of[TRANSFER_DONE] + c->of[TRANSFER_SEEN]));
+            (long long)transfer_remembered(c));
     }
     print_line(&b);
     buf_release(&b);

@@ -347,17 +347,18 @@ static int put_all(struct import_run *m)
 static void show(const struct import_run *m)
 {
     const struct transfer_counts *c = &m->counts;
+    int64_t held = m->holds.change + m->holds.crawl;
     fprintf(stderr,
         "%s of %s: %lld jobs (%lld of them wait for their time), %lld dead letters, %lld refused "
         "webhooks, %lld things remembered\n",
         m->path, m->at, (long long)transfer_jobs(c), (long long)c->of[TRANSFER_LATER],
         (long long)c->of[TRANSFER_DEAD], (long long)c->of[TRANSFER_REJECT],
-        (long long)(c->of[TRANSFER_DONE] + c->of[TRANSFER_SEEN]));
+        (long long)transfer_remembered(c));
     if (m->state.records)
         fprintf(stderr, "%lld of its %lld records are in Redis already.\n",
             (long long)m->state.records, (long long)m->lines);
-    if (m->holds.change + m->holds.crawl)
-        fprintf(stderr, "Redis has %lld jobs.\n", (long long)(m->holds.change + m->holds.crawl));
+    if (held)
+        fprintf(stderr, "Redis has %lld jobs.\n", (long long)held);
 }
 
 /* What came of the whole file, over all attempts. */
@@ -425,9 +426,9 @@ static int decide(struct import_run *m)
 static int do_import(struct import_run *m, const struct config *cfg)
 {
     struct hl_err err;
+    int64_t until = clock_wall_us() / 1000 + TOMBSTONE_MS;
     m->prefix = cfg->queue_prefix;
-    snprintf(
-        m->until, sizeof(m->until), "%lld", (long long)(clock_wall_us() / 1000 + TOMBSTONE_MS));
+    snprintf(m->until, sizeof(m->until), "%lld", (long long)until);
     m->file = fopen(m->path, "re");
     if (!m->file)
         return ctl_fail(CTL_ERROR, "%s: %s", m->path, strerror(errno));

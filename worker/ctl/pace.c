@@ -7,9 +7,11 @@
 /* Newton's; libm is not linked for this one. */
 static double root(double v)
 {
-    double x = v > 1 ? v : 1;
-    for (double next = x / 2 + v / x / 2; next < x; next = x / 2 + v / x / 2)
+    double x, next = v > 1 ? v : 1;
+    do {
         x = next;
+        next = x / 2 + v / x / 2;
+    } while (next < x);
     return x;
 }
 

@@ -58,8 +58,8 @@ static int64_t taken(const struct redrive_apply *a)
 static void put_progress(const struct run *r, struct buf *b)
 {
     const struct redrive_apply *a = r->a;
-    int64_t done = taken(a), left = a->left > done ? a->left - done : 0;
-    buf_printf(b, "redrive %s: %lld of %lld", a->token, (long long)done, (long long)(done + left));
+    int64_t done = taken(a), left = a->left > done ? a->left - done : 0, all = done + left;
+    buf_printf(b, "redrive %s: %lld of %lld", a->token, (long long)done, (long long)all);
     if (a->changed)
         buf_printf(b, ", %lld left alone", (long long)a->changed);
     if (left) {

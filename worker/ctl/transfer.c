@@ -26,6 +26,11 @@ int64_t transfer_jobs(const struct transfer_counts *c)
     return c->of[TRANSFER_JOB] + c->of[TRANSFER_LATER];
 }
 
+int64_t transfer_remembered(const struct transfer_counts *c)
+{
+    return c->of[TRANSFER_DONE] + c->of[TRANSFER_SEEN];
+}
+
 void transfer_put_counts(struct buf *b, const struct transfer_counts *c)
 {
     json_put_int(b, "jobs", transfer_jobs(c));

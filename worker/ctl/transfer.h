@@ -23,6 +23,8 @@ struct transfer_counts {
 void transfer_count(struct transfer_counts *c, enum transfer_kind kind);
 /* Jobs among them. */
 int64_t transfer_jobs(const struct transfer_counts *c);
+/* What is remembered of jobs that are done, and of deliveries. */
+int64_t transfer_remembered(const struct transfer_counts *c);
 /* Appends ,"jobs":N,"dead":N,... */
 void transfer_put_counts(struct buf *b, const struct transfer_counts *c);
 
