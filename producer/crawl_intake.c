@@ -39,6 +39,7 @@ struct crawl_intake {
     struct spool_append append;
     struct timer deadline;
     int pending; /* steps under way */
+    bool let_in; /* counted as such: no fence was heard when it was judged */
     bool publishing, spool_tried, spooling;
 };
 
@@ -53,8 +54,8 @@ static void finish(struct crawl_intake *in)
         return;
     timer_stop(&in->deadline);
     crawl_hooked_release(&in->hooked);
+    s->taking[TAKES_CRAWL] -= in->let_in;
     free(in);
-    s->taking[TAKES_CRAWL]--;
     stores_intake_ends(s);
 }
 
@@ -224,6 +225,17 @@ static void start_publish(struct crawl_intake *in)
 
 /* --- the request ------------------------------------------------------------------------- */
 
+/* What is only being read does not hold up the note of a fence: it will be refused by it. */
+static void let_in(struct crawl_intake *in)
+{
+    in->let_in = true;
+    in->stores->taking[TAKES_CRAWL]++;
+    if (stores_redis_ready(in->stores))
+        start_publish(in);
+    else
+        start_spool(in);
+}
+
 /* The request has been read. */
 static void judged(struct crawl_intake *in)
 {
@@ -237,10 +249,8 @@ static void judged(struct crawl_intake *in)
     } else if (in->stores->fenced[TAKES_CRAWL]) {
         reply_fenced(in);
         finish(in);
-    } else if (stores_redis_ready(in->stores)) {
-        start_publish(in);
     } else {
-        start_spool(in);
+        let_in(in);
     }
 }
 
@@ -291,7 +301,6 @@ void crawl_intake(struct httpd_req *req, void *stores)
     }
     struct crawl_intake *in = mem_new(struct crawl_intake);
     stores_intake_begins(s);
-    s->taking[TAKES_CRAWL]++;
     in->stores = s;
     in->req = req;
     in->request = request;

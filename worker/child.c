@@ -366,8 +366,7 @@ static void lease_granted(void *ctx)
     log_info("working", LOG_S("instance", c->instance), LOG_I("concurrency", c->cfg->concurrency));
     if (!redis_up(c->reader))
         byrow_trouble(c->byrow, BYROW_READS);
-    read_more(c);
-    crawls_read(c->crawls);
+    orders_begin(c->orders); /* they start the reading */
 }
 
 static void lease_fenced(void *ctx)
@@ -611,7 +610,6 @@ static void start_lease(void *ctx)
         .freed = lease_freed,
         .ctx = c};
     c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
-    orders_begin(c->orders);
 }
 
 static bool takes_crawls(void *ctx)

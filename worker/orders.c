@@ -29,7 +29,8 @@ struct orders {
     struct known now;
     bool noted[ORDERS_NQUEUES];
     bool heard, stopped;
-    bool unwritten; /* what is noted */
+    bool asking, outdated; /* outdated: the answer to come counts for nothing */
+    bool unwritten;        /* what is noted */
     int64_t written_ms;
     struct buf status;
 };
@@ -117,8 +118,14 @@ static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
 {
     struct orders *o = ctx;
     (void)err; /* the lease says what is wrong with PostgreSQL */
+    o->asking = false;
     if (o->stopped)
         return;
+    if (o->outdated) {
+        o->unwritten = true;
+        orders_begin(o);
+        return;
+    }
     if (rc != HL_OK) {
         o->unwritten = true;
         timer_start(&o->ask, ASK_MS);
@@ -140,6 +147,7 @@ static void ask(void *ctx)
         o->unwritten = false;
         o->written_ms = now;
     }
+    o->asking = true;
     store_orders(o->conf.store, o->conf.instance, write ? status(o) : NULL, answered, o);
 }
 
@@ -170,7 +178,10 @@ struct orders *orders_new(const struct orders_conf *conf)
 
 void orders_begin(struct orders *o)
 {
-    timer_start(&o->ask, 0);
+    o->heard = false;
+    o->outdated = o->asking;
+    if (!o->asking)
+        timer_start(&o->ask, 0);
 }
 
 void orders_stop(struct orders *o)

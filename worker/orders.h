@@ -29,6 +29,8 @@ struct orders_conf {
 
 /* Asks for nothing before orders_begin. */
 struct orders *orders_new(const struct orders_conf *conf);
+/* With every lease, the first and those after one that ran out: nobody waits for a process without one
+ * to note an order, so that what it heard before counts for nothing, until it hears it anew. */
 void orders_begin(struct orders *o);
 void orders_stop(struct orders *o); /* NULL ok; calls nobody any more */
 /* NULL ok; stopped, and after the pool: no question may be under way. */

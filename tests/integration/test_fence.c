@@ -1,13 +1,16 @@
 /* Producers as an operator finds them in webhook.producers, and what they make of a fence: nothing of
  * that queue is let in, and the row says so only when nothing let in before is under way. What a disk
  * has of either queue stands in webhook.spools. */
+#include "base/mem.h"
 #include "tests/support/fleet.h"
 #include "tests/support/store_bench.h"
 
 #include <criterion/criterion.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum {
@@ -121,6 +124,45 @@ Test(fence, it_is_acknowledged_only_when_nothing_let_in_before_is_under_way)
     struct test_reply reply = post_crawl(&r, "crawl-3");
     expect_refused(&reply);
     test_redis_resume(r.redis);
+}
+
+/* Sends it again and again, until it is killed. */
+static pid_t insist(struct rig *r, const char *headers, const char *body, size_t len)
+{
+    pid_t pid = fork();
+    if (pid)
+        return pid;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;)
+        test_http(r->producer_port, "POST", "/api/webhook/firecrawl", headers, body, len);
+}
+
+Test(fence, it_is_acknowledged_while_large_events_are_read_only_to_be_refused)
+{
+    enum { LARGE = 4 << 20, SENDERS = 4 };
+    struct rig r;
+    pid_t senders[SENDERS];
+    rig_start(&r);
+    char *body = mem_alloc(LARGE + 256);
+    int len = sprintf(body, "{\"success\":true,\"type\":\"crawl.started\",\"id\":\"c\",\"data\":[],"
+                            "\"metadata\":{\"note\":\"");
+    memset(body + len, 'x', LARGE);
+    len += LARGE;
+    len += sprintf(body + len, "\"}}");
+    const char *headers =
+        harness_text("Content-Type: application/json\r\nX-Firecrawl-Signature: sha256=%s\r\n",
+            test_sign(RIG_SECRET, body, (size_t)len));
+    for (int i = 0; i < SENDERS; i++)
+        senders[i] = insist(&r, headers, body, (size_t)len);
+    WAIT_FOR(redis_int(r.redis, "XLEN {hookline}:q:crawl") > 0, SOON);
+    sql_exec(r.db, FENCE("crawl"));
+    WAIT_FOR(producers(&r, "NOT " FENCED("crawl")) == 0, SOON);
+    long taken = redis_int(r.redis, "XLEN {hookline}:q:crawl");
+    WAIT_FOR(producers(&r, "(status->>'refused')::int > 8") >= 1, SOON);
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:q:crawl"), taken);
+    for (int i = 0; i < SENDERS; i++)
+        kill(senders[i], SIGKILL);
+    free(body);
 }
 
 Test(fence, what_comes_while_a_producer_starts_is_not_let_in_either)

@@ -134,6 +134,31 @@ Test(orders, a_fleet_that_starts_on_a_paused_queue_begins_nothing)
     WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 5, SOON);
 }
 
+/* Who pauses a queue waits for the processes that it finds: one that is registered a moment later must
+ * not go by what it heard a moment before. */
+Test(orders, what_a_worker_heard_before_it_had_a_lease_counts_for_nothing)
+{
+    struct rig r;
+    rig_start(&r);
+    redis_text(r.redis, "XADD {hookline}:q:crawl * job nonsense");
+    sql_exec(r.db,
+        "CREATE FUNCTION webhook.register_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " WHILE NOT EXISTS (SELECT FROM webhook.queues WHERE paused_at IS NOT NULL) LOOP"
+        "  PERFORM pg_sleep(0.01); END LOOP; RETURN new; END $$;"
+        "CREATE TRIGGER register_late BEFORE INSERT ON webhook.workers"
+        " FOR EACH ROW EXECUTE FUNCTION webhook.register_late()");
+    rig_start_program(&r, (const char *const[]){rig_program("hookline-worker"), NULL}, NULL, -1);
+    WAIT_FOR(
+        sql_int(r.db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), SOON);
+    let_pass(200);
+    sql_exec(r.db, PAUSE("crawl"));
+    WAIT_FOR(workers(&r, NOTED("crawl")) >= 1, SOON);
+    let_pass(A_WHILE);
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:dead"), 0);
+    sql_exec(r.db, RESUME("crawl"));
+    WAIT_FOR(redis_int(r.redis, "XLEN {hookline}:dead") == 1, SOON);
+}
+
 /* Bytes that are no job become a dead letter as soon as they are read. */
 Test(orders, of_a_paused_crawl_queue_nothing_is_read_and_events_go_on)
 {
