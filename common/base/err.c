@@ -3,6 +3,9 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/text.h"
 
 static void fill(struct hl_err *err, enum hl_rc rc, enum hl_why why, const char *fmt, va_list ap)
 {
@@ -12,8 +15,9 @@ static void fill(struct hl_err *err, enum hl_rc rc, enum hl_why why, const char 
     err->why = why;
     err->sqlstate[0] = '\0';
     vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    text_tame(err->msg, strlen(err->msg)); /* servers' words may be in it */
     for (char *p = err->msg; *p; p++)
-        if (*p == '\n' || *p == '\r' || *p == '\t')
+        if (*p == '\n' || *p == '\t')
             *p = ' ';
 }
 

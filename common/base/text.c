@@ -266,3 +266,33 @@ void text_one_line(const char *s, size_t max_chars, struct buf *out)
         s += step.n;
     }
 }
+
+bool text_steers(uint32_t cp)
+{
+    static const struct range marks[] = {
+        {0x061c, 0x061c},
+        {0x200e, 0x200f},
+        {0x202a, 0x202e},
+        {0x2066, 0x2069},
+    };
+    return is_control(cp) || in_ranges(cp, marks, COUNT(marks));
+}
+
+size_t text_next(const char *s, size_t len, uint32_t *cp)
+{
+    struct step step = decode(s, len);
+    *cp = step.valid ? step.cp : TEXT_INVALID;
+    return step.n;
+}
+
+void text_tame(char *s, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        struct step step = decode(s + i, len - i);
+        if (!step.valid)
+            memset(s + i, '?', step.n);
+        else if (text_steers(step.cp) && step.cp != '\n' && step.cp != '\t')
+            memset(s + i, ' ', step.n);
+        i += step.n;
+    }
+}

@@ -32,4 +32,13 @@ void text_clean(const char *s, struct buf *out);
  * blank, at most max_chars code points, trimmed. Appends to out. */
 void text_one_line(const char *s, size_t max_chars, struct buf *out);
 
+/* In place: what would steer a terminal becomes blanks (controls other than \n and \t, marks that
+ * change the direction of writing), bytes that are not UTF-8 become '?'. The length stays. */
+void text_tame(char *s, size_t len);
+/* A code point that steers a terminal: a control, or a mark of direction. */
+bool text_steers(uint32_t cp);
+/* Bytes of the code point at s (len > 0), which is stored; TEXT_INVALID where they are not UTF-8. */
+size_t text_next(const char *s, size_t len, uint32_t *cp);
+#define TEXT_INVALID UINT32_MAX
+
 #endif

@@ -1,6 +1,7 @@
 /* The frame of hooklinectl: how rows look, which command was meant, what counts as a yes. */
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "worker/ctl/confirm.h"
 #include "worker/ctl/ctl.h"
 #include "worker/ctl/listing.h"
@@ -108,6 +109,52 @@ Test(ctl_frame, a_cell_is_one_line_without_control_characters)
     cr_expect_eq(strchr(strchr(buf_str(&out), '\n') + 1, '\n'), buf_str(&out) + out.len - 1);
     buf_release(&out);
     listing_release(&l);
+}
+
+Test(ctl_frame, nothing_in_a_cell_steers_the_terminal)
+{
+    static const char *const bad[] = {"a\033]0;title\ab",
+        "a\xc2\x9b"
+        "31mb",
+        "a\x9b"
+        "31mb",
+        "a\x7f"
+        "b",
+        "a\xe2\x80\xae"
+        "b",
+        "a\xe2\x81\xa6"
+        "b",
+        "a\xd8\x9c"
+        "b",
+        "a\rb", "a\bb"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct buf out = {0};
+        put_cell(&out, bad[i], 100);
+        const char *text = buf_str(&out);
+        cr_expect(text[0] == 'a' && text[out.len - 1] == 'b', "%zu: %s", i, text);
+        cr_expect(text_utf8_valid(text, out.len));
+        for (size_t k = 0, n; k < out.len; k += n) {
+            uint32_t cp;
+            n = text_next(text + k, out.len - k, &cp);
+            cr_expect_not(text_steers(cp), "%zu: U+%04x", i, (unsigned)cp);
+        }
+        buf_release(&out);
+    }
+}
+
+Test(ctl_frame, json_escapes_what_steers_a_terminal_and_stays_the_same_text)
+{
+    static const char text[] = "{\"a\":\"\xc2\x9b"
+                               "2J \x7f \xe2\x80\xae \xe6\x97\xa5 \xc3\xa9\"}";
+    struct buf line = {0};
+    char shown[200] = "";
+    FILE *kept = stdout, *file = fmemopen(shown, sizeof(shown), "w");
+    buf_puts(&line, text);
+    stdout = file;
+    print_line(&line);
+    stdout = kept;
+    fclose(file);
+    cr_expect_str_eq(shown, "{\"a\":\"\\u009b2J \\u007f \\u202e \xe6\x97\xa5 \xc3\xa9\"}\n");
 }
 
 static struct buf taken;

@@ -117,9 +117,9 @@ static void print_segments(const struct audit_report *r)
             "read here; its producer was heard of %lld s ago",
             (long long)s->bytes, s->name, s->host, s->folder, (long long)s->seen_s);
         text_one_line(buf_str(&b), LINE_CHARS, &line);
-        print_line(&line);
+        buf_putc(&line, '\n');
+        print_tamed(&line);
         buf_release(&b);
-        buf_release(&line);
     }
 }
 

@@ -316,7 +316,7 @@ static void print_jobs(const struct upstream_list *u, const struct listing *l, i
     for (int i = counts; i < n; i++)
         buf_printf(&sum, "%s%s %s", i > counts ? ", " : "", db_text(u->rows, i, UPSTREAM_ID),
             db_text(u->rows, i, UPSTREAM_STATUS));
-    text_one_line(buf_str(&sum), MESSAGE_CHARS, &line);
+    put_cell(&line, buf_str(&sum), MESSAGE_CHARS);
     printf("\n%s\n", buf_str(&line));
     buf_release(&sum);
     buf_release(&line);

@@ -256,8 +256,10 @@ static void show_text(const struct listing *l, const struct dead_item *item)
     listing_print_one(l, 0);
     json_t *detail = item->detail ? json_parse(item->detail, strlen(item->detail), &err) : NULL;
     char *text = detail ? json_dumps(detail, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    struct buf lines = {0};
     if (text)
-        printf("\n%s\n", text);
+        buf_printf(&lines, "\n%s\n", text);
+    print_tamed(&lines);
     free(text);
     json_decref(detail);
 }

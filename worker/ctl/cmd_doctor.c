@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "worker/ctl/doctor.h"
 
 #include <stdarg.h>
@@ -102,6 +103,7 @@ void doctor_say(struct doctor *d, enum doctor_level level, const char *todo, con
     va_start(ap, fmt);
     buf_vprintf(&what, fmt, ap);
     va_end(ap);
+    text_tame(what.data, what.len);
     d->found[level]++;
     listing_add(&d->findings,
         (const char *[NCOLUMNS]){levels[level].word, d->check, buf_str(&what), d->why, todo});

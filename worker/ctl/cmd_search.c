@@ -2,7 +2,6 @@
 #include "worker/ctl/commands.h"
 
 #include "base/json.h"
-#include "base/text.h"
 #include "worker/ctl/listing.h"
 #include "worker/ctl/session.h"
 
@@ -69,7 +68,7 @@ static void put_text(struct buf *b, const char *indent, const char *text, enum c
 {
     struct buf line = {0};
     bool coloured = colour != PLAIN && terminal_colour();
-    text_one_line(text ? text : "", SNIPPET_CHARS, &line);
+    put_cell(&line, text ? text : "", SNIPPET_CHARS);
     if (line.len)
         buf_printf(b, "%s%s%s%s\n", indent, colour_code(colour, coloured), line.data,
             colour_code(PLAIN, coloured));

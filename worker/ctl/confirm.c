@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 enum { LINE = 64 };
 
 int confirm_possible(const struct ctl_args *args)
@@ -52,8 +54,12 @@ static int ask(const struct ctl_args *args, const char *fmt, va_list ap)
     }
     if (args->shared.yes)
         return -1;
-    vfprintf(stderr, fmt, ap);
-    fputs(" [y/N] ", stderr);
+    struct buf question = {0};
+    buf_vprintf(&question, fmt, ap);
+    text_tame(question.data, question.len);
+    fflush(stdout);
+    fprintf(stderr, "%s [y/N] ", buf_str(&question));
+    buf_release(&question);
     return read_line(line) && said_yes(line) ? -1 : refused();
 }
 

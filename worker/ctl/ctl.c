@@ -36,9 +36,12 @@ const struct ctl_option ctl_common_options[] = {
 
 static void complain(const char *fmt, va_list ap)
 {
-    fputs("hooklinectl: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    struct buf text = {0};
+    buf_vprintf(&text, fmt, ap);
+    text_tame(text.data, text.len);
+    fflush(stdout); /* what was said before stands before it */
+    fprintf(stderr, "hooklinectl: %s\n", buf_str(&text));
+    buf_release(&text);
 }
 
 int ctl_fail(int code, const char *fmt, ...)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/ctl/listing.h"
 
@@ -101,6 +102,7 @@ static void progress_line(struct drain *d)
 {
     struct buf line = {0};
     put_progress(&line, d);
+    text_tame(line.data, line.len);
     fprintf(stderr, "%s\n", buf_str(&line));
     buf_release(&line);
 }
@@ -242,9 +244,9 @@ static void say_empty(const struct drain *d)
 static void say_left(const struct drain *d)
 {
     struct buf b = {0};
+    buf_puts(&b, "Not empty:\n");
     census_put_left(&d->now, &b);
-    printf("Not empty:\n%s", buf_str(&b));
-    buf_release(&b);
+    print_tamed(&b);
     if (!d->now.nleft)
         puts("  nothing was left when it was last looked at; a second look is missing");
 }

@@ -1,7 +1,6 @@
 /* listing: see listing.h. Owns how values look to people and to programs. */
 #include "worker/ctl/listing.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,26 +116,26 @@ void put_local_time(struct buf *out, int64_t us)
         buf_putc(out, '?');
 }
 
-/* Bytes and width of the character at s; what the locale does not know counts one. */
-static size_t character(const char *s, int *width)
+/* What the C library is too old to know is an emoji more often than not. */
+static int columns_of(uint32_t cp)
 {
-    wchar_t c;
-    mbstate_t state = {0};
-    size_t len = mbrtowc(&c, s, MB_LEN_MAX, &state);
-    if (len == 0 || len > MB_LEN_MAX) {
-        *width = 1;
-        return text_prefix_chars(s, 1);
-    }
-    *width = wcwidth(c);
-    *width = *width < 0 ? 1 : *width;
-    return len;
+    int width = cp == TEXT_INVALID ? 1 : wcwidth((wchar_t)cp);
+    return width >= 0 ? width : cp >= 0x1f000 ? 2 : 1;
+}
+
+size_t text_character(const char *s, size_t len, int *columns)
+{
+    uint32_t cp;
+    size_t n = text_next(s, len, &cp);
+    *columns = columns_of(cp);
+    return n;
 }
 
 static int text_width(const char *s)
 {
     int sum = 0, width;
-    for (; *s; s += character(s, &width), sum += width)
-        ;
+    for (size_t len = strlen(s), n; len; s += n, len -= n, sum += width)
+        n = text_character(s, len, &width);
     return sum;
 }
 
@@ -144,14 +143,16 @@ int put_cell(struct buf *out, const char *text, int columns)
 {
     struct buf line = {0};
     text_one_line(text, MAX_CHARS, &line);
-    const char *s = buf_str(&line);
+    text_tame(line.data, line.len);
+    const char *s = buf_str(&line), *end = s + line.len;
     int sum = text_width(s);
     if (sum <= columns) {
         buf_puts(out, s);
     } else {
         int width;
         size_t len;
-        for (sum = 0; len = character(s, &width), sum + width < columns; s += len, sum += width)
+        for (sum = 0; len = text_character(s, (size_t)(end - s), &width), sum + width < columns;
+             s += len, sum += width)
             buf_append(out, s, len);
         buf_puts(out, "…");
         sum++;
@@ -192,7 +193,7 @@ static void put_plain(struct buf *out, enum column_kind kind, const char *value)
 bool terminal_colour(void)
 {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+    return isatty(STDOUT_FILENO) && !(no && *no) && term && *term && strcmp(term, "dumb") != 0;
 }
 
 int terminal_width(void)
@@ -468,9 +469,29 @@ void listing_put_json(const struct listing *l, struct buf *out)
     buf_putc(out, ']');
 }
 
+/* JSON allows what steers a terminal in its texts; escaped it is the same text. */
 void print_line(struct buf *b)
 {
-    buf_putc(b, '\n');
-    fwrite(buf_str(b), 1, b->len, stdout);
+    struct buf line = {0};
+    uint32_t cp;
+    for (size_t i = 0, n; i < b->len; i += n) {
+        n = text_next(b->data + i, b->len - i, &cp);
+        if (cp < ' ')
+            buf_putc(&line, ' ');
+        else if (cp != TEXT_INVALID && text_steers(cp))
+            buf_printf(&line, "\\u%04x", (unsigned)cp);
+        else
+            buf_append(&line, b->data + i, n);
+    }
+    buf_putc(&line, '\n');
+    fwrite(buf_str(&line), 1, line.len, stdout);
+    buf_release(&line);
+    buf_release(b);
+}
+
+void print_tamed(struct buf *b)
+{
+    text_tame(b->data, b->len);
+    fputs(buf_str(b), stdout);
     buf_release(b);
 }

@@ -62,14 +62,18 @@ void listing_print_one(const struct listing *l, size_t row);
 /* Appends the row as one JSON object. */
 void listing_put_json_row(const struct listing *l, size_t row, struct buf *out);
 
-/* Prints b and an end of line to standard output and empties it. */
+/* Prints b, one JSON value, as a line to standard output and empties it. */
 void print_line(struct buf *b);
+/* Prints b, lines that may hold anybody's words, to standard output and empties it. */
+void print_tamed(struct buf *b);
 
 /* --- texts for people, appended ---------------------------------------------------------- */
 
 void put_duration(struct buf *out, int64_t ms);
 void put_bytes(struct buf *out, int64_t bytes);
 void put_local_time(struct buf *out, int64_t us);
+/* Bytes of the character at s, and its columns on a terminal. len > 0. */
+size_t text_character(const char *s, size_t len, int *columns);
 /* One line, at most `columns` wide on a terminal, an ellipsis where it was cut; its width. */
 int put_cell(struct buf *out, const char *text, int columns);
 

@@ -138,7 +138,7 @@ static void show_line(const struct http_response *res)
 {
     struct buf text = {0}, line = {0};
     text_append_utf8(&text, res->body, res->body_len);
-    text_one_line(buf_str(&text), 500, &line);
+    put_cell(&line, buf_str(&text), 500);
     printf("accepted with HTTP %ld: %s\n", res->status, buf_str(&line));
     buf_release(&text);
     buf_release(&line);
@@ -170,8 +170,9 @@ static void show(const struct post *p, const struct http_response *res, bool acc
     if (p->manner != POST_TELL)
         return;
     if (p->json) {
-        fwrite(res->body, 1, res->body_len, stdout);
-        putchar('\n');
+        struct buf answer = {0};
+        buf_append(&answer, res->body, res->body_len);
+        print_line(&answer);
     } else if (accepted && p->events) {
         show_line(res);
     } else if (accepted) {

@@ -2,16 +2,15 @@
 #include "worker/ctl/top_screen.h"
 
 #include "base/mem.h"
+#include "worker/ctl/listing.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
-#include <wchar.h>
 
 /* Alternate screen, no cursor, no wrapping at the edge; and all of that taken back. */
 #define ENTER "\033[?1049h\033[?25l\033[?7l\033[2J"
@@ -52,21 +51,6 @@ static struct buf *next_line(struct canvas *c)
     return &c->lines[c->n++];
 }
 
-/* Bytes and columns of the character at s, n bytes left; what the locale does not know counts one. */
-static size_t character(const char *s, size_t n, int *width)
-{
-    wchar_t wide;
-    mbstate_t state = {0};
-    size_t len = mbrtowc(&wide, s, n, &state);
-    if (len == 0 || len > n) {
-        *width = 1;
-        return 1;
-    }
-    *width = wcwidth(wide);
-    *width = *width < 0 ? 0 : *width;
-    return len;
-}
-
 /* Bytes of the colour code at s. */
 static size_t code_length(const char *s, size_t n)
 {
@@ -90,7 +74,7 @@ static int put_cut(struct buf *out, const char *s, size_t n, int width, bool col
             i += len;
             continue;
         }
-        size_t len = character(s + i, n - i, &columns);
+        size_t len = text_character(s + i, n - i, &columns);
         if (width && sum + columns > width)
             break;
         buf_append(out, s + i, len);

@@ -396,18 +396,16 @@ static void print_text(const struct trace *t, const struct listing *l)
     if (t->row_id)
         buf_printf(&head, ", row %s, %s: %s", t->row_id, t->status, t->url);
     buf_putc(&head, '\n');
-    fputs(buf_str(&head), stdout);
-    buf_release(&head);
+    print_tamed(&head);
     listing_print(l);
-    fflush(stdout);
     for (size_t i = 0; i < t->trail.nholes; i++)
-        fprintf(stderr, "hooklinectl: not asked: %s\n", t->trail.holes[i]);
+        ctl_fail(CTL_UNREACHABLE, "not asked: %s", t->trail.holes[i]);
 }
 
 static int unknown(const struct trace *t)
 {
     for (size_t i = 0; i < t->trail.nholes; i++)
-        fprintf(stderr, "hooklinectl: not asked: %s\n", t->trail.holes[i]);
+        ctl_fail(CTL_UNREACHABLE, "not asked: %s", t->trail.holes[i]);
     if (t->trail.nholes)
         return ctl_fail(
             CTL_UNREACHABLE, "nothing is known of event %s to those that answer", t->given);
