@@ -3,6 +3,7 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -121,6 +122,56 @@ Test(ctl_send, lines_are_events_and_a_bad_one_does_not_stop_the_others)
     cr_expect_eq(summed("last_line"), 6);
 }
 
+/* The sender of the line goes on, and would for ever. */
+Test(ctl_send, a_line_too_long_for_any_producer_is_refused_before_it_is_whole)
+{
+    rig_start(&rig);
+    const char *script =
+        harness_text("{ printf '%%s\\n' '%s'; head -c 16777217 /dev/zero; exec sleep 60; } |"
+                     " { %s send --file - --lines --to %s; echo \"exit $?\"; }",
+            "{\"watch_id\":\"w\",\"watch_url\":\"http://page.test/1\"}", rig_program("hooklinectl"),
+            change_route());
+    struct test_proc *p =
+        rig_start_program(&rig, (const char *const[]){"/bin/sh", "-c", script, NULL}, NULL, -1);
+    WAIT_FOR(test_proc_logged(p, "exit 1\n"), 20000);
+    out = test_proc_log(p);
+    EXPECT_SAID("line 2 is longer than 16777216 bytes");
+    EXPECT_SAID("1 sent, 1 accepted, 0 refused");
+}
+
+Test(ctl_send, a_line_of_nul_bytes_is_no_blank_one)
+{
+    rig_start(&rig);
+    const char *name = harness_text("%s/nul", harness_dir());
+    FILE *f = fopen(name, "we");
+    cr_assert(f && fwrite("\0{}\n", 1, 4, f) == 4 && fclose(f) == 0);
+    cr_expect_eq(SEND("--file", name, "--lines", "--json", TO), 1, "%s", out);
+    cr_expect_eq(summed("refused"), 1, "%s", out);
+}
+
+/* The producer stands still for half a second, in which ten would have been due. */
+Test(ctl_send, a_slow_answer_is_not_made_up_for_by_a_burst)
+{
+    rig_start(&rig);
+    const char *const argv[] = {rig_program("hooklinectl"), "send", "--url", "http://page.test/",
+        "--repeat", "20", "--rate", "20", "--to", change_route(), NULL};
+    struct test_proc *p = rig_start_program(&rig, argv, NULL, -1);
+    WAIT_FOR(rig_rows(&rig, "true") >= 2, 10000);
+    pid_t children[8];
+    int n = harness_children(test_proc_pid(rig.producer), NULL, children, 8);
+    for (int i = 0; i < n; i++)
+        kill(children[i], SIGSTOP);
+    int64_t stopped = harness_now_ms();
+    WAIT_FOR(harness_now_ms() - stopped > 500, 10000); /* the length of the stall itself */
+    for (int i = 0; i < n; i++)
+        kill(children[i], SIGCONT);
+    cr_expect_eq(test_proc_wait(p, 20000), 0, "%s", test_proc_log(p));
+    cr_expect_eq(sql_int(rig.db, "SELECT count(*) FROM (SELECT created_at - lag(created_at, 4) OVER"
+                                 " (ORDER BY created_at) AS took FROM webhook.change_events) t"
+                                 " WHERE took < interval '100 ms'"),
+        0, "five of them take 200 ms");
+}
+
 Test(ctl_send, sending_ends_where_nobody_answers_and_tells_the_line_to_go_on_from)
 {
     rig_start(&rig);
@@ -141,17 +192,17 @@ Test(ctl_send, options_that_contradict_each_other_are_named)
         const char *args[8];
         const char *said;
     } cases[] = {
-        {{"--source", "github", "--url", "http://x/"},                  "changedetection or firecrawl" },
+        {{"--source", "github", "--url", "http://x/"},                  "changedetection or firecrawl"    },
         {{"--source", "firecrawl", "--url", "http://x/", "--key", "k"},
-         "--key is nothing that fire"                                                                  },
-        {{"--url", "http://x/", "--crawl", "c"},                        "--crawl is nothing that chang"},
-        {{"--file", "f", "--title", "t"},                               "no --title beside it"         },
-        {{"--url", "http://x/", "--lines"},                             "--lines needs --file"         },
-        {{"--file", "f", "--lines", "--repeat", "2"},                   "neither --repeat nor --key"   },
-        {{"--url", "http://x/", "--rate", "0"},                         "--rate takes a number above 0"},
-        {{"--url", "http://x/", "--rate", "5x"},                        "--rate takes a number above 0"},
-        {{"--url", "http://x/", "--repeat", "0"},                       "--repeat takes a number"      },
-        {{"--title", "t"},                                              "give --url, or --file"        },
+         "--key is nothing that fire"                                                                     },
+        {{"--url", "http://x/", "--crawl", "c"},                        "--crawl is nothing that chang"   },
+        {{"--file", "f", "--title", "t"},                               "no --title beside it"            },
+        {{"--url", "http://x/", "--lines"},                             "--lines needs --file"            },
+        {{"--file", "f", "--lines", "--repeat", "2"},                   "neither --repeat nor --key"      },
+        {{"--url", "http://x/", "--rate", "0"},                         "--rate takes a number from 1e-05"},
+        {{"--url", "http://x/", "--rate", "5x"},                        "--rate takes a number from 1e-05"},
+        {{"--url", "http://x/", "--repeat", "0"},                       "--repeat takes a number"         },
+        {{"--title", "t"},                                              "give --url, or --file"           },
     };
     rig = (struct rig){.db = "postgresql://127.0.0.1/x", .redis = test_redis_start()};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -40,11 +40,13 @@ Test(pace, what_is_counted_is_what_is_due)
 
 Test(pace, a_rate_is_a_number_above_nothing)
 {
-    static const char *const bad[] = {"", "0", "-1", "x", "5x", "1e9", "nan", "5/m", "/s"};
+    static const char *const bad[] = {
+        "", "0", "-1", "x", "5x", "1e9", "nan", "5/m", "/s", "inf", "1e-300"};
     double rate = 7;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
         cr_expect_not(pace_rate(bad[i], &rate), "%s", bad[i]);
     cr_expect_eq(rate, 7, "what is wrong changes nothing");
+    cr_expect(pace_rate("0.00001", &rate) && rate == 0.00001);
     cr_expect(pace_rate("0.5", &rate) && rate == 0.5);
     cr_expect(pace_rate("20000/s", &rate) && rate == 20000);
 }

@@ -122,7 +122,7 @@ static bool take_rate(struct bench *b, struct ctl_args *args)
     if (pace_rate(args->value, &b->plan.pace.rate))
         return true;
     args->done =
-        ctl_usage_error(&cmd_bench, "--rate takes a number above 0, at most %d", PACE_MAX_RATE);
+        ctl_usage_error(&cmd_bench, "--rate takes a number from %g to %d", PACE_MIN_RATE, PACE_MAX_RATE);
     return false;
 }
 

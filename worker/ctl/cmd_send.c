@@ -112,8 +112,9 @@ struct send {
     struct buf body;
     /* of many: */
     int64_t started_us, sent, accepted, refused;
-    int64_t line;  /* of the file, from 1; 0 = none */
-    int exit_code; /* of the first that failed */
+    int64_t slip_us; /* how much later than planned all that follows is due */
+    int64_t line;    /* of the file, from 1; 0 = none */
+    int exit_code;   /* of the first that failed */
     bool unanswered;
 };
 
@@ -137,7 +138,7 @@ static bool take(struct send *s, struct ctl_args *args, int key)
     case OPT_RATE:
         if (!pace_rate(args->value, &s->pace.rate))
             args->done = ctl_usage_error(
-                &cmd_send, "--rate takes a number above 0, at most %d", PACE_MAX_RATE);
+                &cmd_send, "--rate takes a number from %g to %d", PACE_MIN_RATE, PACE_MAX_RATE);
         return args->done < 0;
     case OPT_SOURCE:
         if (!payload_source(args->value, &s->source))
@@ -308,13 +309,17 @@ static void on_signal(int signo)
     ended = 1;
 }
 
-/* Until the next one is due; false when it is to end. */
-static bool wait_turn(const struct send *s)
+/* Until the next one is due; false when it is to end. What is late is not made up for by a burst: "at
+ * most so many a second" holds after a slow answer, too. */
+static bool wait_turn(struct send *s)
 {
     if (s->pace.rate > 0) {
-        int64_t us = s->started_us + pace_due_us(&s->pace, s->sent) - clock_mono_us();
+        int64_t due = s->started_us + s->slip_us + pace_due_us(&s->pace, s->sent);
+        int64_t us = due - clock_mono_us();
         const struct timespec t = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
-        if (us > 0 && nanosleep(&t, NULL) != 0)
+        if (us < 0)
+            s->slip_us -= us;
+        else if (nanosleep(&t, NULL) != 0)
             ended = 1; /* nothing interrupts it but the signals that end us */
     }
     return !ended;
@@ -355,36 +360,47 @@ static void repeat(struct send *s)
     } while (send_next(s, buf_str(&s->body), s->body.len) && s->sent < s->repeat && wait_turn(s));
 }
 
-static bool is_blank(const char *line)
+static bool is_blank(const char *line, size_t len)
 {
-    return line[strspn(line, " \t\r")] == '\0';
+    size_t i = 0;
+    while (i < len && strchr(" \t\r", line[i]) && line[i])
+        i++;
+    return i == len;
+}
+
+enum lines { LINE_READ, LINE_TOO_LONG, LINES_OVER };
+
+/* The next line without its end. Of one that is too long no more is kept than shows that it is. */
+static enum lines read_line(FILE *f, struct buf *line)
+{
+    int c = EOF;
+    buf_clear(line);
+    while (line->len <= MAX_LINE && (c = getc(f)) != EOF && c != '\n')
+        buf_putc(line, (char)c);
+    if (line->len > MAX_LINE)
+        return LINE_TOO_LONG;
+    return c == EOF && (line->len == 0 || ferror(f)) ? LINES_OVER : LINE_READ;
 }
 
 static void send_lines(struct send *s, FILE *f)
 {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t len;
-    while ((len = getline(&line, &room, f)) >= 0) {
+    struct buf line = {0};
+    enum lines what;
+    while ((what = read_line(f, &line)) == LINE_READ) {
         s->line++;
-        len -= len > 0 && line[len - 1] == '\n';
-        line[len] = '\0';
-        if (len == 0 || is_blank(line))
+        if (is_blank(buf_str(&line), line.len))
             continue;
-        if (len > MAX_LINE) {
-            s->exit_code = ctl_fail(CTL_ERROR,
-                "line %lld is longer than %d bytes; no producer "
-                "takes that: it ends here",
-                (long long)s->line, MAX_LINE);
-            break;
-        }
-        if (!wait_turn(s) || !send_next(s, line, (size_t)len))
+        if (!wait_turn(s) || !send_next(s, line.data, line.len))
             break;
     }
-    if (ferror(f) && !ended)
+    if (what == LINE_TOO_LONG)
+        s->exit_code = ctl_fail(CTL_ERROR,
+            "line %lld is longer than %d bytes; no producer takes that: it ends here",
+            (long long)++s->line, MAX_LINE);
+    else if (ferror(f) && !ended)
         s->exit_code = ctl_fail(
             CTL_ERROR, "cannot read on after line %lld: %s", (long long)s->line, strerror(errno));
-    free(line);
+    buf_release(&line);
 }
 
 static void send_file_lines(struct send *s)

@@ -47,7 +47,8 @@ bool pace_rate(const char *text, double *rate)
 {
     char *end;
     double v = strtod(text, &end);
-    if (end == text || (*end && strcmp(end, "/s") != 0) || !(v > 0) || v > PACE_MAX_RATE)
+    if (end == text || (*end && strcmp(end, "/s") != 0) || !(v >= PACE_MIN_RATE) ||
+        v > PACE_MAX_RATE)
         return false;
     *rate = v;
     return true;
