@@ -89,9 +89,10 @@ static const char *status(struct attendance *a)
     buf_putc(b, '{');
     json_put_int(b, "accepted", s->accepted);
     json_put_int(b, "refused", s->refused);
-    json_put_int(b, "in_memory", s->taking[TAKES_CHANGE] + s->taking[TAKES_CRAWL]);
-    json_put_int(b, "spool_bytes", spool_depth(s->spool));
-    json_put_int(b, "crawl_spool_bytes", spool_depth(s->crawl_spool));
+    json_put_int(b, "in_memory", s->taking[TAKES_CHANGE]);
+    json_put_int(b, "crawl_in_memory", s->taking[TAKES_CRAWL]);
+    json_put_int(b, "spool_bytes", spool_folder_depth(s->spool));
+    json_put_int(b, "crawl_spool_bytes", spool_folder_depth(s->crawl_spool));
     json_put_text(b, "folder", s->cfg->spool_dir);
     json_put_text(b, "place", a->place);
     buf_putc(b, '}');

@@ -12,7 +12,7 @@
 enum { TIMEOUT_MS = 10000, NKEYS = 8 };
 
 /* Places in the script's answers. */
-enum { ALL_AT, ALL_DEAD, ALL_GENERATION, ALL_CHANGE, ALL_CRAWL, ALL_N };
+enum { ALL_AT, ALL_DEAD, ALL_GENERATION, ALL_RUN_ID, ALL_COPY, ALL_CHANGE, ALL_CRAWL, ALL_N };
 enum {
     Q_LENGTH,
     Q_ADDED,
@@ -28,6 +28,7 @@ enum {
     Q_DELIVERED,
     Q_LATER_IDS,
     Q_ORPHANS,
+    Q_NORPHANS,
     Q_N
 };
 
@@ -74,6 +75,7 @@ static void read_queue(const redisReply *r, struct queue_tally *t)
     read_ids(e[Q_DELIVERED], &t->delivered);
     read_ids(e[Q_LATER_IDS], &t->later_ids);
     read_ids(e[Q_ORPHANS], &t->later_orphans);
+    t->orphans = integer(e[Q_NORPHANS]);
 }
 
 static void release_ids(struct queue_ids *ids)
@@ -97,7 +99,6 @@ static void release(struct queue_tallies *t)
 }
 
 struct tally_call {
-    struct redis *redis;
     queue_tally_cb *cb;
     void *ctx;
 };
@@ -121,8 +122,9 @@ static void tallied(const redisReply *reply, const struct hl_err *err, void *ctx
     t.at_ms = integer(reply->element[ALL_AT]);
     t.dead = integer(reply->element[ALL_DEAD]);
     t.generation = text(reply->element[ALL_GENERATION]);
-    snprintf(t.run_id, sizeof(t.run_id), "%s", redis_info(call.redis)->run_id);
-    t.replica = redis_info(call.redis)->is_replica;
+    const redisReply *id = reply->element[ALL_RUN_ID];
+    snprintf(t.run_id, sizeof(t.run_id), "%s", id->type == REDIS_REPLY_STRING ? id->str : "");
+    t.replica = integer(reply->element[ALL_COPY]) != 0;
     read_queue(reply->element[ALL_CHANGE], &t.queues[QUEUE_CHANGE]);
     read_queue(reply->element[ALL_CRAWL], &t.queues[QUEUE_CRAWL]);
     call.cb(HL_OK, &t, NULL, call.ctx);
@@ -135,7 +137,7 @@ void queue_tally(struct queue *change, struct queue *crawl, queue_tally_cb *cb, 
     struct tally_call *call = mem_new(struct tally_call);
     char most[16];
 
-    *call = (struct tally_call){a.redis, cb, ctx};
+    *call = (struct tally_call){cb, ctx};
     snprintf(most, sizeof(most), "%d", QUEUE_CENSUS_IDS);
     const char *const argv[] = {a.stream, a.later, a.later_jobs, b.stream, b.later, b.later_jobs,
         a.dead, a.generation, a.group, most};

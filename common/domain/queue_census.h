@@ -13,8 +13,7 @@ struct queue_ids {
     size_t n;
 };
 
-/* One queue. later_orphans: jobs beside `later` that it does not name; an id in it without a job is
- * counted by later > later_jobs. */
+/* One queue. */
 struct queue_tally {
     int64_t length, pending;
     int64_t added;  /* entries ever added; -1 = a Redis before 7.0 */
@@ -22,6 +21,7 @@ struct queue_tally {
     char *first_id; /* the oldest entry; "" = none */
     bool group;     /* it is there */
     int64_t later, later_due, later_jobs;
+    int64_t orphans; /* of those jobs: `later` does not name them; the others are a place of it */
     int64_t next_due_ms; /* since 1970; -1 = nothing waits */
     struct queue_ids waiting, delivered, later_ids, later_orphans;
 };

@@ -45,18 +45,21 @@ STMT(census, "operator", ROWS_ONE, 0,
 #define TEXT(n)    #n
 #define AS_TEXT(n) TEXT(n)
 STMT(census_fleet, "operator", ROWS_ANY, 0,
-    "SELECT 'spool', segment, host, folder, " AGE("seen_at") ", bytes, NULL, NULL::bigint"
+    "SELECT m.*, " US("now()") " FROM ("
+    "SELECT 'spool', segment, host, folder, " AGE("seen_at") ", bytes, NULL,"
+    "  NULL::bigint, NULL::bigint, NULL::bigint"
     " FROM webhook.spools WHERE bytes > 0"
     " UNION ALL SELECT 'producer', id, host, array_to_string(fenced, ','), " AGE("seen_at") ", "
-    TOLD("spool_bytes") ", NULL, " TOLD("crawl_spool_bytes") " FROM webhook.producers"
+    TOLD("spool_bytes") ", NULL, " TOLD("crawl_spool_bytes") ", " TOLD("in_memory") ", "
+    TOLD("crawl_in_memory") " FROM webhook.producers"
     " UNION ALL SELECT 'worker', id, host, coalesce(status->>'phase', orders), " AGE("seen_at") ", "
-    TOLD("jobs") ", NULL, NULL FROM webhook.workers WHERE dead_at IS NULL"
+    TOLD("jobs") ", NULL, NULL, NULL, NULL FROM webhook.workers WHERE dead_at IS NULL"
     " UNION ALL SELECT 'upstream', host, NULL, state,"
-    "  greatest(0, extract(epoch FROM open_until - now()) * 1000)::bigint, failures, NULL, NULL"
-    " FROM webhook.upstreams WHERE state <> 'closed'"
+    "  greatest(0, extract(epoch FROM open_until - now()) * 1000)::bigint, failures, NULL,"
+    "  NULL, NULL, NULL FROM webhook.upstreams WHERE state <> 'closed'"
     " UNION ALL SELECT 'queue', name, NULL, NULL, " AGE("paused_at") ", " AGE("fenced_at") ","
-    "  coalesce(fenced_by, paused_by), NULL FROM webhook.queues"
-    " ORDER BY 1, 5 DESC, 2 LIMIT " AS_TEXT(CENSUS_MEMBERS));
+    "  coalesce(fenced_by, paused_by), NULL, NULL, NULL FROM webhook.queues"
+    " ORDER BY 1, 5 DESC, 2 LIMIT " AS_TEXT(CENSUS_MEMBERS) ") m");
 
 #define NAMED "coalesce(c.event_id::text, 'row ' || c.id), c.watch_url"
 STMT(census_names, "operator", ROWS_ANY, 1,
@@ -81,11 +84,6 @@ STMT(hasten, "operator", ROWS_ANY, 1,
     "UPDATE webhook.change_events h SET next_attempt_at = now()"
     " FROM waiting w WHERE h.id = w.id AND h.rescrape_status = 'queued' RETURNING h.event_id");
 
-STMT(fence_queues, "operator", ROWS_ANY, 2,
-    "UPDATE webhook.queues SET fenced_by = $2, changed_at = now(),"
-    "  fenced_at = CASE WHEN $2::text IS NOT NULL THEN coalesce(fenced_at, now()) END"
-    " WHERE name = ANY ($1::text[]) AND (fenced_at IS NULL) = ($2::text IS NOT NULL) RETURNING name");
-
 /* clang-format on */
 
 void store_census(struct store *s, store_cb *cb, void *ctx)
@@ -106,10 +104,4 @@ void store_census_names(struct store *s, int most, store_cb *cb, void *ctx)
 void store_hasten(struct store *s, int max, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_hasten, cb, ctx, (const char *[]){store_number(max).text});
-}
-
-void store_fence_queues(
-    struct store *s, const char *queues, const char *by, store_cb *cb, void *ctx)
-{
-    store_ask(s, &stmt_fence_queues, cb, ctx, (const char *[]){queues, by});
 }

@@ -1,5 +1,5 @@
-/* store_census: what PostgreSQL knows of work that is not done, and of who might bring more; and what
- * a drain orders. Each is one statement and so one snapshot; times are microseconds since 1970 UTC,
+/* store_census: what PostgreSQL knows of work that is not done, and of who might bring more; and how
+ * a drain hastens it. Each is one statement and so one snapshot; times are microseconds since 1970 UTC,
  * ages ms of the server's clock. All texts are borrowed during the call; cb as in store.h. */
 #ifndef HL_DOMAIN_STORE_CENSUS_H
 #define HL_DOMAIN_STORE_CENSUS_H
@@ -40,8 +40,11 @@ enum census_member_col {
                  * be tried */
     MEMBER_N, /* spool, producer (of changes): bytes in it; upstream: failures; worker: jobs in progress; queue: ms
                  * since it was fenced, NULL = is not */
-    MEMBER_BY,          /* queue: who fenced, else paused it */
-    MEMBER_CRAWL_BYTES, /* producer: in its spool of Firecrawl's events */
+    MEMBER_BY,           /* queue: who fenced, else paused it */
+    MEMBER_CRAWL_BYTES,  /* producer: in its spool of Firecrawl's events */
+    MEMBER_MEMORY,       /* producer: changes that it took in and whose end it does not know yet */
+    MEMBER_CRAWL_MEMORY, /* the same of Firecrawl's events */
+    MEMBER_NOW,          /* of the statement */
 };
 void store_census_fleet(struct store *s, store_cb *cb, void *ctx);
 
@@ -52,10 +55,5 @@ void store_census_names(struct store *s, int most, store_cb *cb, void *ctx);
 
 /* Queued events whose time has not come are due now, at most max of them; a row (event id) for each. */
 void store_hasten(struct store *s, int max, store_cb *cb, void *ctx);
-
-/* Producers are to refuse events of these queues (text of an array); by NULL: to take them again. A row
- * (name) for each queue that was changed. */
-void store_fence_queues(
-    struct store *s, const char *queues, const char *by, store_cb *cb, void *ctx);
 
 #endif

@@ -3,8 +3,6 @@
 
 #include "domain/store_private.h"
 
-enum { TIMEOUT_MS = 2000 }; /* of what a process asks every second */
-
 /* Whether that is said of a queue: 'paused_at', 'fenced_at'. */
 #define IS(what, queue)                                                                            \
     "EXISTS (SELECT FROM webhook.queues WHERE name = '" queue "' AND " what " IS NOT NULL)"
@@ -24,7 +22,7 @@ STMT(orders, "orders", ROWS_ONE, 2,
 
 void store_orders(struct store *s, const char *worker, const char *status, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_orders, TIMEOUT_MS, cb, ctx, (const char *[]){worker, status});
+    store_run(s, &stmt_orders, ORDERS_TIMEOUT_MS, cb, ctx, (const char *[]){worker, status});
 }
 
 /* --- producers --------------------------------------------------------------------------- */
@@ -53,29 +51,29 @@ STMT(forget_producers, "attendance", ROWS_NONE, 0,
 
 void store_attend(struct store *s, const struct store_producer *p, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_attend, TIMEOUT_MS, cb, ctx,
+    store_run(s, &stmt_attend, ORDERS_TIMEOUT_MS, cb, ctx,
         (const char *[]){p->id, p->host, store_number(p->pid).text, p->fenced, p->status});
 }
 
 void store_fences(struct store *s, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_fences, TIMEOUT_MS, cb, ctx, NULL);
+    store_run(s, &stmt_fences, ORDERS_TIMEOUT_MS, cb, ctx, NULL);
 }
 
 void store_producer_left(struct store *s, const char *id, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_producer_left, TIMEOUT_MS, cb, ctx, (const char *[]){id});
+    store_run(s, &stmt_producer_left, ORDERS_TIMEOUT_MS, cb, ctx, (const char *[]){id});
 }
 
 void store_neighbours(
     struct store *s, const char *host, const char *folder, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_neighbours, TIMEOUT_MS, cb, ctx, (const char *[]){host, folder});
+    store_run(s, &stmt_neighbours, ORDERS_TIMEOUT_MS, cb, ctx, (const char *[]){host, folder});
 }
 
 void store_forget_producers(struct store *s, store_cb *cb, void *ctx)
 {
-    store_run(s, &stmt_forget_producers, TIMEOUT_MS, cb, ctx, NULL);
+    store_run(s, &stmt_forget_producers, ORDERS_TIMEOUT_MS, cb, ctx, NULL);
 }
 
 /* --- operators --------------------------------------------------------------------------- */

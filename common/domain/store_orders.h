@@ -6,6 +6,10 @@
 
 #include "domain/store.h"
 
+/* Of what a process asks and tells every second: a row that it wrote is of what it knew no longer
+ * before. */
+#define ORDERS_TIMEOUT_MS 2000
+
 /* --- a worker process -------------------------------------------------------------------- */
 
 /* Writes the worker's status (a JSON object; NULL: it stays as it is), and asks: whether the queue of

@@ -148,19 +148,26 @@ static bool is_any_segment(const char *name)
     return spool_is_segment(name, SPOOL_SEGMENT) || spool_is_segment(name, SPOOL_CRAWL);
 }
 
-/* Bytes of all segments in the folder, whoever owns them. */
-static int64_t folder_bytes(const struct spool *s)
+/* Bytes of the segments of a kind (NULL: of all) in the folder, whoever owns them, less `head` of
+ * each. */
+static int64_t folder_bytes(const struct spool *s, const char *suffix, int64_t head)
 {
     int64_t sum = 0;
     DIR *d = opendir(s->dir);
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (is_any_segment(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
-            sum += st.st_size;
+        bool counts = suffix ? spool_is_segment(e->d_name, suffix) : is_any_segment(e->d_name);
+        if (counts && fstatat(dirfd(d), e->d_name, &st, 0) == 0 && st.st_size > head)
+            sum += st.st_size - head;
     }
     if (d)
         closedir(d);
     return sum;
+}
+
+int64_t spool_folder_depth(const struct spool *s)
+{
+    return folder_bytes(s, s->suffix, SPOOL_START);
 }
 
 /* --- append: in the thread --------------------------------------------------------------- */
@@ -278,7 +285,7 @@ static void flush(struct list *items, void *ctx)
 {
     struct spool *s = ctx;
     bool full = !s->own || s->own->given_up || s->own->end >= s->segment_bytes;
-    int64_t room = s->max_bytes - folder_bytes(s) - (full ? SPOOL_START : 0);
+    int64_t room = s->max_bytes - folder_bytes(s, NULL, 0) - (full ? SPOOL_START : 0);
 
     for (struct list_node *n; (n = list_pop(items));) {
         struct spool_append *a = LIST_OF(n, struct spool_append, item.node);

@@ -68,6 +68,9 @@ void spool_skip(struct spool *s);
  * returns how many have records. Cheap; call it every few seconds. */
 int spool_adopt(struct spool *s);
 int64_t spool_depth(const struct spool *s); /* bytes of uncommitted frames of this process */
+/* Bytes of frames in all segments of this kind in the folder, whoever holds them, or nobody: a look at
+ * the disk. What is committed counts until its segment is emptied. */
+int64_t spool_folder_depth(const struct spool *s);
 
 /* What went wrong so far. Bytes that are no frame, torn off by a crash or damaged, are kept beside
  * in NAME.seg.cut when the reader comes to them; it goes on at the next whole frame. */

@@ -2,10 +2,11 @@
 -- KEYS[1..3] stream, later (zset) and later:jobs (hash) of one queue, KEYS[4..6] of the other, KEYS[7] dead,
 -- KEYS[8] generation
 -- ARGV[1] group, ARGV[2] how many ids to name of each place
--- Returns {ms since 1970, dead letters, generation ('' = none), queue, queue}; a queue is {entries, ever
+-- Returns {ms since 1970, dead letters, generation ('' = none), run id of this server, 1 when it copies another,
+-- queue, queue}; a queue is {entries, ever
 -- added (-1 = this Redis does not tell), last id ever given ('' = none), group there (1), pending, first entry
 -- ('' = none), later, of them due, jobs of later, next due (ms, '' = none), ids not delivered, ids pending,
--- ids later, ids of jobs that later does not name}.
+-- ids later, ids of jobs that later does not name, how many those are}.
 local group, most = ARGV[1], tonumber(ARGV[2])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -25,6 +26,11 @@ local function the_group(stream)
             return t
         end
     end
+end
+
+-- What INFO says of this server.
+local function told(section, member)
+    return string.match(redis.call('INFO', section), member .. ':(%w+)') or ''
 end
 
 -- What names an entry: the event's id, or, where it has none, its own.
@@ -63,25 +69,31 @@ local function look_at_stream(stream)
 end
 
 local function orphans(later, jobs)
-    local found = {}
-    if redis.call('HLEN', jobs) == 0 or redis.call('HLEN', jobs) > 10000 then
-        return found
+    local found, n, have = {}, 0, redis.call('HLEN', jobs)
+    if have == 0 then
+        return found, 0
+    end
+    if have > 10000 then
+        return found, math.max(0, have - redis.call('ZCARD', later))
     end
     for _, id in ipairs(redis.call('HKEYS', jobs)) do
-        if #found < most and not redis.call('ZSCORE', later, id) then
-            found[#found + 1] = id
+        if not redis.call('ZSCORE', later, id) then
+            n = n + 1
+            found[n] = n <= most and id or nil
         end
     end
-    return found
+    return found, n
 end
 
 local function look_at(stream, later, jobs)
     local s = look_at_stream(stream)
     local next = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')
+    local ids, n = orphans(later, jobs)
     return {s[1], s[2], s[3], s[4], s[5], s[6], redis.call('ZCARD', later),
         redis.call('ZCOUNT', later, '-inf', now), redis.call('HLEN', jobs), next[2] or '', s[7], s[8],
-        redis.call('ZRANGE', later, 0, most - 1), orphans(later, jobs)}
+        redis.call('ZRANGE', later, 0, most - 1), ids, n}
 end
 
 return {now, redis.call('XLEN', KEYS[7]), redis.call('GET', KEYS[8]) or '',
+    told('server', 'run_id'), told('replication', 'role') == 'master' and 0 or 1,
     look_at(KEYS[1], KEYS[2], KEYS[3]), look_at(KEYS[4], KEYS[5], KEYS[6])}

@@ -173,6 +173,12 @@ static const struct hidden {
      " ('p-1', 'far', 1, '{\"spool_bytes\": 5}')", "change", "spool on a producer's disk", "p-1"},
     {{NULL}, "INSERT INTO webhook.producers (id, host, pid, status) VALUES"
      " ('p-1', 'far', 1, '{\"crawl_spool_bytes\": 5}')", "crawl", "spool on a producer's disk", "p-1"},
+    {{NULL}, "INSERT INTO webhook.producers (id, host, pid, status) VALUES"
+     " ('p-1', 'far', 1, '{\"in_memory\": 1}')", "change", "a producer's memory", "p-1"},
+    {{NULL}, "INSERT INTO webhook.producers (id, host, pid, status) VALUES"
+     " ('p-1', 'far', 1, '{\"crawl_in_memory\": 1}')", "crawl", "a producer's memory", "p-1"},
+    {{NULL}, "INSERT INTO webhook.producers (id, host, pid, status) VALUES"
+     " ('cut-off', 'far', 1, '{\"spool_bytes\": 0}')", NULL, "producer", "cut-off"},
     {{NULL}, "UPDATE webhook.queues SET announced_at = now()", NULL, "generation", "forgotten"},
     {{"SET {hookline}:generation another"}, NULL, NULL, "generation", "another"},
     {{"SET {hookline}:generation rebuilding"}, NULL, NULL, "generation", "filled again"},
@@ -267,6 +273,11 @@ Test(ctl_drain, retries_that_are_ignored_are_told_and_due_ones_are_not_ignored)
     json_decref(end);
     redis_text(at.redis, "HSET {hookline}:later:jobs b x");
     cr_expect_eq(drain(args, &out), 2, "half of a retry is not one: %s", out);
+    redis_text(at.redis, "HDEL {hookline}:later:jobs a");
+    cr_expect_eq(drain(args, &out), 2, "as many of each are no pairs: %s", out);
+    cr_expect(names(out, "change", "later without its job", "a"), "%s", out);
+    cr_expect(names(out, "change", "job that later does not name", "b"), "%s", out);
+    redis_text(at.redis, "HSET {hookline}:later:jobs a x");
     redis_text(at.redis, "HDEL {hookline}:later:jobs b");
     redis_text(at.redis, "ZADD {hookline}:later 1 a");
     cr_expect_eq(drain(args, &out), 2, "%s", out);
@@ -300,6 +311,20 @@ Test(ctl_drain, a_redis_that_copies_another_is_not_believed)
     cr_expect(names(out, NULL, "Redis", "replica"), "%s", out);
     at.redis = master;
     cr_expect_eq(drain(ARGS("--json", "--timeout", "0"), &out), 0, "%s", out);
+}
+
+Test(ctl_drain, a_redis_that_begins_to_copy_another_is_not_believed_any_more)
+{
+    stores();
+    struct test_redis *master = test_redis_start();
+    sql_exec(at.db, "INSERT INTO webhook.workers (id, host, pid) VALUES ('w', 'h', 1)");
+    redis_text(at.redis, "XADD {hookline}:q:crawl * id a job x");
+    struct test_proc *p = start(ARGS("--json", "--patience", "1"));
+    WAIT_FOR(test_proc_logged(p, "\"draining\""), 20000);
+    redis_text(at.redis, "REPLICAOF 127.0.0.1 %d", atoi(strrchr(test_redis_url(master), ':') + 1));
+    cr_expect_eq(test_proc_wait(p, 30000), 2, "%s", test_proc_log(p));
+    cr_expect_not(says_empty(test_proc_log(p)));
+    cr_expect(names(test_proc_log(p), NULL, "Redis", "replica"), "%s", test_proc_log(p));
 }
 
 Test(ctl_drain, a_database_that_copies_another_is_not_believed)
@@ -482,7 +507,7 @@ Test(ctl_drain, a_fence_counts_when_every_producer_has_confirmed_it_and_stays)
                     "UPDATE webhook.queues SET fenced_at = now()");
     cr_expect_eq(drain(ARGS("--fence", "--yes", "--json", "--timeout", "0"), &out), 2, "%s", out);
     cr_expect(names(out, "change", "fence", "not confirmed"), "of a fence before: %s", out);
-    put_producer("{crawl,change}");
+    sql_exec(at.db, "DELETE FROM webhook.producers");
     cr_expect_eq(drain(ARGS("--unfence", "--yes", "--timeout", "0"), &out), 0, "%s", out);
     cr_expect_eq(
         sql_int(at.db, "SELECT count(*) FROM webhook.queues WHERE fenced_at IS NOT NULL"), 0);

@@ -1,6 +1,7 @@
 /* store_census: unfinished work is counted and named wherever it stands in the rows; whatever happens
  * moves something of the fingerprint. Against a real PostgreSQL. */
 #include "domain/store_census.h"
+#include "domain/store_orders.h"
 
 #include "tests/support/harness.h"
 #include "tests/support/store_bench.h"
@@ -143,13 +144,13 @@ Test(store_census, fencing_names_what_it_changed_and_lifting_is_the_opposite)
 {
     struct store *s = bench_store(NULL);
     struct bench_rows r;
-    BENCH_ASK(r, store_fence_queues(s, "{change}", "me@host", BENCH_CB(r)));
+    BENCH_ASK(r, store_fence(s, "{change}", true, "me@host", BENCH_CB(r)));
     cr_assert_eq(bench_nrows(&r), 1);
     cr_expect_str_eq(bench_cell(&r, 0, 0), "change");
-    BENCH_ASK(r, store_fence_queues(s, "{change,crawl}", "you@host", BENCH_CB(r)));
+    BENCH_ASK(r, store_fence(s, "{change,crawl}", true, "you@host", BENCH_CB(r)));
     cr_assert_eq(bench_nrows(&r), 1, "change was fenced already");
     cr_expect_eq(bench_count("webhook.queues WHERE fenced_by = 'me@host'"), 1);
-    BENCH_ASK(r, store_fence_queues(s, "{change,crawl}", NULL, BENCH_CB(r)));
+    BENCH_ASK(r, store_fence(s, "{change,crawl}", false, NULL, BENCH_CB(r)));
     cr_expect_eq(bench_nrows(&r), 2);
     cr_expect_eq(
         bench_count("webhook.queues WHERE fenced_at IS NOT NULL OR fenced_by IS NOT NULL"), 0);

@@ -359,7 +359,6 @@ static const struct ask asks[] = {
     {"census_fleet", NULL, {1}, 0, 0, "a row for each segment that is not empty"},
     {"census_names", "SELECT :n", {20}, 4000, 10, NULL},
     {"hasten", "SELECT :n", {10, 1000}, 1000, 60, NULL},
-    {"fence_queues", "SELECT '{change}', 'me@host'", {1}, 20, 0, NULL},
     {"failed", "SELECT 900000, :n, NULL::text, NULL::text, NULL::bigint, NULL::bigint, 'http 5'",
      {10, 1000}, 3000, 10, NULL},
     {"failed_known", BATCH(ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "domain/store_orders.h"
 #include "io/spool.h"
 #include "io/spool_file.h"
 #include "worker/ctl/listing.h"
@@ -84,6 +85,7 @@ void census_release(struct census *c)
     free(c->left);
     free(c->fingerprint);
     free(c->upstream);
+    free(c->heard_of);
     *c = (struct census){0};
 }
 
@@ -169,7 +171,7 @@ static bool names_queue(const char *list, const char *queue)
 
 struct member { /* a row of store_census_fleet */
     const char *what, *name, *host, *text, *by;
-    int64_t age_ms, n, crawl_bytes;
+    int64_t age_ms, n, crawl_bytes, memory, crawl_memory, now_us;
     bool aged, numbered;
 };
 
@@ -183,6 +185,9 @@ static struct member member_at(const PGresult *rows, int row)
         .age_ms = db_int(rows, row, MEMBER_AGE),
         .n = db_int(rows, row, MEMBER_N),
         .crawl_bytes = db_int(rows, row, MEMBER_CRAWL_BYTES),
+        .memory = db_int(rows, row, MEMBER_MEMORY),
+        .crawl_memory = db_int(rows, row, MEMBER_CRAWL_MEMORY),
+        .now_us = db_int(rows, row, MEMBER_NOW),
         .aged = !PQgetisnull(rows, row, MEMBER_AGE),
         .numbered = !PQgetisnull(rows, row, MEMBER_N)};
 }
@@ -213,6 +218,48 @@ static void saw_spool(const struct census_ask *ask, const struct member *m, stru
     free(since);
 }
 
+static bool has_confirmed(const struct member *m, int queue, const struct census *c)
+{
+    return names_queue(m->text, queue_names[queue]) && m->age_ms < c->fenced_ms[queue];
+}
+
+/* One that lets nothing in any more has told all that it will ever have: nothing new has to be heard
+ * of it. */
+static void await_fence(const struct census_ask *ask, const struct member *m, struct census *c)
+{
+    bool confirmed = ask->must_be_fenced;
+    for (int k = 0; k < 2; k++) {
+        if (!ask->must_be_fenced || !ask->queues[k] || has_confirmed(m, k, c))
+            continue;
+        confirmed = false;
+        leave(c, queue_names[k], "fence", 0)->what =
+            mem_printf("%s on %s has not confirmed it yet", m->name, m->host);
+    }
+    int64_t seen_us = m->now_us - m->age_ms * 1000;
+    if (confirmed || (c->heard_of && seen_us >= c->heard_us))
+        return;
+    free(c->heard_of);
+    c->heard_of = mem_printf("%s on %s", m->name, m->host);
+    c->heard_us = seen_us;
+}
+
+static void what_it_holds(const struct census_ask *ask, const struct member *m, struct census *c)
+{
+    const int64_t bytes[] = {[QUEUE_CHANGE] = m->n, [QUEUE_CRAWL] = m->crawl_bytes};
+    const int64_t events[] = {[QUEUE_CHANGE] = m->memory, [QUEUE_CRAWL] = m->crawl_memory};
+    for (int k = 0; k < 2; k++) {
+        if (ask->queues[k] && bytes[k] > 0) {
+            struct census_left *l =
+                leave(c, queue_names[k], "spool on a producer's disk", bytes[k]);
+            l->bytes = true;
+            l->what = mem_printf("%s on %s tells of it", m->name, m->host);
+        }
+        if (ask->queues[k] && events[k] > 0)
+            leave(c, queue_names[k], "a producer's memory", events[k])->what =
+                mem_printf("%s on %s tells of it", m->name, m->host);
+    }
+}
+
 /* Whether it may still be taking events in, and what is on its disk, only it knows. What it wrote before the
  * fence was set is of an earlier one. */
 static void saw_producer(const struct census_ask *ask, const struct member *m, struct census *c)
@@ -232,21 +279,22 @@ static void saw_producer(const struct census_ask *ask, const struct member *m, s
         leave(c, NULL, "producer", 0)->what =
             mem_printf("%s on %s has not reported for %s", m->name, m->host, since);
     } else {
-        for (int k = 0; k < 2; k++)
-            if (ask->must_be_fenced && ask->queues[k] &&
-                (!names_queue(m->text, queue_names[k]) || m->age_ms >= c->fenced_ms[k]))
-                leave(c, queue_names[k], "fence", 0)->what =
-                    mem_printf("%s on %s has not confirmed it yet", m->name, m->host);
+        await_fence(ask, m, c);
     }
-    for (int k = 0; k < 2; k++) {
-        int64_t bytes = k == QUEUE_CRAWL ? m->crawl_bytes : m->n;
-        if (bytes <= 0 || !ask->queues[k] || m->age_ms > SILENT_MS)
-            continue;
-        struct census_left *l = leave(c, queue_names[k], "spool on a producer's disk", bytes);
-        l->bytes = true;
-        l->what = mem_printf("%s on %s tells of it", m->name, m->host);
-    }
+    if (m->age_ms <= SILENT_MS)
+        what_it_holds(ask, m, c);
     free(since);
+}
+
+bool census_heard_since(const struct census *c, const struct census *first)
+{
+    return !c->heard_of || c->heard_us >= first->fleet_us + (int64_t)ORDERS_TIMEOUT_MS * 1000;
+}
+
+void census_leave_unheard(struct census *c)
+{
+    leave(c, NULL, "producer", 0)->what =
+        mem_printf("%s has not reported since the first look", c->heard_of);
 }
 
 static void saw_worker(const struct census_ask *ask, const struct member *m, struct census *c)
@@ -287,6 +335,7 @@ static bool look_at_fleet(struct session *s, const struct census_ask *ask, struc
             "delete rows of webhook.producers that stand for nothing any more");
     for (int i = 0; i < PQntuples(a.rows); i++) {
         const struct member m = member_at(a.rows, i);
+        c->fleet_us = m.now_us;
         if (m.what[0] == 'q')
             saw_queue(ask, &m, c);
     }
@@ -328,12 +377,9 @@ static void leave_later(
     int64_t waiting = ask->retries == RETRIES_IGNORE ? q->later_due : q->later;
     leave_ids(c, queue, "later", waiting, &q->later_ids);
     c->ignored += kind == QUEUE_CRAWL ? q->later - waiting : 0;
-    if (q->later == q->later_jobs)
-        return;
-    int64_t off = q->later > q->later_jobs ? q->later - q->later_jobs : q->later_jobs - q->later;
-    leave_ids(c, queue,
-        q->later > q->later_jobs ? "later without its job" : "job that later does not name", off,
-        q->later > q->later_jobs ? &q->later_ids : &q->later_orphans);
+    leave_ids(
+        c, queue, "later without its job", q->later - (q->later_jobs - q->orphans), &q->later_ids);
+    leave_ids(c, queue, "job that later does not name", q->orphans, &q->later_orphans);
 }
 
 static void leave_tally(
@@ -543,7 +589,7 @@ void census_take(struct session *s, const struct census_ask *ask, struct census 
     struct buf fingerprint = {0};
     struct tally_call call = {.session = s, .ask = ask, .census = c, .fingerprint = &fingerprint};
 
-    *c = (struct census){.at_us = clock_wall_us()};
+    *c = (struct census){.at_us = clock_wall_us(), .began_ms = clock_mono_ms()};
     buf_putc(&fingerprint, '{');
     for (size_t i = 0; i < ask->nspools && c->rc == HL_OK; i++)
         look_at_folder(ask, ask->spools[i], c);

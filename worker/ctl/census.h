@@ -42,7 +42,12 @@ struct census_worker_count {
 struct census {
     enum hl_rc rc; /* HL_OK, or what could not be asked */
     struct hl_err err;
-    int64_t at_us; /* our clock, when it began */
+    int64_t at_us;    /* our clock, when it began */
+    int64_t began_ms; /* the same, of the clock that nobody sets */
+    int64_t fleet_us; /* PostgreSQL's clock, when producers were looked at */
+    char *
+        heard_of; /* the producer that has not told anew of itself for longest; NULL = none has to */
+    int64_t heard_us; /* when it has */
     struct census_left *left;
     size_t nleft;
     char *fingerprint; /* JSON object: the same twice = nothing happened between */
@@ -73,6 +78,12 @@ void census_release(struct census *c);
 
 /* It is read, and nothing is left and nothing hinders. */
 bool census_empty(const struct census *c);
+/* All producers have told of themselves so late that it was all they knew after the first look. What
+ * one had taken in before is in its tale then, or is where this look would have found it: one that is
+ * cut off, or was killed, may have it on a disk that nobody else sees. */
+bool census_heard_since(const struct census *c, const struct census *first);
+/* That is what is missing. */
+void census_leave_unheard(struct census *c);
 /* Something is left, and all of it is stuck. */
 bool census_stuck(const struct census *c);
 

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "domain/store_orders.h"
 #include "worker/ctl/drain.h"
 
 #include <signal.h>
@@ -162,7 +163,7 @@ static void put_queues(const struct drain *d, struct buf *b)
             buf_printf(b, "%s%s", b->len && b->data[b->len - 1] != '{' ? "," : "", queue_names[k]);
 }
 
-/* How many queues were changed; -1 after saying what went wrong. */
+/* CTL_OK, or the exit code after saying what went wrong. */
 static int fence(struct drain *d, bool on)
 {
     struct answer a = {.session = &d->session};
@@ -171,13 +172,24 @@ static int fence(struct drain *d, bool on)
     buf_putc(&queues, '{');
     put_queues(d, &queues);
     buf_putc(&queues, '}');
-    store_fence_queues(
-        d->session.store, buf_str(&queues), on ? who : NULL, answer_keep, answer_asked(&a));
-    int changed = answer_wait(&a) == CTL_OK ? PQntuples(a.rows) : -1;
+    store_fence(d->session.store, buf_str(&queues), on, who, answer_keep, answer_asked(&a));
+    int code = answer_wait(&a);
+    if (code == CTL_OK)
+        d->fences += PQntuples(a.rows);
     answer_release(&a);
     buf_release(&queues);
     free(who);
-    return changed;
+    return code;
+}
+
+/* Whatever happened before. */
+static int lift(struct drain *d)
+{
+    int code = d->unfence ? fence(d, false) : CTL_OK;
+    if (code == CTL_OK)
+        return CTL_OK;
+    d->unfence = false;
+    return ctl_fail(code, "the fence was not lifted; `hooklinectl resume --intake` does it");
 }
 
 struct moved {
@@ -235,11 +247,15 @@ static void measure(struct drain *d)
     d->last_ms = now;
 }
 
-/* Two looks prove it when nothing happened between them. */
-static bool proven(struct drain *d)
+/* Nothing is left. Two looks prove it when nothing happened between them, and all producers have told
+ * of themselves since the first; what did happen makes this look the first one. */
+static enum drain_state settle(struct drain *d)
 {
-    return d->has_first && strcmp(d->first.fingerprint, d->now.fingerprint) == 0 &&
-           d->now.at_us - d->first.at_us >= d->settle_ms * 1000;
+    d->compared = d->has_first;
+    d->has_first = d->has_first && strcmp(d->first.fingerprint, d->now.fingerprint) == 0;
+    bool proven = d->has_first && d->now.began_ms - d->first.began_ms >= d->settle_ms &&
+                  census_heard_since(&d->now, &d->first);
+    return proven ? DRAIN_EMPTY : DRAIN_SETTLING;
 }
 
 static bool fence_is_open(const struct census *c)
@@ -255,7 +271,8 @@ static enum drain_state judge(struct drain *d)
     if (d->now.rc != HL_OK)
         return DRAIN_UNREACHABLE;
     if (census_empty(&d->now))
-        return proven(d) ? DRAIN_EMPTY : DRAIN_SETTLING;
+        return settle(d);
+    d->has_first = false;
     if (census_stuck(&d->now))
         return DRAIN_STUCK;
     return fence_is_open(&d->now) ? DRAIN_FENCING : DRAIN_DRAINING;
@@ -263,14 +280,14 @@ static enum drain_state judge(struct drain *d)
 
 static void look(struct drain *d)
 {
-    if (d->state == DRAIN_SETTLING) { /* the last look found nothing */
+    if (d->state == DRAIN_SETTLING && !d->has_first) { /* the last look found nothing */
         census_release(&d->first);
         d->first = d->now;
         d->now = (struct census){0};
+        d->has_first = true;
     } else {
         census_release(&d->now);
     }
-    d->has_first = d->state == DRAIN_SETTLING;
     census_take(&d->session, &d->ask, &d->now);
     measure(d);
     d->state = judge(d);
@@ -279,24 +296,36 @@ static void look(struct drain *d)
     d->trouble_ms = !trouble ? 0 : d->trouble_ms ? d->trouble_ms : now;
 }
 
+static void end_at_timeout(struct drain *d)
+{
+    bool unheard = d->state == DRAIN_SETTLING && d->has_first && d->now.heard_of;
+    if (unheard)
+        census_leave_unheard(&d->now);
+    if (d->state != DRAIN_UNREACHABLE)
+        d->state = d->timeout_ms ? DRAIN_TIMEOUT : DRAIN_NOT_EMPTY;
+}
+
+/* Whether there is no more time. For a first look that found nothing there is a second one, and where
+ * nobody was to wait, as many as it takes to hear of all producers. */
+static bool late(const struct drain *d, int64_t now)
+{
+    if (d->timeout_ms < 0 || now - d->started_ms < d->timeout_ms)
+        return false;
+    return d->state != DRAIN_SETTLING || (d->compared && (d->timeout_ms || !d->has_first));
+}
+
 /* True when it is over: the state says how. */
 static bool over(struct drain *d)
 {
     int64_t now = clock_mono_ms();
-    bool no_patience = d->trouble_ms && now - d->trouble_ms >= d->patience_ms;
-    bool late = d->timeout_ms >= 0 && now - d->started_ms >= d->timeout_ms;
     if (d->state == DRAIN_EMPTY)
         return true;
     if (interrupted)
         d->state = DRAIN_INTERRUPTED;
-    else if (d->timeout_ms == 0 && d->state != DRAIN_SETTLING)
-        d->state = d->state == DRAIN_UNREACHABLE ? d->state : DRAIN_NOT_EMPTY;
-    else if (d->timeout_ms == 0 && d->has_first) /* something happened between the two */
-        d->state = DRAIN_NOT_EMPTY;
-    else if (late && (d->state != DRAIN_SETTLING || d->has_first))
-        d->state = d->state == DRAIN_UNREACHABLE ? d->state : DRAIN_TIMEOUT;
-    else if (!no_patience)
-        return false;
+    else if (late(d, now))
+        end_at_timeout(d);
+    else
+        return d->trouble_ms && now - d->trouble_ms >= d->patience_ms;
     return true;
 }
 
@@ -304,7 +333,8 @@ static bool over(struct drain *d)
  * look is waited for even behind the deadline, when the first found nothing. */
 static void wait_a_little(struct drain *d)
 {
-    int64_t end = clock_mono_ms() + d->settle_ms;
+    bool settling = d->state == DRAIN_SETTLING && !d->has_first;
+    int64_t end = clock_mono_ms() + (settling ? d->settle_ms : SETTLE_MS);
     while (!interrupted && clock_mono_ms() < end) {
         if (d->state != DRAIN_SETTLING && d->timeout_ms >= 0 &&
             clock_mono_ms() - d->started_ms >= d->timeout_ms)
@@ -351,17 +381,13 @@ static int exit_code(struct drain *d)
 
 static int finish(struct drain *d, const struct oplog *log)
 {
-    if (d->unfence) {
-        int lifted = fence(d, false);
-        if (lifted < 0)
-            return CTL_ERROR;
-        d->fences += lifted;
-    }
+    const char *outcome = d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state);
+    int lifted = lift(d), logged = CTL_OK;
     drain_report(d);
-    if (log->id && oplog_end(&d->session, log, d->fences + d->hastened,
-                       d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state)) != CTL_OK)
-        return CTL_ERROR;
-    return exit_code(d);
+    int code = exit_code(d);
+    if (log->id)
+        logged = oplog_end(&d->session, log, d->fences + d->hastened, outcome);
+    return code ? code : lifted ? lifted : logged;
 }
 
 /* What will be touched, and the question; -1: go on. */
@@ -405,9 +431,12 @@ static int order(struct drain *d, struct oplog *log)
     if (code != CTL_OK || !d->fence)
         return code == CTL_OK ? -1 : code;
     d->ask.must_be_fenced = true;
-    int fenced = fence(d, true);
-    d->fences = fenced > 0 ? fenced : 0;
-    return fenced < 0 ? CTL_ERROR : -1;
+    code = fence(d, true);
+    if (code == CTL_OK)
+        return -1;
+    lift(d); /* it may have been set, for all we know */
+    oplog_end(&d->session, log, d->fences, "failed");
+    return code;
 }
 
 static int run_drain(struct drain *d, const struct config *cfg)
@@ -462,6 +491,7 @@ static int run(struct ctl *ctl, int argc, char **argv)
     const struct sigaction act = {.sa_handler = on_signal};
     sigaction(SIGINT, &act, NULL);
     sigaction(SIGTERM, &act, NULL);
+    sigaction(SIGHUP, &act, NULL);
     code = run_drain(&d, &cfg);
     config_release(&cfg);
     return code;

@@ -29,7 +29,8 @@ struct drain {
     bool fence, unfence, quiet;
 
     struct census now, first; /* the last look; the one before that found nothing, too */
-    bool has_first;
+    bool has_first;           /* it may be compared with the next */
+    bool compared;            /* the last look was, with the one before */
     enum drain_state state;
     int64_t started_ms, trouble_ms; /* trouble: since when it is stuck or unreachable; 0 = is not */
     int64_t fences;                 /* queues fenced, or opened again */
