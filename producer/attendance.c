@@ -32,9 +32,11 @@ struct attendance {
     struct timer look, patience, leave_limit;
     char host[64];
     char *id, *place;
+    bool closed[TAKES_NQUEUES]; /* as heard last */
     bool noted[TAKES_NQUEUES];
-    bool told, unwritten; /* the row is there; what is noted is not in it */
-    bool busy, stopped, leaving;
+    bool told[TAKES_NQUEUES]; /* the row may say that it is noted */
+    bool has_row, unwritten;  /* the row is there; what is noted is not in it */
+    bool busy, writing, stopped, leaving;
     int64_t written_ms, steady_ms, neighbours_ms; /* steady: since when; 0 = not */
     struct buf fenced, status;
     void (*heard)(void *ctx); /* NULL once it was called */
@@ -64,10 +66,10 @@ static bool take_note(struct attendance *a)
     const struct stores *s = a->stores;
     bool all = true;
     for (int i = 0; i < TAKES_NQUEUES; i++) {
-        bool note = s->fenced[i] && (a->noted[i] || !s->taking[i]);
+        bool note = a->closed[i] && (a->noted[i] || !s->taking[i]);
         a->unwritten |= note != a->noted[i];
         a->noted[i] = note;
-        all = all && note == s->fenced[i];
+        all = all && note == a->closed[i];
     }
     return all;
 }
@@ -175,7 +177,7 @@ static bool hides_any(const struct attendance *a)
 
 static void take_row_away(struct attendance *a)
 {
-    if (a->told && !hides_any(a))
+    if (a->has_row && !hides_any(a))
         store_producer_left(a->stores->store, a->id, row_gone, a);
     else
         timer_start(&a->leave_limit, 0);
@@ -194,21 +196,37 @@ void attendance_leave(struct attendance *a, void (*done)(void *ctx), void *ctx)
 
 /* --- asking ------------------------------------------------------------------------------ */
 
-static void obey(struct attendance *a, const PGresult *rows)
+/* It opens only when the row does not say any more that it is shut: whoever gives the next order would
+ * believe it. Without PostgreSQL it opens all the same. */
+static void shut_or_open(struct attendance *a)
 {
     struct stores *s = a->stores;
     for (int i = 0; i < TAKES_NQUEUES; i++) {
-        bool closed = *db_text(rows, 0, i) == 't';
-        if (closed != s->fenced[i])
-            log_warn(closed ? "intake_fenced" : "intake_open", LOG_S("queue", names[i]));
-        s->fenced[i] = closed;
+        bool shut = a->closed[i] || a->told[i];
+        if (shut != s->fenced[i])
+            log_warn(shut ? "intake_fenced" : "intake_open", LOG_S("queue", names[i]));
+        s->fenced[i] = shut;
     }
+}
+
+/* What was noted is as it was when the row was written: it changes only between two questions. */
+static void obey(struct attendance *a, const PGresult *rows)
+{
+    for (int i = 0; i < TAKES_NQUEUES; i++) {
+        a->closed[i] = *db_text(rows, 0, i) == 't';
+        if (a->writing)
+            a->told[i] = a->noted[i];
+    }
+    shut_or_open(a);
 }
 
 static void failed(struct attendance *a)
 {
     a->steady_ms = 0;
     a->unwritten = true;
+    for (int i = 0; i < TAKES_NQUEUES; i++)
+        a->told[i] &= a->closed[i];
+    shut_or_open(a);
     if (a->leaving)
         timer_start(&a->leave_limit, 0);
     else
@@ -227,7 +245,7 @@ static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
         has_heard(a);
         return;
     }
-    a->told = true;
+    a->has_row |= a->writing;
     obey(a, rows);
     if (a->leaving) {
         take_row_away(a);
@@ -246,12 +264,15 @@ static void look(void *ctx)
     int64_t now = clock_mono_ms();
     take_note(a);
     a->busy = true;
-    if (!a->unwritten && now - a->written_ms < WRITE_MS) {
+    a->writing = a->unwritten || now - a->written_ms >= WRITE_MS;
+    if (!a->writing) {
         store_fences(store, answered, a);
         return;
     }
     a->unwritten = false;
     a->written_ms = now;
+    for (int i = 0; i < TAKES_NQUEUES; i++)
+        a->told[i] |= a->noted[i];
     const struct store_producer row = {
         .id = a->id, .host = a->host, .pid = getpid(), .fenced = fenced(a), .status = status(a)};
     store_attend(store, &row, answered, a);

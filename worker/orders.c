@@ -28,9 +28,10 @@ struct orders {
     struct timer ask;
     struct known now;
     bool noted[ORDERS_NQUEUES];
+    bool told[ORDERS_NQUEUES]; /* the row may say that it is noted */
     bool heard, stopped;
-    bool asking, outdated; /* outdated: the answer to come counts for nothing */
-    bool unwritten;        /* what is noted */
+    bool asking, writing, outdated; /* outdated: the answer to come counts for nothing */
+    bool unwritten;                 /* what is noted */
     int64_t written_ms;
     struct buf status;
 };
@@ -57,6 +58,18 @@ static bool take_note(struct orders *o)
         all = all && note == o->now.paused[i];
     }
     return all;
+}
+
+/* The row is written. What was noted is as it was then: it changes only between two questions. */
+static void written(struct orders *o)
+{
+    bool opens = false;
+    for (int i = 0; o->writing && i < ORDERS_NQUEUES; i++) {
+        opens |= o->told[i] && !o->noted[i];
+        o->told[i] = o->noted[i];
+    }
+    if (opens)
+        o->conf.changed(o->conf.ctx);
 }
 
 static const char *status(struct orders *o)
@@ -133,6 +146,7 @@ static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
     }
     const struct known known = read_orders(rows);
     obey(o, &known);
+    written(o);
     bool all = take_note(o);
     timer_start(&o->ask, o->unwritten || !all ? ASK_SOON_MS : ASK_MS);
 }
@@ -142,20 +156,22 @@ static void ask(void *ctx)
     struct orders *o = ctx;
     int64_t now = clock_mono_ms();
     take_note(o);
-    bool write = o->unwritten || now - o->written_ms >= WRITE_MS;
-    if (write) {
+    o->writing = o->unwritten || now - o->written_ms >= WRITE_MS;
+    for (int i = 0; o->writing && i < ORDERS_NQUEUES; i++)
+        o->told[i] |= o->noted[i];
+    if (o->writing) {
         o->unwritten = false;
         o->written_ms = now;
     }
     o->asking = true;
-    store_orders(o->conf.store, o->conf.instance, write ? status(o) : NULL, answered, o);
+    store_orders(o->conf.store, o->conf.instance, o->writing ? status(o) : NULL, answered, o);
 }
 
 /* --- for the process --------------------------------------------------------------------- */
 
 bool orders_allow(const struct orders *o, enum orders_queue queue)
 {
-    return o->heard && !o->now.quiet && !o->now.paused[queue];
+    return o->heard && !o->now.quiet && !o->now.paused[queue] && !o->told[queue];
 }
 
 bool orders_quiet(const struct orders *o)

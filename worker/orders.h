@@ -36,7 +36,8 @@ void orders_stop(struct orders *o); /* NULL ok; calls nobody any more */
 /* NULL ok; stopped, and after the pool: no question may be under way. */
 void orders_free(struct orders *o);
 
-/* New work of this queue may begin: the orders are known, and nothing in them is against it. */
+/* New work of this queue may begin: the orders are known, nothing in them is against it, and the row does
+ * not say any more that a pause is noted (whoever gives the next one would believe it). */
 bool orders_allow(const struct orders *o, enum orders_queue queue);
 bool orders_quiet(const struct orders *o);
 bool orders_kicked(const struct orders *o); /* finish, and let another take over */

@@ -281,6 +281,10 @@ static void missing_known(enum hl_rc rc, const PGresult *rows, const struct hl_e
         rest(r, LOOK_MS);
         return;
     }
+    if (PQntuples(rows) && db_int(rows, 0, 0) == 0) {
+        put_off(r, false, "the intake of crawl events is fenced");
+        return;
+    }
     free(s->missing);
     s->at = 0;
     s->nmissing = (size_t)PQntuples(rows);
@@ -290,6 +294,7 @@ static void missing_known(enum hl_rc rc, const PGresult *rows, const struct hl_e
     next_document(r);
 }
 
+/* Asked of an answer without any as well: the end of the crawl may have to be filled in. */
 static void find_missing(struct recrawl *r, const json_t *data)
 {
     struct buf ids = {0}, urls = {0};
@@ -348,10 +353,7 @@ static void read_page(struct recrawl *r)
     s->documents += (int64_t)json_array_size(data);
     s->pages++;
     take_query(s);
-    if (json_array_size(data))
-        find_missing(r, data);
-    else
-        next_page(r);
+    find_missing(r, data);
 }
 
 static bool is_answer(const json_t *root)

@@ -48,10 +48,11 @@ size_t store_crawl_bytes(const struct store_crawl_page *p); /* about what it sen
  * Bounded, cheap when there is nothing to do. */
 void store_crawl_due(struct store *s, int64_t quiet_ms, store_cb *cb, void *ctx);
 /* Takes one session whose time has come: nobody else gets it for lease_ms. One row (job_id,
- * operation_type, status, tries, this one included, since it ended), or none. */
+ * operation_type, status, tries, this one included, since it ended), or none: always, while the queue
+ * of crawl jobs is fenced. */
 void store_crawl_take(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx);
 /* Which of these scrape ids (text of a text array) and URLs the crawl has pages of: place in the
- * arrays, from 1, of those it has not. */
+ * arrays, from 1, of those it has not. The first row is 0 when the queue of crawl jobs is fenced. */
 void store_crawl_missing(struct store *s, const char *crawl_id, const char *scrape_ids,
     const char *urls, store_cb *cb, void *ctx);
 /* What Firecrawl said: so many pages in all (-1 = nothing); it is asked again in again_ms (-1 =

@@ -17,6 +17,9 @@
 #define MOMENT(us)       "'epoch'::timestamptz + " us " * interval '1 microsecond'"
 #define CRAWL_KEY(id)    "hashtextextended(" id ", 1)"
 
+/* An operator wants nothing taken in. */
+#define FENCED "EXISTS (SELECT FROM webhook.queues WHERE name = 'crawl' AND fenced_at IS NOT NULL)"
+
 /* clang-format off */
 
 /* Crawl, first third: whoever has events of one crawl takes turns (events of no crawl: of one id),
@@ -252,26 +255,29 @@ STMT(crawl_due, "recrawl", ROWS_ONE, 1,
     "  RETURNING 1"
     ") SELECT count(*) FROM set");
 
-/* Recrawl. The session whose turn came first: nobody else gets it for $1 ms. */
+/* Recrawl. The session whose turn came first: nobody else gets it for $1 ms. None behind a fence. */
 STMT(crawl_take, "recrawl", ROWS_ANY, 1,
     "WITH due AS ("
-    "  SELECT s.id FROM webhook.crawl_sessions s WHERE s.reconcile_at <= now()"
+    "  SELECT s.id FROM webhook.crawl_sessions s WHERE s.reconcile_at <= now() AND NOT " FENCED
     "  ORDER BY s.reconcile_at LIMIT 1 FOR UPDATE OF s SKIP LOCKED"
     ") UPDATE webhook.crawl_sessions s SET reconcile_tries = s.reconcile_tries + 1,"
     "  reconcile_at = now() + $1::bigint * interval '1 millisecond'"
     " FROM due WHERE s.id = due.id"
     " RETURNING s.job_id, s.operation_type, s.status, s.reconcile_tries");
 
-/* Recrawl. Which documents (scrape ids $2, URLs $3) crawl $1 has no page of: their places. */
+/* Recrawl. Which documents (scrape ids $2, URLs $3) crawl $1 has no page of: their places. The first
+ * row is 0 when none of them may be taken in now. */
 STMT(crawl_missing, "recrawl", ROWS_ANY, 3,
     "WITH have AS MATERIALIZED ("
     "  SELECT g.scrape_id FROM webhook.crawl_pages g"
     "  WHERE g.crawl_id = $1 AND g.scrape_id IS NOT NULL"
-    ") SELECT j.n FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS j (scrape_id, url, n)"
+    ") SELECT 0 AS n WHERE " FENCED
+    " UNION ALL "
+    "SELECT j.n FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS j (scrape_id, url, n)"
     " WHERE NOT EXISTS (SELECT FROM webhook.crawl_pages g WHERE g.crawl_id = $1"
     "     AND g.url_key = sha256(convert_to(j.url, 'UTF8')))"
     "   AND (j.scrape_id IS NULL OR j.scrape_id NOT IN (SELECT scrape_id FROM have))"
-    " ORDER BY j.n");
+    " ORDER BY n");
 
 /* Recrawl. Firecrawl said of crawl $1 that it has $2 pages (-1: nothing); it is asked again in
  * $3 ms (-1: never). */

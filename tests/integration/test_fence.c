@@ -126,6 +126,23 @@ Test(fence, it_is_acknowledged_only_when_nothing_let_in_before_is_under_way)
     test_redis_resume(r.redis);
 }
 
+/* Who fences it again would go by the row. */
+Test(fence, a_queue_opens_only_when_the_row_says_its_fence_is_noted_no_more)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db, FENCE("change"));
+    WAIT_FOR(producers(&r, "true") >= 1, SOON);
+    WAIT_FOR(producers(&r, "NOT " FENCED("change")) == 0, SOON);
+    sql_exec(r.db,
+        "CREATE FUNCTION webhook.tell_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.7); RETURN new; END $$;"
+        "CREATE TRIGGER tell_late BEFORE UPDATE ON webhook.producers FOR EACH ROW"
+        " WHEN (old.fenced <> new.fenced) EXECUTE FUNCTION webhook.tell_late();" OPEN("change"));
+    WAIT_FOR(post_change(&r, "/open").status == 202, SOON);
+    cr_expect_eq(producers(&r, FENCED("change")), 0);
+}
+
 /* Sends it again and again, until it is killed. */
 static pid_t insist(struct rig *r, const char *headers, const char *body, size_t len)
 {

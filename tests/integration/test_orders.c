@@ -159,6 +159,26 @@ Test(orders, what_a_worker_heard_before_it_had_a_lease_counts_for_nothing)
     WAIT_FOR(redis_int(r.redis, "XLEN {hookline}:dead") == 1, SOON);
 }
 
+/* Who pauses it again would go by the row. */
+Test(orders, a_queue_goes_on_only_when_the_row_says_its_pause_is_noted_no_more)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    sql_exec(r.db, PAUSE("crawl"));
+    WAIT_FOR(workers(&r, NOTED("crawl")) == 1, SOON);
+    let_pass(A_WHILE); /* a read that was under way is over */
+    redis_text(r.redis, "XADD {hookline}:q:crawl * job nonsense");
+    sql_exec(r.db,
+        "CREATE FUNCTION webhook.tell_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.7); RETURN new; END $$;"
+        "CREATE TRIGGER tell_late BEFORE UPDATE OF status ON webhook.workers FOR EACH ROW"
+        " WHEN (old.status->'paused' <> new.status->'paused')"
+        " EXECUTE FUNCTION webhook.tell_late();" RESUME("crawl"));
+    WAIT_FOR(redis_int(r.redis, "XLEN {hookline}:dead") == 1, SOON);
+    cr_expect_eq(workers(&r, NOTED("crawl")), 0);
+}
+
 /* Bytes that are no job become a dead letter as soon as they are read. */
 Test(orders, of_a_paused_crawl_queue_nothing_is_read_and_events_go_on)
 {

@@ -125,6 +125,28 @@ Test(recrawl, pages_and_an_end_that_were_lost_make_a_whole_session)
     cr_expect(strstr(test_proc_log(fleet), "\"filled_in\":200"), "%s", test_proc_log(fleet));
 }
 
+/* The fence falls when the session has been taken in hand. */
+Test(recrawl, behind_a_fence_nothing_is_filled_in_until_it_is_gone)
+{
+    struct rig r;
+    rig_start(&r);
+    knows(&r, false, "completed", 0, 3, 3);
+    cr_assert_eq(post(&r, "crawl.started", ""), 200);
+    sql_exec(r.db,
+        "CREATE FUNCTION webhook.put_fence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE webhook.queues SET fenced_at = now() WHERE name = 'crawl'; RETURN NULL; END $$;"
+        "CREATE TRIGGER put_fence AFTER UPDATE OF reconcile_tries ON webhook.crawl_sessions"
+        " FOR EACH ROW WHEN (new.reconcile_tries > 0) EXECUTE FUNCTION webhook.put_fence()");
+    struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV(QUIET));
+    WAIT_FOR(test_proc_logged(fleet, "crawl_not_reconciled"), SOON);
+    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.crawl_events"), 1);
+    cr_expect_eq(redis_int(r.redis, "XLEN {hookline}:q:crawl"), 0);
+    sql_exec(r.db, "DROP TRIGGER put_fence ON webhook.crawl_sessions;"
+                   "UPDATE webhook.queues SET fenced_at = NULL WHERE name = 'crawl'");
+    set_due(&r);
+    WAIT_FOR(session_is(&r, "status = 'completed' AND total_pages = 3"), SOON);
+}
+
 Test(recrawl, a_webhook_that_comes_after_all_is_a_duplicate)
 {
     struct rig r;

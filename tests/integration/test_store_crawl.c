@@ -687,6 +687,26 @@ Test(store_crawl, pages_are_missing_that_neither_address_nor_fetch_tells_of)
     cr_expect_str_eq(bench_cell(&r, 1, 0), "5");
 }
 
+Test(store_crawl, behind_a_fence_nobody_is_asked_and_nothing_is_filled_in)
+{
+    struct store *s = bench_store(NULL);
+    struct bench_rows r;
+    add(CRAWL, "crawl.completed", CRAWL_COMPLETED, now_us());
+    in_order(s);
+    set_session(CRAWL, "reconcile_at = now()");
+    sql_exec(bench_url(), "UPDATE webhook.queues SET fenced_at = now() WHERE name = 'crawl'");
+    BENCH_ASK(r, store_crawl_take(s, 60000, BENCH_CB(r)));
+    cr_expect_eq(bench_nrows(&r), 0);
+    BENCH_ASK(r, store_crawl_missing(s, CRAWL, "{new}", "{https://a/}", BENCH_CB(r)));
+    cr_assert_geq(bench_nrows(&r), 1);
+    cr_expect_str_eq(bench_cell(&r, 0, 0), "0");
+    BENCH_ASK(r, store_crawl_missing(s, CRAWL, "{}", "{}", BENCH_CB(r)));
+    cr_expect_eq(bench_nrows(&r), 1);
+    sql_exec(bench_url(), "UPDATE webhook.queues SET fenced_at = NULL WHERE name = 'crawl'");
+    BENCH_ASK(r, store_crawl_take(s, 60000, BENCH_CB(r)));
+    cr_expect_eq(bench_nrows(&r), 1);
+}
+
 Test(store_crawl, retention_takes_ended_crawls_with_all_that_is_theirs)
 {
     struct store *s = bench_store(NULL);
