@@ -124,11 +124,14 @@ Test(ctl_top, a_worker_without_a_status_is_shown_without_one)
     struct rig r;
     rig_start(&r);
     add_worker(&r, "w-mute", "NULL");
+    add_worker(&r, "w-crawls", "'{\"crawls\":1,\"oldest_ms\":65000}'");
     add_worker(&r, "w-odd", "'[1, \"\\u001b[31m\"]'");
     struct terminal *t = top(&r, 130, 24);
     WAIT_FOR(terminal_shows(t, "w-odd"), SOON);
     cr_expect(strstr(line_with(t, "w-mute"), "alive"), "%s", terminal_text(t));
     cr_expect(strstr(line_with(t, "w-mute"), " - "), "%s", terminal_text(t));
+    cr_expect(strstr(line_with(t, "w-crawls"), "1m05s"), "%s", terminal_text(t));
+    cr_expect_not(terminal_shows(t, "0ms"), "nobody has a job: %s", terminal_text(t));
     cr_expect_not(terminal_shows(t, "pool"), "%s", terminal_text(t));
 }
 
