@@ -7,7 +7,10 @@
 #define TEXT(n)    #n
 #define AS_TEXT(n) TEXT(n)
 #define US(time)   "(extract(epoch FROM " time ") * 1000000)::bigint"
-#define AGE(time)  "greatest(0, extract(epoch FROM now() - " time ") * 1000)::bigint"
+/* greatest() passes over a NULL: of no time there is no age. */
+#define AGE(time)                                                                                  \
+    "CASE WHEN " time " IS NOT NULL"                                                               \
+    " THEN greatest(0, extract(epoch FROM now() - " time ") * 1000)::bigint END"
 #define DUE_SINCE  "coalesce(c.next_attempt_at, c.created_at, '-infinity'::timestamptz)"
 
 STMT(top_queues, "reader", ROWS_ANY, 0,

@@ -1,5 +1,5 @@
 /* hooklinectl status: what it tells people and programs, also while a store is away. */
-#include "tests/support/fleet.h"
+#include "tests/support/terminal.h"
 
 #include "base/json.h"
 
@@ -101,4 +101,36 @@ Test(ctl_status, watch_shows_it_again_until_it_is_told_to_end)
     WAIT_FOR(test_proc_logged(p, "\"length\":1"), SOON);
     test_proc_signal(p, SIGTERM);
     cr_expect_eq(test_proc_wait(p, SOON), 0, "%s", test_proc_log(p));
+}
+
+Test(ctl_status, ctrl_c_ends_a_watch_also_while_a_store_hangs)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct terminal *t = terminal_start(
+        &r, 100, 24, NULL, "exec %s status --watch=200ms", rig_program("hooklinectl"));
+    WAIT_FOR(terminal_shows(t, "There are no events."), SOON);
+    test_pg_pause(r.pg);
+    int64_t begun = harness_now_ms();
+    WAIT_FOR(harness_now_ms() - begun > 1000, SOON); /* it looks again, and is not answered */
+    begun = harness_now_ms();
+    terminal_type(t, "\003");
+    int code = terminal_wait(t, SOON);
+    int64_t took = harness_now_ms() - begun;
+    test_pg_resume(r.pg);
+    cr_expect_eq(code, 0);
+    cr_expect_lt(took, 2000, "%lld ms", (long long)took);
+}
+
+Test(ctl_status, on_a_terminal_a_watch_keeps_the_error_in_sight)
+{
+    struct rig r;
+    rig_start(&r);
+    struct terminal *t = terminal_start(&r, 100, 24,
+        RIG_ENV("WEBHOOK_DATABASE_URL=postgresql://hookline@127.0.0.1:1/hookline"),
+        "exec %s workers list --watch=1h", rig_program("hooklinectl"));
+    WAIT_FOR(terminal_shows(t, "hooklinectl: "), SOON);
+    terminal_type(t, "\003");
+    cr_expect_eq(terminal_wait(t, SOON), 69);
+    cr_expect(terminal_shows(t, "Connection refused"), "%s", terminal_text(t));
 }

@@ -124,11 +124,14 @@ Test(ctl_top, a_worker_without_a_status_is_shown_without_one)
     struct rig r;
     rig_start(&r);
     add_worker(&r, "w-mute", "NULL");
+    add_worker(&r, "w-crawls", "'{\"crawls\":1,\"oldest_ms\":65000}'");
     add_worker(&r, "w-odd", "'[1, \"\\u001b[31m\"]'");
     struct terminal *t = top(&r, 130, 24);
     WAIT_FOR(terminal_shows(t, "w-odd"), SOON);
     cr_expect(strstr(line_with(t, "w-mute"), "alive"), "%s", terminal_text(t));
     cr_expect(strstr(line_with(t, "w-mute"), " - "), "%s", terminal_text(t));
+    cr_expect(strstr(line_with(t, "w-crawls"), "1m05s"), "%s", terminal_text(t));
+    cr_expect_not(terminal_shows(t, "0ms"), "nobody has a job: %s", terminal_text(t));
     cr_expect_not(terminal_shows(t, "pool"), "%s", terminal_text(t));
 }
 
@@ -204,6 +207,28 @@ Test(ctl_top, p_pauses_and_resumes_the_selected_queue_after_asking)
     WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM webhook.operator_log WHERE outcome = 'done'"
                            " AND command = 'top resume'") == 1,
         SOON);
+}
+
+Test(ctl_top, nothing_that_was_pasted_or_typed_ahead_is_an_order)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_post(&r, "/ok/one");
+    struct terminal *t = top(&r, 130, 24);
+    WAIT_FOR(terminal_shows(t, "/ok/one"), SOON);
+    terminal_type(t, "\033[200~q\rpy\033[201~j"); /* j: the mark is seen to move */
+    WAIT_FOR(marked(t, "crawl"), SOON);
+    terminal_type(t, "py");
+    WAIT_FOR(terminal_shows(t, "Pause queue crawl?"), SOON);
+    terminal_type(t, "n");
+    WAIT_FOR(terminal_shows(t, "Nothing was changed."), SOON);
+    terminal_type(t, "/\033[200~no\rsuch\033[A\033[201~");
+    WAIT_FOR(terminal_shows(t, "/nosuch_"), SOON);
+    terminal_type(t, "\r");
+    WAIT_FOR(terminal_shows(t, "There are no such events."), SOON);
+    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.operator_log"), 0);
+    terminal_type(t, "q");
+    cr_expect_eq(terminal_wait(t, SOON), 0);
 }
 
 Test(ctl_top, w_makes_the_selected_worker_quiet_and_takes_it_back)
@@ -429,6 +454,28 @@ Test(ctl_top, stopped_by_a_shell_it_gives_the_terminal_back_and_takes_it_again)
     WAIT_FOR(terminal_taken(t) && terminal_shows(t, "QUEUE"), SOON);
     terminal_type(t, "q");
     cr_expect_eq(terminal_wait(t, SOON), 0);
+    cr_expect(terminal_at_rest(t));
+}
+
+Test(ctl_top, in_the_background_it_leaves_the_terminal_alone_and_can_be_ended)
+{
+    struct rig r;
+    rig_start(&r);
+    struct terminal *t = terminal_start(&r, 90, 20, NULL,
+        "set -m; %s top --interval 200ms; echo stopped; bg; read line; kill -0 %%1 && echo lives;"
+        " fg; echo stopped again; kill %%1; wait; exit 0",
+        rig_program("hooklinectl"));
+    WAIT_FOR(terminal_shows(t, "Redis ok"), SOON);
+    pid_t pid = terminal_program(t);
+    terminal_type(t, CTRL('z'));
+    WAIT_FOR(terminal_shows(t, "stopped"), SOON);
+    cr_expect(terminal_at_rest(t));
+    terminal_type(t, "\r");
+    WAIT_FOR(terminal_taken(t) && terminal_shows(t, "QUEUE"), SOON);
+    terminal_type(t, CTRL('z'));
+    WAIT_FOR(terminal_shows(t, "lives") && terminal_shows(t, "stopped again"), SOON);
+    cr_expect_eq(terminal_wait(t, SOON), 0);
+    cr_expect(rig_gone(pid));
     cr_expect(terminal_at_rest(t));
 }
 

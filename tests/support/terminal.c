@@ -27,7 +27,7 @@ struct terminal {
     int master, slave;
     int width, height, row, column;
     struct cell main[MOST_ROWS][MOST_COLUMNS], alternate[MOST_ROWS][MOST_COLUMNS];
-    bool on_alternate, hidden, no_wrap, reverse, overflowed;
+    bool on_alternate, hidden, no_wrap, pastes, reverse, overflowed;
     char sequence[SEQUENCE]; /* one that is not all there */
     size_t n;
 };
@@ -88,7 +88,8 @@ static void set_mode(struct terminal *t, const char *mode, bool on)
     } else if (strcmp(mode, "?7") == 0) {
         t->no_wrap = !on;
     } else {
-        cr_assert_str_eq(mode, "?2004", "a mode we do not know"); /* readline's own */
+        cr_assert_str_eq(mode, "?2004", "a mode we do not know");
+        t->pastes = on;
     }
 }
 
@@ -229,14 +230,14 @@ static tcflag_t modes(const struct terminal *t)
 bool terminal_at_rest(struct terminal *t)
 {
     take_in(t);
-    return !t->on_alternate && !t->hidden && !t->no_wrap && !t->reverse &&
+    return !t->on_alternate && !t->hidden && !t->no_wrap && !t->pastes && !t->reverse &&
            modes(t) == (ICANON | ECHO | ISIG);
 }
 
 bool terminal_taken(struct terminal *t)
 {
     take_in(t);
-    return t->on_alternate && t->hidden && modes(t) == ISIG;
+    return t->on_alternate && t->hidden && t->pastes && modes(t) == ISIG;
 }
 
 bool terminal_overflowed(struct terminal *t)

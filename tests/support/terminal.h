@@ -21,9 +21,9 @@ bool terminal_shows(struct terminal *t, const char *text);
 const char *terminal_line(struct terminal *t, int row); /* from 0; negative: from the last */
 /* The line that is marked (shown in reverse), "" = none. */
 const char *terminal_marked(struct terminal *t);
-/* As programs find it and must leave it: lines and echo, main screen, cursor, wrapping. */
+/* As programs find it and must leave it: lines and echo, main screen, cursor, wrapping, pastes. */
 bool terminal_at_rest(struct terminal *t);
-/* Canonical mode and echo are off, the alternate screen is on. */
+/* Canonical mode and echo are off, the alternate screen is on, pastes are told from keys. */
 bool terminal_taken(struct terminal *t);
 /* Columns were written that are not there. */
 bool terminal_overflowed(struct terminal *t);

@@ -30,7 +30,7 @@ Test(top_keys, sequences_are_keys)
         {"\t",        KEY_TAB      },
         {"\xc3",      0xc3         },
         {"\033[1;5Q", KEY_NONE     },
-        {"\033[200~", KEY_NONE     },
+        {"\033[25~",  KEY_NONE     },
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct top_keys k = {0};
@@ -64,6 +64,17 @@ Test(top_keys, escape_is_a_key_when_nothing_follows_or_something_else_does)
     feed(&k, "\033q");
     cr_expect_eq(keys_next(&k), KEY_ESCAPE);
     cr_expect_eq(keys_next(&k), 'q');
+}
+
+Test(top_keys, a_paste_has_a_beginning_and_an_end)
+{
+    struct top_keys k = {0};
+    feed(&k, "\033[200~p\033[201~q");
+    cr_expect_eq(keys_next(&k), KEY_PASTE);
+    cr_expect_eq(keys_next(&k), 'p');
+    cr_expect_eq(keys_next(&k), KEY_PASTE_END);
+    keys_drop(&k);
+    cr_expect_eq(keys_next(&k), KEY_NONE);
 }
 
 Test(top_keys, what_never_ends_is_dropped_and_no_more_is_kept_than_fits)

@@ -12,11 +12,13 @@
 #include "worker/ctl/top_view.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <termios.h>
 #include <unistd.h>
 
 enum { OPT_INTERVAL = 1, OPT_ONCE };
@@ -75,7 +77,8 @@ struct top {
     int64_t interval_ms;
     const char *reason;
     bool colour, ended;
-    bool gone; /* the terminal */
+    bool pasting; /* the keys that come are none */
+    bool gone;    /* the terminal */
 };
 
 /* --- the picture ------------------------------------------------------------------------- */
@@ -108,9 +111,20 @@ static void looked(void *ctx)
         draw(t);
 }
 
+/* Draws, when the terminal is ours: after Ctrl-Z and bg it is not. */
+static void come_back(struct top *t)
+{
+    if (!screen_resume())
+        return;
+    watch_set(&t->input, WATCH_READ);
+    draw(t);
+}
+
 static void look_due(void *ctx)
 {
     struct top *t = ctx;
+    if (!screen_is_open())
+        come_back(t);
     look_again(&t->look);
     draw(t); /* the clock goes on also when nobody answers */
     timer_start(&t->refresh, t->interval_ms);
@@ -224,6 +238,8 @@ static void ask(struct top *t, bool is_pause, bool on, const char *target, const
     *a = (struct act){.is_pause = is_pause, .on = on, .target = mem_strdup(target)};
     snprintf(t->view.question, sizeof(t->view.question), question, target);
     t->view.mode = TOP_ASKING;
+    keys_drop(&t->keys); /* typed before anybody could read the question: no answer to it */
+    tcflush(STDIN_FILENO, TCIFLUSH);
 }
 
 static const char *selected_cell(const struct top *t, enum top_pane pane, size_t column)
@@ -459,8 +475,21 @@ static void typing_key(struct top *t, int key)
         buf_putc(&t->view.typed, (char)key);
 }
 
+/* Of what is pasted only a filter takes something, and no line's end ends it. */
+static bool is_pasted(struct top *t, int key)
+{
+    if (key == KEY_PASTE || key == KEY_PASTE_END)
+        t->pasting = key == KEY_PASTE;
+    else if (t->pasting && t->view.mode == TOP_TYPING && key >= ' ' && key < 256 &&
+             key != KEY_BACKSPACE)
+        return false;
+    return t->pasting || key == KEY_PASTE_END;
+}
+
 static void on_key(struct top *t, int key)
 {
+    if (is_pasted(t, key))
+        return;
     t->view.notice[0] = '\0';
     if (t->view.mode == TOP_ASKING) {
         answer_key(t, key);
@@ -490,11 +519,21 @@ static void no_more_came(void *ctx)
         draw(t);
 }
 
+/* The picture of it is yet to come: a paste is drawn once. */
+static bool more_came(void)
+{
+    return poll(&(struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}, 1, 0) > 0;
+}
+
 static void input_ready(int what, void *ctx)
 {
     struct top *t = ctx;
     char bytes[64];
     (void)what;
+    if (!screen_is_open()) {
+        watch_set(&t->input, 0); /* typed for somebody else */
+        return;
+    }
     ssize_t n = read(STDIN_FILENO, bytes, sizeof(bytes));
     if (n <= 0) {
         t->gone = n == 0 || (errno != EINTR && errno != EAGAIN);
@@ -509,7 +548,7 @@ static void input_ready(int what, void *ctx)
         timer_start(&t->escape, ESCAPE_MS);
     else
         timer_stop(&t->escape);
-    if (!t->ended)
+    if (!t->ended && !more_came())
         draw(t);
 }
 
@@ -526,15 +565,14 @@ static void on_resize(void *ctx)
 static void on_suspend(void *ctx)
 {
     screen_suspend();
-    draw(ctx);
+    come_back(ctx);
 }
 
 /* Stopped by somebody who did not ask: the shell may have taken the terminal meanwhile. */
 static void on_continue(void *ctx)
 {
     screen_close();
-    screen_open(NULL);
-    draw(ctx);
+    come_back(ctx);
 }
 
 static void watch_terminal(struct top *t)
@@ -638,6 +676,12 @@ static bool take_interval(struct ctl_args *args, int64_t *ms)
     return false;
 }
 
+static bool has_screen(void)
+{
+    const char *kind = getenv("TERM");
+    return isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !(kind && strcmp(kind, "dumb") == 0);
+}
+
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_top, ctl, argc, argv);
@@ -650,10 +694,10 @@ static int run(struct ctl *ctl, int argc, char **argv)
     }
     if (args.done >= 0)
         return args.done;
-    if (!only_once && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO)))
-        return ctl_usage_error(&cmd_top,
-            "top needs a terminal to show itself on; 'hooklinectl status --watch' prints to "
-            "anything, 'hooklinectl top --once' a single picture");
+    if (!only_once && !has_screen())
+        return ctl_usage_error(&cmd_top, "top needs a terminal with a screen to show itself on; "
+                                         "'hooklinectl status --watch' prints to "
+                                         "anything, 'hooklinectl top --once' a single picture");
     struct config cfg;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;

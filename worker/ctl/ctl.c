@@ -20,6 +20,7 @@
 #define MAX_REASON       2000
 #define DEFAULT_WATCH_MS 2000
 #define MIN_WATCH_MS     200
+#define PICTURE          65536
 
 /* Options that every command has. */
 enum { KEY_HELP = 0x10000, KEY_CONFIG };
@@ -340,6 +341,12 @@ bool ctl_config(const struct ctl *ctl, struct config *cfg)
 
 /* --- watching ---------------------------------------------------------------------------- */
 
+static struct {
+    bool on;
+    sigset_t ends;
+    volatile sig_atomic_t code; /* of the last look; nothing was seen yet: an error */
+} watching = {.code = CTL_ERROR};
+
 /* Waits for ms; true when a signal of the set came instead. */
 static bool interrupted(const sigset_t *ends, int64_t ms)
 {
@@ -351,23 +358,47 @@ static bool interrupted(const sigset_t *ends, int64_t ms)
     return signo > 0;
 }
 
+/* While a store lets us wait, nothing is half shown. */
+static void leave(int signo)
+{
+    (void)signo;
+    _exit(watching.code);
+}
+
+void ctl_watch_waits(bool waits)
+{
+    if (watching.on)
+        sigprocmask(waits ? SIG_UNBLOCK : SIG_BLOCK, &watching.ends, NULL);
+}
+
+/* Held back while something is shown: nobody is cut off amid a table. */
+static void hold_ends(void)
+{
+    static const int ends[] = {SIGINT, SIGTERM};
+    struct sigaction action = {.sa_handler = leave};
+    sigemptyset(&watching.ends);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        sigaddset(&watching.ends, ends[i]);
+    watching.on = true;
+    ctl_watch_waits(false);
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+        sigaction(ends[i], &action, NULL);
+}
+
 int ctl_watch(const struct ctl_shared *shared, int (*show)(void *ctx), void *ctx)
 {
     if (!shared->watch_ms)
         return show(ctx);
-    sigset_t ends; /* held back while something is shown: nobody is cut off amid a table */
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGINT);
-    sigaddset(&ends, SIGTERM);
-    sigprocmask(SIG_BLOCK, &ends, NULL);
     bool fresh = isatty(STDOUT_FILENO) && !shared->json;
-    int code;
+    if (fresh) /* a picture is one write: nothing flickers */
+        setvbuf(stdout, NULL, _IOFBF, PICTURE);
+    hold_ends();
     do {
         if (fresh)
             fputs("\033[H\033[2J", stdout);
-        code = show(ctx);
+        watching.code = show(ctx);
         if (fflush(stdout) != 0)
             return CTL_ERROR; /* main says why */
-    } while (!interrupted(&ends, shared->watch_ms));
-    return code;
+    } while (!interrupted(&watching.ends, shared->watch_ms));
+    return watching.code;
 }

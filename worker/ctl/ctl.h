@@ -175,5 +175,7 @@ int ctl_fail_err(const struct hl_err *err);
 /* Runs show once, or with --watch again and again until SIGINT or SIGTERM, on a terminal each time on
  * a fresh screen. The last exit code; a failure does not end a watch. */
 int ctl_watch(const struct ctl_shared *shared, int (*show)(void *ctx), void *ctx);
+/* Around what may take long and prints nothing: SIGINT and SIGTERM end a watch there and then. */
+void ctl_watch_waits(bool waits);
 
 #endif

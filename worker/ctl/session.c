@@ -61,8 +61,11 @@ void session_answered(struct session *s)
 
 void session_wait(struct session *s)
 {
-    if (s->open)
-        loop_run(s->loop);
+    if (!s->open)
+        return;
+    ctl_watch_waits(true);
+    loop_run(s->loop);
+    ctl_watch_waits(false);
 }
 
 static void pause_over(void *ctx)

@@ -41,20 +41,22 @@ static int key_of(const unsigned char *sequence, size_t len)
         const char *end; /* behind ESC [ or ESC O */
         int key;
     } known[] = {
-        {"A",  KEY_UP       },
-        {"B",  KEY_DOWN     },
-        {"C",  KEY_RIGHT    },
-        {"D",  KEY_LEFT     },
-        {"H",  KEY_HOME     },
-        {"F",  KEY_END      },
-        {"Z",  KEY_BACKTAB  },
-        {"M",  KEY_ENTER    },
-        {"1~", KEY_HOME     },
-        {"4~", KEY_END      },
-        {"5~", KEY_PAGE_UP  },
-        {"6~", KEY_PAGE_DOWN},
-        {"7~", KEY_HOME     },
-        {"8~", KEY_END      },
+        {"A",    KEY_UP       },
+        {"B",    KEY_DOWN     },
+        {"C",    KEY_RIGHT    },
+        {"D",    KEY_LEFT     },
+        {"H",    KEY_HOME     },
+        {"F",    KEY_END      },
+        {"Z",    KEY_BACKTAB  },
+        {"M",    KEY_ENTER    },
+        {"1~",   KEY_HOME     },
+        {"4~",   KEY_END      },
+        {"5~",   KEY_PAGE_UP  },
+        {"6~",   KEY_PAGE_DOWN},
+        {"7~",   KEY_HOME     },
+        {"8~",   KEY_END      },
+        {"200~", KEY_PASTE    },
+        {"201~", KEY_PASTE_END},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (strlen(known[i].end) == len - 2 && memcmp(sequence + 2, known[i].end, len - 2) == 0)
@@ -107,4 +109,9 @@ int keys_flush(struct top_keys *k)
     int key = k->n ? KEY_ESCAPE : KEY_NONE;
     k->n = 0;
     return key;
+}
+
+void keys_drop(struct top_keys *k)
+{
+    k->n = 0;
 }

@@ -21,6 +21,8 @@ enum top_key {
     KEY_END,
     KEY_BACKTAB,
     KEY_ESCAPE,
+    KEY_PASTE, /* what follows was not typed, until KEY_PASTE_END */
+    KEY_PASTE_END,
 };
 
 /* Zero-initialised. */
@@ -35,5 +37,7 @@ int keys_next(struct top_keys *k);
 /* The rest of a sequence may be on its way. A moment later, keys_flush says: it was the Escape key. */
 bool keys_partial(const struct top_keys *k);
 int keys_flush(struct top_keys *k);
+/* What came and was not asked for yet. */
+void keys_drop(struct top_keys *k);
 
 #endif

@@ -5,6 +5,7 @@
 #include "worker/ctl/listing.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,10 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* Alternate screen, no cursor, no wrapping at the edge; and all of that taken back. */
-#define ENTER "\033[?1049h\033[?25l\033[?7l\033[2J"
-#define LEAVE "\033[0m\033[?7h\033[?25h\033[?1049l"
+/* Alternate screen, no cursor, no wrapping at the edge, pastes told from keys; and all of that taken
+ * back. */
+#define ENTER "\033[?1049h\033[?25l\033[?7l\033[?2004h\033[2J"
+#define LEAVE "\033[0m\033[?2004l\033[?7h\033[?25h\033[?1049l"
 
 enum { MAX_SIDE = 2000 };
 
@@ -129,6 +131,13 @@ static struct {
     struct canvas shown;
 } term;
 
+/* The shell's, or another job's, is the terminal: who changes its modes then is stopped. */
+static bool in_background(void)
+{
+    pid_t foreground = tcgetpgrp(STDIN_FILENO);
+    return foreground > 0 && foreground != getpgrp();
+}
+
 /* All that is needed to leave, safe in a signal's handler. */
 static void give_back(void)
 {
@@ -137,7 +146,8 @@ static void give_back(void)
     term.open = 0;
     ssize_t n = write(STDOUT_FILENO, LEAVE, sizeof(LEAVE) - 1);
     (void)n; /* gone: nobody sees it */
-    tcsetattr(STDIN_FILENO, TCSANOW, &term.found);
+    if (!in_background())
+        tcsetattr(STDIN_FILENO, TCSANOW, &term.found);
 }
 
 /* What would have happened without us happens then. */
@@ -168,7 +178,9 @@ static bool write_all(const char *data, size_t n)
 {
     while (n) {
         ssize_t done = write(STDOUT_FILENO, data, n);
-        if (done < 0 && errno != EINTR)
+        if (done < 0 && errno == EAGAIN) /* whoever shares the terminal wants it so */
+            poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+        else if (done < 0 && errno != EINTR)
             return false;
         data += done > 0 ? done : 0;
         n -= done > 0 ? (size_t)done : 0;
@@ -201,6 +213,16 @@ void screen_close(void)
 {
     give_back();
     screen_forget();
+}
+
+bool screen_is_open(void)
+{
+    return term.open;
+}
+
+bool screen_resume(void)
+{
+    return !in_background() && screen_open(NULL) == HL_OK;
 }
 
 void screen_size(int *width, int *height)
@@ -238,6 +260,8 @@ static void keep(const struct canvas *c)
 bool screen_show(const struct canvas *c)
 {
     struct buf out = {0};
+    if (!term.open)
+        return true;
     bool fresh = term.shown.width != c->width || term.shown.height != c->height;
     if (fresh)
         buf_puts(&out, "\033[0m\033[2J");
@@ -263,5 +287,4 @@ void screen_suspend(void)
     sigaction(SIGTSTP, &stop, &ours);
     raise(SIGTSTP); /* goes on here when continued */
     sigaction(SIGTSTP, &ours, NULL);
-    screen_open(NULL);
 }

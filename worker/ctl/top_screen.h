@@ -32,11 +32,14 @@ enum hl_rc screen_open(struct hl_err *err);
 /* Gives it back; fine when it is not ours. */
 void screen_close(void);
 void screen_size(int *width, int *height);
-/* Writes the lines that changed; false when the terminal is gone. */
+/* Writes the lines that changed; false when the terminal is gone. Nothing while it is not ours. */
 bool screen_show(const struct canvas *c);
 /* Somebody else may have written: the next picture is drawn anew. */
 void screen_forget(void);
-/* What Ctrl-Z asks for: gives the terminal back, stops, and takes it again when continued. */
+/* What Ctrl-Z asks for: gives the terminal back and stops. Returns when continued. */
 void screen_suspend(void);
+/* Takes the terminal again; false while another job has it. */
+bool screen_resume(void);
+bool screen_is_open(void);
 
 #endif
