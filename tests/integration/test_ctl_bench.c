@@ -1,5 +1,6 @@
 /* hooklinectl bench with a real producer: what it counts is what happened, what it measures includes
  * the waiting, and it loads no other machine unasked. */
+#include "tests/support/canned.h"
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -145,6 +146,33 @@ Test(ctl_bench, waiting_measures_until_the_row_was_completed)
     cr_expect_lt(p50, truth + 100, "%f, %f", p50, truth);
 }
 
+Test(ctl_bench, a_signal_ends_the_waiting_too_and_what_was_measured_is_told)
+{
+    rig_start(&rig); /* no worker: nothing is ever completed */
+    const char *const argv[] = {rig_program("hooklinectl"), "bench", "--rate", "50", "--duration",
+        "60", "--warmup", "0", "--wait=10m", "--json", "--to", to("changedetection"), NULL};
+    struct test_proc *p = rig_start_program(&rig, argv, NULL, -1);
+    WAIT_FOR(rig_rows(&rig, "true") > 10, 10000);
+    test_proc_signal(p, SIGINT);
+    cr_expect_eq(test_proc_wait(p, 10000), 1, "%s", test_proc_log(p));
+    cr_expect(test_proc_logged(p, "\"broken_off\":true"), "%s", test_proc_log(p));
+}
+
+Test(ctl_bench, what_was_measured_is_told_when_postgresql_goes_away_meanwhile)
+{
+    struct test_pg *pg = test_pg_start();
+    rig_start(&rig);
+    const char *const argv[] = {rig_program("hooklinectl"), "bench", "--rate", "50", "--duration",
+        "1", "--warmup", "0", "--wait=10m", "--progress", "--json", "--to", to("changedetection"),
+        NULL};
+    const char *const env[] = {harness_text("WEBHOOK_DATABASE_URL=%s", test_pg_url(pg)), NULL};
+    struct test_proc *p = rig_start_program(&rig, argv, env, -1);
+    WAIT_FOR(test_proc_logged(p, "waiting for 50 events"), 20000);
+    test_pg_free(pg);
+    cr_expect_eq(test_proc_wait(p, 40000), 69, "%s", test_proc_log(p));
+    cr_expect(test_proc_logged(p, "\"accepted\":50"), "%s", test_proc_log(p));
+}
+
 Test(ctl_bench, what_is_not_completed_in_time_is_told)
 {
     rig_start(&rig); /* no worker */
@@ -154,6 +182,168 @@ Test(ctl_bench, what_is_not_completed_in_time_is_told)
     cr_expect_eq(
         json_integer_value(json_object_get(json_object_get(result, "completed"), "unfinished")), 10,
         "%s", out);
+}
+
+/* --- servers of all kinds ---------------------------------------------------------------- */
+
+static const char accepted[] = "{\"status\":\"queued\",\"job_id\":\"x\"}";
+
+static bool stall(const struct canned_request *r)
+{
+    int64_t *until = r->ctx, now = harness_now_ms();
+    if (now < *until)
+        usleep((useconds_t)(*until - now) * 1000);
+    canned_answer(r, 202, "", accepted);
+    return true;
+}
+
+/* 200 of 300 events are due before the stall ends: by connections that wait a closed loop would have
+ * felt four. */
+Test(ctl_bench, a_server_that_stands_still_for_a_second_is_in_the_percentiles)
+{
+    rig = (struct rig){.db = "postgresql://127.0.0.1/x", .redis = test_redis_start()};
+    int64_t until = harness_now_ms() + 1200; /* it takes some time to start */
+    struct canned *server = canned_start("127.0.0.1", stall, &until);
+    cr_expect_eq(BENCH("--rate", "100", "--duration", "3", "--warmup", "0", "--connections", "4",
+                     "--json", "--to", harness_text("http://127.0.0.1:%d/", canned_port(server))),
+        0, "%s", out);
+    cr_expect_eq(count("accepted"), 300, "%s", out);
+    double most = ms("response_ms", "max");
+    cr_expect(most > 700 && most < 1500, "%s", out);
+    cr_expect_gt(ms("response_ms", "p99"), most - 100, "%s", out);
+    cr_expect_gt(ms("response_ms", "p90"), most * 0.5, "%s", out);
+    cr_expect_lt(ms("service_ms", "p90"), 300, "%s", out);
+    canned_stop(server);
+}
+
+static bool plain(const struct canned_request *r)
+{
+    canned_answer(r, 202, "", accepted);
+    return true;
+}
+
+static bool last_words(const struct canned_request *r)
+{
+    canned_answer(r, 202, "Connection: close\r\n", accepted);
+    return false;
+}
+
+static bool closes_silently(const struct canned_request *r)
+{
+    canned_answer(r, 202, "", accepted);
+    return false;
+}
+
+static bool old(const struct canned_request *r)
+{
+    canned_printf(r, "HTTP/1.0 202 OK\r\nContent-Length: 2\r\n\r\n{}");
+    usleep(20000);
+    return false;
+}
+
+static bool half(const struct canned_request *r)
+{
+    canned_printf(r, "HTTP/1.1 202 Accepted\r\nContent-Length: 50\r\n\r\n{\"status\"");
+    return false;
+}
+
+static bool chunked(const struct canned_request *r)
+{
+    canned_printf(r, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0"
+                     "\r\n\r\n");
+    return true;
+}
+
+static bool in_pieces(const struct canned_request *r)
+{
+    static const char text[] = "HTTP/1.1 202 Accepted\r\ncontent-length:2\r\n\r\n{}";
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        canned_send(r, text + i, 1);
+        usleep(500);
+    }
+    return true;
+}
+
+static bool silent(const struct canned_request *r)
+{
+    canned_printf(r, "HTTP/1.1 202 Acc");
+    return true;
+}
+
+static bool no_http(const struct canned_request *r)
+{
+    canned_printf(r, "220 mail.example ESMTP\r\n\r\n");
+    return true;
+}
+
+static bool busy(const struct canned_request *r)
+{
+    canned_answer(r, 503, "", "{\"detail\":\"no\"}");
+    return true;
+}
+
+Test(ctl_bench, answers_of_every_form_are_counted_as_what_they_are)
+{
+    static const struct {
+        const char *name;
+        canned_fn *fn;
+        int accepted;
+        const char *error;
+    } servers[] = {
+        {"plain",                  plain,           20, NULL        },
+        {"Connection: close",      last_words,      20, NULL        },
+        {"closed behind it",       closes_silently, 20, NULL        },
+        {"HTTP/1.0",               old,             20, NULL        },
+        {"byte by byte",           in_pieces,       20, NULL        },
+        {"half an answer",         half,            0,  "closed"    },
+        {"chunks",                 chunked,         0,  "unreadable"},
+        {"none that would be one", no_http,         0,  "unreadable"},
+        {"begun and left",         silent,          0,  "timeout"   },
+        {"refusals",               busy,            0,  "http_503"  },
+    };
+    rig = (struct rig){.db = "postgresql://127.0.0.1/x", .redis = test_redis_start()};
+    for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++) {
+        const char *name = servers[i].name;
+        struct canned *server = canned_start("127.0.0.1", servers[i].fn, NULL);
+        cr_expect_eq(BENCH("--rate", "20", "--duration", "1", "--warmup", "0", "--timeout", "200ms",
+                         "--connections", "20", "--json", "--to",
+                         harness_text("http://127.0.0.1:%d/", canned_port(server))),
+            servers[i].error ? 1 : 0, "%s: %s", name, out);
+        cr_expect_eq(count("sent"), 20, "%s: %s", name, out);
+        cr_expect_eq(count("accepted"), servers[i].accepted, "%s: %s", name, out);
+        const json_t *errors = json_object_get(result, "errors");
+        cr_expect_eq(json_object_size(errors), servers[i].error ? 1 : 0, "%s: %s", name, out);
+        if (servers[i].error)
+            cr_expect_eq(json_integer_value(json_object_get(errors, servers[i].error)), 20,
+                "%s: %s", name, out);
+        bool measured = servers[i].accepted || strcmp(servers[i].error, "timeout") == 0;
+        cr_expect((ms("response_ms", "p50") > 0) == measured,
+            "%s: a quick refusal is no good answer: %s", name, out);
+        canned_stop(server);
+    }
+}
+
+Test(ctl_bench, the_rate_that_is_told_is_never_more_than_what_was_asked)
+{
+    rig = (struct rig){.db = "postgresql://127.0.0.1/x", .redis = test_redis_start()};
+    struct canned *server = canned_start("127.0.0.1", plain, NULL);
+    const char *there = harness_text("http://127.0.0.1:%d/", canned_port(server));
+    cr_expect_eq(BENCH("--rate", "4", "--duration", "1", "--warmup", "0", "--json", "--to", there),
+        0, "%s", out);
+    double rate = json_number_value(json_object_get(result, "accepted_rate"));
+    cr_expect(rate > 3.5 && rate <= 4, "four events take a second, not three quarters: %f", rate);
+    canned_stop(server);
+}
+
+Test(ctl_bench, a_name_with_several_addresses_leads_to_the_one_that_answers)
+{
+    rig = (struct rig){.db = "postgresql://127.0.0.1/x", .redis = test_redis_start()};
+    struct canned *server = canned_start("127.0.0.1", plain, NULL);
+    cr_expect_eq(BENCH("--rate", "50", "--duration", "1", "--warmup", "0", "--json", "--to",
+                     harness_text("http://localhost:%d/", canned_port(server))),
+        0, "%s", out);
+    cr_expect_eq(count("accepted"), 50, "%s", out);
+    canned_stop(server);
 }
 
 /* --- what it does not do ----------------------------------------------------------------- */
@@ -167,6 +357,14 @@ Test(ctl_bench, another_machine_is_not_loaded_unasked)
     EXPECT_SAID("--max allows more");
     cr_expect_eq(BENCH("--to", "https://127.0.0.1/"), 64, "%s", out);
     EXPECT_SAID("producers speak http");
+    cr_expect_eq(BENCH("--to", "http://[2001:db8::1]:9/"), 1, "%s", out);
+    EXPECT_SAID("another machine");
+    cr_expect_eq(BENCH("--to", "http://me:sesame@127.0.0.1:9/"), 64, "%s", out);
+    cr_expect_null(strstr(out, "sesame"), "%s", out);
+    cr_expect_eq(BENCH("--rate", "0.01", "--duration", "10"), 64, "%s", out);
+    EXPECT_SAID("nothing would be measured");
+    cr_expect_eq(BENCH("--duration", "999999999999999"), 64, "%s", out);
+    EXPECT_SAID("at most a week");
     cr_expect_eq(BENCH("--source", "firecrawl", "--wait"), 64, "%s", out);
     cr_expect_eq(
         BENCH("--to", harness_text("http://127.0.0.1:%d/", harness_free_port())), 69, "%s", out);

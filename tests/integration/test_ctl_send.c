@@ -129,8 +129,9 @@ Test(ctl_send, a_line_too_long_for_any_producer_is_refused_before_it_is_whole)
     const char *script =
         harness_text("{ printf '%%s\\n' '%s'; head -c 16777217 /dev/zero; exec sleep 60; } |"
                      " { %s send --file - --lines --to %s; echo \"exit $?\"; }",
-            "{\"watch_id\":\"w\",\"watch_url\":\"http://page.test/1\"}", rig_program("hooklinectl"),
-            change_route());
+            "{\"watch_id\":\"w\",\"watch_url\":\"http://page.test/1\","
+            "\"detected_at\":\"2026-01-02T03:04:05Z\"}",
+            rig_program("hooklinectl"), change_route());
     struct test_proc *p =
         rig_start_program(&rig, (const char *const[]){"/bin/sh", "-c", script, NULL}, NULL, -1);
     WAIT_FOR(test_proc_logged(p, "exit 1\n"), 20000);

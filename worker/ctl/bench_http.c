@@ -146,7 +146,7 @@ static bool named(const char *line, size_t len, const char *name, const char **v
 static bool read_head(const char *text, const char *end, struct head *h)
 {
     const char *value;
-    *h = (struct head){.length = -1};
+    *h = (struct head){.length = -1, .close = strncmp(text, "HTTP/1.0", 8) == 0};
     if (strncmp(text, "HTTP/1.", 7) != 0 || (h->status = atoi(text + 8)) < 100 || h->status > 599)
         return false;
     while ((text = memchr(text, '\n', (size_t)(end - text))) && ++text < end) {

@@ -24,10 +24,10 @@ struct driver {
     struct watch clock;
     struct timer look;
     struct sigwatch ends[2];
-    int64_t t0;    /* clock_mono_us() when event 0 is due */
-    int64_t next;  /* event to be sent */
-    int64_t total; /* plan's, or less once it was broken off */
-    int64_t last_us;
+    int64_t t0;      /* clock_mono_us() when event 0 is due */
+    int64_t next;    /* event to be sent */
+    int64_t total;   /* plan's, or less once it was broken off */
+    int64_t last_us; /* of the last answer, or of the signal that ended it */
     int looks;
     struct { /* of the second that is shown */
         int64_t sent, accepted, faults;
@@ -121,8 +121,10 @@ static void count(struct driver *d, int64_t n, enum bench_end end,
     load->duplicates += accepted && answer->duplicate;
     if (end == BENCH_ANSWERED && !accepted)
         load->statuses[answer->status]++;
-    histogram_add(&load->response, now - due_us(d, n));
-    histogram_add(&load->service, us);
+    if (accepted || end == BENCH_TIMEOUT) { /* a quick refusal is not a good answer */
+        histogram_add(&load->response, now - due_us(d, n));
+        histogram_add(&load->service, us);
+    }
     if (accepted && d->plan->keep_ids)
         keep_id(load, n, answer);
 }
@@ -137,7 +139,8 @@ static void on_done(
     d->load->accepted_all += accepted;
     d->shown.accepted += accepted;
     d->shown.faults += !accepted;
-    histogram_add(&d->shown.response, now - due_us(d, n));
+    if (accepted || end == BENCH_TIMEOUT)
+        histogram_add(&d->shown.response, now - due_us(d, n));
     if (n >= d->plan->first)
         count(d, n, end, answer, us, now);
     send_due(d, false);
@@ -182,6 +185,7 @@ static void on_signal(void *ctx)
 {
     struct driver *d = ctx;
     d->load->broken_off = true;
+    d->last_us = clock_mono_us();
     d->total = d->next;
     if (bench_http_busy(d->http) == 0)
         loop_stop(d->loop);
@@ -201,6 +205,15 @@ static void count_unsent(struct driver *d)
     }
 }
 
+/* Of all that was to be measured: as long as it was to take, or longer when answers came late. */
+static int64_t span_us(const struct driver *d)
+{
+    int64_t from = due_us(d, d->plan->first), to = due_us(d, d->plan->total);
+    if (d->load->broken_off || d->last_us > to)
+        to = d->last_us;
+    return to > from ? to - from : 0;
+}
+
 /* --- running ----------------------------------------------------------------------------- */
 
 static void drive(struct driver *d)
@@ -217,8 +230,7 @@ static void drive(struct driver *d)
     arm(d);
     loop_run(l);
 
-    int64_t first_us = due_us(d, d->plan->first);
-    d->load->span_us = d->last_us > first_us ? d->last_us - first_us : 0;
+    d->load->span_us = span_us(d);
     count_unsent(d);
     sigwatch_stop(&d->ends[0]);
     sigwatch_stop(&d->ends[1]);

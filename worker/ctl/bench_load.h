@@ -33,14 +33,15 @@ struct bench_load {
     int64_t unsent;        /* were due, and found no free connection until the end */
     int64_t statuses[600]; /* answers that are no acceptance, by status */
     int64_t ends[BENCH_ENDS];
-    struct histogram
-        response;             /* from when it was due; with what was unsent, as long as it waited */
-    struct histogram service; /* from when it was sent */
-    struct histogram late;    /* how late this program was for what found a free connection */
-    int64_t span_us;          /* from the first measured one's time to the last answer */
-    int64_t start_us;         /* clock_wall_us() when event 0 was due */
-    bool broken_off;          /* SIGINT, SIGTERM */
-    struct bench_kept *kept;  /* owned */
+    /* Of what was accepted, and of what had no answer as long as it waited. */
+    struct histogram response; /* from when it was due; with what was unsent */
+    struct histogram service;  /* from when it was sent */
+    struct histogram late;     /* how late this program was for what found a free connection */
+    int64_t
+        span_us; /* from when the first measured one was due until the last answer was in and all were due */
+    int64_t start_us;        /* clock_wall_us() when event 0 was due */
+    bool broken_off;         /* SIGINT, SIGTERM */
+    struct bench_kept *kept; /* owned */
     size_t n_kept;
 };
 /* Runs it. HL_OK, whatever became of the events; else nothing was sent. Release in any case. */

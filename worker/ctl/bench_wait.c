@@ -79,17 +79,18 @@ static size_t take_finished(struct bench_wait *w, const struct bench_plan *plan,
     return left;
 }
 
-/* Asks of all that are left, once. */
+/* Asks of all that are left, once. What could not be asked stays. */
 static int look(
     struct session *s, struct bench_wait *w, const struct bench_plan *plan, struct bench_load *load)
 {
     struct buf ids = {0};
-    size_t left = 0;
+    size_t left = 0, from = 0;
     int code = CTL_OK;
-    for (size_t from = 0; from < load->n_kept && code == CTL_OK; from += BATCH) {
+    while (from < load->n_kept && code == CTL_OK) {
         struct bench_kept *kept = load->kept + from;
         size_t n = load->n_kept - from < BATCH ? load->n_kept - from : BATCH;
         struct answer a = {.session = s};
+        from += n;
         put_ids(kept, n, &ids);
         store_finished(s->store, buf_str(&ids), answer_keep, answer_asked(&a));
         code = answer_wait(&a);
@@ -99,8 +100,8 @@ static int look(
         left += n;
         answer_release(&a);
     }
-    if (code == CTL_OK)
-        load->n_kept = left;
+    memmove(load->kept + left, load->kept + from, (load->n_kept - from) * sizeof(*load->kept));
+    load->n_kept -= from - left;
     buf_release(&ids);
     return code;
 }
@@ -117,6 +118,7 @@ int bench_wait_run(struct session *s, struct bench_wait *w, const struct bench_p
     int64_t end = clock_mono_ms() + timeout_ms, told = clock_mono_ms();
     struct sigwatch ends[2] = {0};
     int code;
+    w->broken_off = load->broken_off; /* then one look is enough */
     sigwatch_start(s->loop, &ends[0], SIGINT, on_signal, w);
     sigwatch_start(s->loop, &ends[1], SIGTERM, on_signal, w);
     while ((code = look(s, w, plan, load)) == CTL_OK && load->n_kept > 0 && !w->broken_off &&
@@ -128,6 +130,7 @@ int bench_wait_run(struct session *s, struct bench_wait *w, const struct bench_p
         session_pause(s, PAUSE_MS);
     }
     w->unfinished = (int64_t)load->n_kept;
+    w->broken_off |= code != CTL_OK;
     sigwatch_stop(&ends[0]);
     sigwatch_stop(&ends[1]);
     return code;

@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -29,7 +32,9 @@ enum {
     DEFAULT_MAX = 1000000,
     HARD_MAX = 100000000,
     MAX_PADDING = 1 << 20,
-    LATE_US = 2000, /* from then on the sender's own delay spoils the numbers */
+    MAX_TIME_MS = 7 * 24 * 3600 * 1000,
+    OTHER_FILES = 64, /* beside the connections */
+    LATE_US = 2000,   /* from then on the sender's own delay spoils the numbers */
 };
 
 enum {
@@ -121,8 +126,8 @@ static bool take_rate(struct bench *b, struct ctl_args *args)
 {
     if (pace_rate(args->value, &b->plan.pace.rate))
         return true;
-    args->done =
-        ctl_usage_error(&cmd_bench, "--rate takes a number from %g to %d", PACE_MIN_RATE, PACE_MAX_RATE);
+    args->done = ctl_usage_error(
+        &cmd_bench, "--rate takes a number from %g to %d", PACE_MIN_RATE, PACE_MAX_RATE);
     return false;
 }
 
@@ -134,27 +139,37 @@ static bool take_source(struct bench *b, struct ctl_args *args)
     return false;
 }
 
+static bool take_time(struct ctl_args *args, const char *option, int64_t *ms)
+{
+    if (!ctl_duration(args, option, ms))
+        return false;
+    if (*ms <= MAX_TIME_MS)
+        return true;
+    args->done = ctl_usage_error(&cmd_bench, "--%s takes at most a week", option);
+    return false;
+}
+
 static bool take_ramp(struct bench *b, struct ctl_args *args)
 {
-    int64_t ms;
-    bool ok = ctl_duration(args, "ramp", &ms);
-    b->plan.pace.ramp_us = ok ? ms * 1000 : 0;
+    int64_t ms = 0;
+    bool ok = take_time(args, "ramp", &ms);
+    b->plan.pace.ramp_us = ms * 1000;
     return ok;
 }
 
 static bool take_wait(struct bench *b, struct ctl_args *args)
 {
     b->plan.keep_ids = true;
-    return !args->value || ctl_duration(args, "wait", &b->wait_ms);
+    return !args->value || take_time(args, "wait", &b->wait_ms);
 }
 
 static bool take(struct bench *b, struct ctl_args *args, int key)
 {
     switch (key) {
     case OPT_RATE: return take_rate(b, args);
-    case OPT_DURATION: return ctl_duration(args, "duration", &b->duration_ms);
+    case OPT_DURATION: return take_time(args, "duration", &b->duration_ms);
     case OPT_RAMP: return take_ramp(b, args);
-    case OPT_WARMUP: return ctl_duration(args, "warmup", &b->warmup_ms);
+    case OPT_WARMUP: return take_time(args, "warmup", &b->warmup_ms);
     case OPT_CONNECTIONS:
         return ctl_count(args, "connections", MAX_CONNECTIONS, &b->plan.connections);
     case OPT_SOURCE: return take_source(b, args);
@@ -164,7 +179,7 @@ static bool take(struct bench *b, struct ctl_args *args, int key)
     case OPT_SIZE: return ctl_count(args, "size", MAX_PADDING, &b->size);
     case OPT_TOKEN: b->plan.request.token = true; return true;
     case OPT_TO: b->to = args->value; return true;
-    case OPT_TIMEOUT: return ctl_duration(args, "timeout", &b->plan.timeout_ms);
+    case OPT_TIMEOUT: return take_time(args, "timeout", &b->plan.timeout_ms);
     case OPT_WAIT: return take_wait(b, args);
     case OPT_MAX: return ctl_count(args, "max", HARD_MAX, &b->max);
     default: b->plan.progress = true; return true;
@@ -180,6 +195,9 @@ static int check(struct bench *b)
     p->request.n_urls = (size_t)b->pages;
     if (b->duration_ms <= 0 || p->timeout_ms <= 0)
         return ctl_usage_error(&cmd_bench, "--duration and --timeout must be more than 0");
+    if (p->total == p->first)
+        return ctl_usage_error(
+            &cmd_bench, "nothing would be measured: at that --rate none is due within --duration");
     if (p->total > b->max)
         return ctl_usage_error(&cmd_bench,
             "that would be %lld events, and at most %d are sent: --max allows more",
@@ -221,6 +239,38 @@ static bool is_loopback(const struct sockaddr *a)
            IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr);
 }
 
+/* Whether somebody listens there; the loop is not needed yet. */
+static bool answers(const struct addrinfo *a, int64_t timeout_ms)
+{
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), fault = -1;
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    socklen_t len = sizeof(fault);
+    if (fd < 0)
+        return false;
+    if (connect(fd, a->ai_addr, a->ai_addrlen) == 0)
+        fault = 0;
+    else if (errno == EINPROGRESS && poll(&p, 1, (int)timeout_ms) == 1)
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &len);
+    close(fd);
+    return fault == 0;
+}
+
+/* The first that answers, as clients do it: localhost is ::1 and 127.0.0.1. */
+static const struct addrinfo *choose(const struct addrinfo *found, int64_t timeout_ms)
+{
+    const struct addrinfo *a = found->ai_next ? found : NULL;
+    while (a && !answers(a, timeout_ms))
+        a = a->ai_next;
+    return a ? a : found;
+}
+
+static bool all_loopback(const struct addrinfo *a)
+{
+    while (a && is_loopback(a->ai_addr))
+        a = a->ai_next;
+    return !a;
+}
+
 static int look_up(struct bench *b, const char *host, int port)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
@@ -230,14 +280,18 @@ static int look_up(struct bench *b, const char *host, int port)
     int fault = getaddrinfo(host, service, &hints, &found);
     if (fault)
         return ctl_fail(CTL_UNREACHABLE, "%s is not found: %s", host, gai_strerror(fault));
-    struct bench_target *to = &b->plan.target;
-    memcpy(&to->address, found->ai_addr, found->ai_addrlen);
-    to->len = found->ai_addrlen;
+    bool allowed = b->yes || b->dry_run || all_loopback(found);
+    if (allowed) {
+        const struct addrinfo *one = b->dry_run ? found : choose(found, b->plan.timeout_ms);
+        b->plan.target.len = one->ai_addrlen;
+        memcpy(&b->plan.target.address, one->ai_addr, one->ai_addrlen);
+    }
     freeaddrinfo(found);
-    if (is_loopback((const struct sockaddr *)&to->address) || b->yes || b->dry_run)
-        return -1;
-    return ctl_fail(CTL_ERROR,
-        "%s is another machine: nothing was sent; give --yes if it is yours to load", b->target);
+    return allowed ? -1
+                   : ctl_fail(CTL_ERROR,
+                         "%s is another machine: nothing was sent; give --yes if it is yours to "
+                         "load",
+                         b->target);
 }
 
 static int aim(struct bench *b)
@@ -247,7 +301,11 @@ static int aim(struct bench *b)
     if (!(b->target = payload_target(source, b->cfg, b->to)))
         return CTL_ERROR;
     if (!url_is_web(b->target) || !url_parse(b->target, &u))
-        return ctl_usage_error(&cmd_bench, "--to %s is no http address", b->target);
+        return ctl_usage_error(&cmd_bench, "--to takes an http address");
+    if (u.user || u.password) {
+        url_parts_release(&u);
+        return ctl_usage_error(&cmd_bench, "--to takes no user or password: events are signed");
+    }
     bool plain = strcmp(u.scheme, "http") == 0;
     bool ipv6 = strchr(u.host, ':') != NULL;
     int port = u.port ? u.port : 80;
@@ -290,6 +348,23 @@ static int read_urls(struct bench *b)
     return -1;
 }
 
+/* As many files as there are connections may be open; -1, or the exit code. */
+static int make_room(const struct bench *b)
+{
+    rlim_t needed = (rlim_t)b->plan.connections + OTHER_FILES;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
+        return -1;
+    if (limit.rlim_max < needed)
+        return ctl_fail(CTL_ERROR,
+            "%d connections need %llu open files, and %llu are allowed: fewer --connections, or "
+            "raise ulimit -Hn",
+            b->plan.connections, (unsigned long long)needed, (unsigned long long)limit.rlim_max);
+    limit.rlim_cur = needed;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    return -1;
+}
+
 static int prepare(struct bench *b)
 {
     struct bench_request *r = &b->plan.request;
@@ -303,6 +378,8 @@ static int prepare(struct bench *b)
     r->cfg = b->cfg;
     r->padding = b->padding;
     int code = payload_can_sign(b->cfg, r->token);
+    if (code < 0)
+        code = make_room(b);
     if (code < 0)
         code = aim(b);
     return code >= 0 || !b->urls ? code : read_urls(b);
@@ -511,6 +588,7 @@ static int load_it(struct bench *b)
     return code;
 }
 
+/* What was measured is told, whatever becomes of the waiting. */
 static int load_and_wait(struct bench *b)
 {
     struct session s;
@@ -520,10 +598,19 @@ static int load_and_wait(struct bench *b)
     int code = bench_wait_clock(&s, &b->wait);
     if (code == CTL_OK)
         code = load_it(b);
-    if (code == CTL_OK)
-        code = bench_wait_run(&s, &b->wait, &b->plan, &b->load, b->wait_ms);
+    if (code == CTL_OK) {
+        int waited = bench_wait_run(&s, &b->wait, &b->plan, &b->load, b->wait_ms);
+        code = report(b);
+        code = waited == CTL_OK ? code : waited;
+    }
     session_close(&s);
     return code;
+}
+
+static int load_only(struct bench *b)
+{
+    int code = load_it(b);
+    return code == CTL_OK ? report(b) : code;
 }
 
 static int bench(struct bench *b)
@@ -534,8 +621,7 @@ static int bench(struct bench *b)
     announce(b);
     if (b->dry_run)
         return CTL_OK;
-    code = b->plan.keep_ids ? load_and_wait(b) : load_it(b);
-    return code == CTL_OK ? report(b) : code;
+    return b->plan.keep_ids ? load_and_wait(b) : load_only(b);
 }
 
 static int run(struct ctl *ctl, int argc, char **argv)
