@@ -31,6 +31,12 @@ bool queue_letter_is_entry(const char *text)
     return seq > 0 && seq <= 20 && !text[ms + 1 + seq];
 }
 
+int64_t queue_letter_us(const char *entry)
+{
+    const unsigned long long ms = strtoull(entry, NULL, 10), most = INT64_MAX / 1000;
+    return (int64_t)(ms < most ? ms : most) * 1000;
+}
+
 /* --- reading ----------------------------------------------------------------------------- */
 
 struct letters_call {
@@ -48,7 +54,7 @@ static void take_field(struct queue_letter *l, const char *name, const redisRepl
         l->crawl = strcmp(value->str, "crawl") == 0;
     else if (strcmp(name, "blob") == 0)
         l->blob = value->str;
-    else if (strcmp(name, "len") == 0)
+    else if (strcmp(name, "len") == 0 && !l->job) /* what is here has the length that it has */
         l->len = strtoul(value->str, NULL, 10);
     else if (strcmp(name, "job") == 0) {
         l->job = value->str;

@@ -20,6 +20,8 @@ typedef void queue_letters_cb(enum hl_rc rc, const struct queue_letter *letters,
     const struct hl_err *err, void *ctx);
 
 bool queue_letter_is_entry(const char *text); /* "<ms>-<seq>" */
+/* When that came, microseconds since 1970; the end of time where somebody gave it a number too large. */
+int64_t queue_letter_us(const char *entry);
 /* The newest before that entry ("" = of all), at most count, the newest first. */
 void queue_letters(struct queue *q, const char *before, int count, queue_letters_cb *cb, void *ctx);
 /* That one; none comes when it is gone. */

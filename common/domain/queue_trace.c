@@ -66,7 +66,7 @@ static void keep_letter(struct queue_traced *t, const char *entry, const char *r
         t->nletters--;
         memmove(t->letters, t->letters + 1, t->nletters * sizeof(*t->letters));
     }
-    struct queue_letter *l = &t->letters[t->nletters++];
+    struct queue_traced_letter *l = &t->letters[t->nletters++];
     snprintf(l->entry, sizeof(l->entry), "%s", entry);
     snprintf(l->reason, sizeof(l->reason), "%s", reason ? reason : "");
 }

@@ -6,7 +6,7 @@
 
 #define QUEUE_TRACE_LETTERS 10
 
-struct queue_letter {
+struct queue_traced_letter {
     char entry
         [QUEUE_ENTRY_MAX]; /* when it was buried: milliseconds of Redis' clock, "-" and a number */
     char reason[256];
@@ -22,7 +22,7 @@ struct queue_traced {
     int64_t idle_ms, deliveries; /* since when, and how often */
     bool later, later_job;       /* its id waits in `later`, until: */
     int64_t due;
-    struct queue_letter letters[QUEUE_TRACE_LETTERS]; /* the newest, the oldest first */
+    struct queue_traced_letter letters[QUEUE_TRACE_LETTERS]; /* the newest, the oldest first */
     size_t nletters;
 };
 /* t: NULL unless HL_OK; borrowed during the callback. */

@@ -22,7 +22,8 @@
     " AND (" watch "::text IS NULL OR c.watch_id = " watch ")"                                     \
     " AND (" since "::bigint IS NULL OR " FAILED_TIME " >= " TIME(since) ")"                       \
     " AND (" until "::bigint IS NULL OR " FAILED_TIME " < " TIME(until) ")"                        \
-    " AND (" error "::text IS NULL OR strpos(lower(" REASON "), lower(" error ")) > 0)"
+    " AND (" error "::text IS NULL OR position(lower(" error ") IN lower(c.metadata->>'error')) > 0"\
+    "   OR position(lower(" error ") IN lower(c.rescrape_status)) > 0)"
 
 /* --- listed ------------------------------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -204,6 +205,8 @@ Test(ctl_dead, each_kind_is_listed_and_a_failed_row_with_its_letter_once)
     cr_assert_eq(RUN("list", "--error", "http 503"), 0);
     EXPECT_SAID(failed.text);
     cr_expect_not(strstr(out, alone));
+    cr_assert_eq(RUN("list", "--error", "failed: http"), 0);
+    cr_expect(strstr(out, failed.text), "in its status, as 'events list' has it: %s", out);
     cr_assert_eq(RUN("list", "--url", RIG_SITE "/lost"), 0);
     EXPECT_SAID(alone);
     cr_expect_not(strstr(out, failed.text));
@@ -331,6 +334,18 @@ Test(ctl_dead, what_was_put_back_already_is_not_doubled)
     cr_expect(rig_status_is(&rig, id, "queued"));
 }
 
+/* Without jobs in Redis. */
+static void fail_rows(int n)
+{
+    sql_exec(rig.db,
+        "INSERT INTO webhook.change_events (event_id, watch_id, watch_url, url_key, detected_at,"
+        "  rescrape_status, metadata, body_digest, accept_seq, claim_epoch, finished_at)"
+        " SELECT gen_random_uuid(), 'w', 'http://page.test/' || i, sha256(int8send(i)), now(),"
+        "  'failed: HTTP 503', '{}', sha256(int8send(i)), i, 3, now() FROM generate_series(1, %d) "
+        "i",
+        n);
+}
+
 static struct test_proc *retry_all(void)
 {
     return rig_start_program(&rig,
@@ -343,13 +358,7 @@ Test(ctl_dead, a_retry_that_was_killed_and_repeated_puts_each_row_back_once)
 {
     enum { N = 6000 };
     rig_start(&rig);
-    sql_exec(rig.db,
-        "INSERT INTO webhook.change_events (event_id, watch_id, watch_url, url_key, detected_at,"
-        "  rescrape_status, metadata, body_digest, accept_seq, claim_epoch, finished_at)"
-        " SELECT gen_random_uuid(), 'w', 'http://page.test/' || i, sha256(int8send(i)), now(),"
-        "  'failed: HTTP 503', '{}', sha256(int8send(i)), i, 3, now() FROM generate_series(1, %d) "
-        "i",
-        N);
+    fail_rows(N);
     struct test_proc *retry = retry_all();
     WAIT_FOR(rig_rows(&rig, "rescrape_status = 'queued'") > 0, 20000);
     test_proc_kill(retry);
@@ -391,6 +400,89 @@ Test(ctl_dead, what_is_no_job_stays_and_is_named)
     cr_expect_eq(redis_int(rig.redis, "XLEN " CRAWLS), 0);
 }
 
+/* A redrive is slow: what is put back first fails again before the last is. */
+Test(ctl_dead, what_fails_again_during_a_redrive_keeps_its_new_letter)
+{
+    const char *letter;
+    rig_start(&rig);
+    struct rig_id first = failed_event("/first", &letter);
+    failed_event("/second", &letter);
+    cr_assert_eq(rig_ctl(&rig, RIG_ENV("redrive", "plan", "--json"), &out), 0, "%s", out);
+    json_t *root = parsed();
+    const char *token =
+        harness_text("%s", json_get_string(json_object_get(root, "redrive"), "token"));
+    json_decref(root);
+    struct test_proc *apply = rig_start_program(&rig,
+        (const char *const[]){
+            rig_program("hooklinectl"), "redrive", "apply", token, "--rate", "30/m", "--yes", NULL},
+        NULL, -1);
+    WAIT_FOR(rig_status_is(&rig, first, "queued") && jobs() == 1, 10000);
+    fail_row(first);
+    const char *again = bury(STREAM, "");
+    cr_assert_eq(test_proc_wait(apply, 20000), 0, "%s", test_proc_log(apply));
+    cr_expect_eq(letters(), 1);
+    cr_assert_eq(RUN("show", first.text, "--json"), 0, "%s", out);
+    root = parsed();
+    cr_expect_str_eq(json_get_string(json_object_get(root, "dead"), "letter"), again);
+    json_decref(root);
+}
+
+Test(ctl_dead, a_signal_ends_a_retry_between_two_steps_and_the_log_says_so)
+{
+    enum { N = 6000 };
+    rig_start(&rig);
+    fail_rows(N);
+    struct test_proc *retry = retry_all();
+    WAIT_FOR(rig_rows(&rig, "rescrape_status = 'queued'") > 0, 20000);
+    test_proc_signal(retry, SIGTERM);
+    cr_assert_eq(test_proc_wait(retry, 20000), 2, "%s", test_proc_log(retry));
+    out = test_proc_log(retry);
+    const long done = rig_rows(&rig, "rescrape_status = 'queued'");
+    cr_assert_lt(done, N);
+    cr_expect_eq(answered("affected"), done);
+    EXPECT_SAID("were not tried");
+    cr_expect_eq(jobs(), done);
+    cr_expect_str_eq(
+        sql_text(rig.db, "SELECT concat_ws('|', affected, outcome) FROM webhook.operator_log"),
+        harness_text("%ld|interrupted", done));
+}
+
+Test(ctl_dead, whatever_bytes_a_letter_has_it_is_shown_and_its_json_is_valid)
+{
+    static const char *const letter[] = {"* 'id','-','reason',string.char(27)..'[31mred'..string."
+                                         "char(255,0),'job',string.char(200,0,7)",
+        "* "
+        "'id','0b9d3c52-86c1-4d5a-a0a3-000000000001','reason','long','job','abc','len','99999999'",
+        "* 'id','0b9d3c52-86c1-4d5a-a0a3-000000000002','queue','crawl','blob',string.char(194,155,"
+        "255),'len','7'",
+        "18446744073709551615-1 'no','fields'"};
+    rig_start(&rig);
+    for (size_t i = 0; i < sizeof(letter) / sizeof(*letter); i++) {
+        const char *entry = strtok(harness_hold(mem_strdup(letter[i])), " ");
+        redis_text(rig.redis, "EVAL return\tredis.call('XADD',KEYS[1],ARGV[1],%s) 1 " DEAD " %s",
+            strchr(letter[i], ' ') + 1, entry);
+    }
+    cr_assert_eq(listed_in_all(), 4, "%s", out);
+    cr_assert_eq(RUN("list"), 0, "%s", out);
+    EXPECT_SAID("[31mred");
+    cr_expect_not(strchr(out, 27), "%s", out);
+    json_t *all, *item;
+    size_t i;
+    listed("", &all);
+    json_array_foreach(json_object_get(all, "dead"), i, item)
+    {
+        cr_expect_eq(RUN("show", json_get_string(item, "id"), "--json"), 0, "%s", out);
+        json_decref(parsed());
+        cr_expect_eq(RUN("show", json_get_string(item, "id")), 0, "%s", out);
+        cr_expect_not(strchr(out, 27) || strstr(out, "\xC2\x9B"), "%s", out);
+    }
+    json_decref(all);
+    cr_expect_eq(RUN("retry", "--all", "--yes", "--json"), 2, "%s", out);
+    cr_expect_eq(answered("refused"), 4, "%s", out);
+    cr_expect_eq(RUN("purge", "--all", "--yes", "--confirm", "4", "--json"), 0, "%s", out);
+    cr_expect_eq(letters(), 0);
+}
+
 /* --- deleted ----------------------------------------------------------------------------- */
 
 Test(ctl_dead, purge_asks_twice_and_leaves_the_rows)
@@ -405,6 +497,9 @@ Test(ctl_dead, purge_asks_twice_and_leaves_the_rows)
     EXPECT_SAID("--confirm 3");
     cr_expect_eq(RUN("purge", "--all", "--yes", "--confirm", "2"), 1, "%s", out);
     cr_expect_eq(RUN("purge", "--all", "--dry-run"), 0, "%s", out);
+    cr_expect_eq(RUN("purge", "--all", "--dry-run", "--json"), 0, "%s", out);
+    cr_expect_eq(answered("found"), 3, "%s", out);
+    cr_expect_eq(answered("affected"), 0, "%s", out);
     cr_expect_eq(letters(), 3);
     cr_expect_eq(sql_int(rig.db, "SELECT count(*) FROM webhook.operator_log"), 0);
     cr_assert_eq(RUN("purge", of_row, "--yes", "--confirm", "1", "--json"), 0, "%s", out);
@@ -431,6 +526,9 @@ Test(ctl_dead, nothing_happens_unasked_or_to_everything_by_accident)
     cr_expect_eq(RUN("retry", "--all"), 64, "nobody is there to answer: %s", out);
     cr_expect_eq(RUN("retry", "--all", "--dry-run"), 0, "%s", out);
     EXPECT_SAID(id.text);
+    cr_expect_eq(RUN("retry", "--all", "--dry-run", "--json"), 0, "%s", out);
+    cr_expect_eq(answered("found"), 1, "%s", out);
+    cr_expect_eq(answered("affected"), 0, "%s", out);
     cr_expect_eq(RUN("retry", "--error", "no such text", "--yes"), 2, "%s", out);
     cr_expect_eq(RUN("show"), 64);
     cr_expect_eq(RUN("lst"), 64);

@@ -141,6 +141,24 @@ Test(ctl_events, list_walks_on_to_what_lies_behind_a_page_of_others)
     cr_expect_str_eq(listed(ARGS("list", "--json", "--status", "failed", "--limit", "3")), "5 3 1");
 }
 
+/* There is a page of others behind the limit, and nothing in it. */
+Test(ctl_events, list_does_not_say_more_of_a_page_without_any)
+{
+    db = harness_database(true);
+    sql_exec(db, "INSERT INTO webhook.change_events (event_id, watch_id, watch_url,"
+                 "  rescrape_status, created_at) SELECT gen_random_uuid(), 'w', 'https://b.test/',"
+                 "  CASE WHEN i > 25000 THEN 'queued' ELSE 'completed' END, now()"
+                 " FROM generate_series(1, 25003) i");
+    cr_expect_str_eq(listed(ARGS("list", "--json", "--error", "no")), "");
+    const char *out;
+    sql_exec(db, "UPDATE webhook.change_events SET metadata = '{\"error\": \"no\"}'"
+                 " WHERE rescrape_status = 'queued'");
+    cr_expect_eq(events(ARGS("list", "--json", "--error", "no", "--limit", "3"), &out), 0);
+    cr_expect(strstr(out, "\"more\":false"), "%s", out);
+    cr_expect_eq(events(ARGS("list", "--json", "--error", "no", "--limit", "2"), &out), 0);
+    cr_expect(strstr(out, "\"more\":true"), "%s", out);
+}
+
 Test(ctl_events, an_empty_table_is_a_sentence_and_no_database_is_69)
 {
     const char *out;
@@ -268,6 +286,33 @@ Test(ctl_events, retry_without_redis_leaves_the_jobs_to_a_janitor)
     cr_expect(strstr(out, "\"affected\":1"), "%s", out);
     cr_expect(strstr(out, "\"in_redis\":0"), "%s", out);
     cr_expect_str_eq(status_of(1), "queued");
+}
+
+/* It has no id by which Redis could know it, until a janitor gives it one. */
+Test(ctl_events, a_row_of_the_replaced_service_keeps_no_other_out_of_redis)
+{
+    const char *out;
+    put_events();
+    redis = test_redis_start();
+    sql_exec(db, "UPDATE webhook.change_events SET event_id = NULL, finished_at = NULL,"
+                 " body_digest = NULL, claim_epoch = NULL WHERE id = 1");
+    cr_expect_eq(events(ARGS("retry", "1", "3", "5", "--yes", "--json"), &out), 0, "%s", out);
+    cr_expect(strstr(out, "\"affected\":3"), "%s", out);
+    cr_expect(strstr(out, "\"in_redis\":2"), "%s", out);
+    cr_expect(strstr(out, "1 of them are not in Redis yet"), "%s", out);
+    cr_expect_str_eq(status_of(1), "queued");
+    cr_expect_eq(redis_int(redis, "XLEN {hookline}:q:change"), 2);
+}
+
+Test(ctl_events, retry_takes_the_letters_of_what_it_put_back_and_no_others)
+{
+    const char *out;
+    put_events();
+    redis = test_redis_start();
+    for (int i = 1; i <= 3; i++)
+        redis_text(redis, "XADD {hookline}:dead * id " EVENT "%d reason x job y", i);
+    cr_expect_eq(events(ARGS("retry", "1", "3", "--yes"), &out), 0, "%s", out);
+    cr_expect_eq(redis_int(redis, "XLEN {hookline}:dead"), 1, "that of the second: %s", out);
 }
 
 /* Somebody changes the row between the showing and the doing: he has it locked when the doing comes. */

@@ -314,6 +314,11 @@ Test(ctl_redrive, nothing_happens_unasked_and_the_log_tells_who_did_it)
     EXPECT_SAID("--yes");
     cr_expect_eq(RUN("apply", token, "--dry-run"), 0, "%s", out);
     EXPECT_SAID(RIG_SITE "/p1");
+    cr_expect_eq(RUN("apply", token, "--dry-run", "--json"), 0, "%s", out);
+    cr_expect_eq(answered("left"), 2);
+    cr_expect_eq(answered("affected"), 0);
+    cr_expect_eq(RUN("stop", token, "--dry-run", "--json"), 0, "%s", out);
+    cr_expect_eq(answered("affected"), 0);
     cr_expect_eq(queued(), 0);
     cr_expect_str_eq(state(token), "planned");
     cr_expect_eq(sql_int(rig.db, "SELECT count(*) FROM webhook.operator_log"), 0);

@@ -195,6 +195,26 @@ Test(ctl_trace, a_failure_shows_its_letter_and_what_an_operator_did_about_it)
     json_decref(root);
 }
 
+Test(ctl_trace, bytes_that_are_orders_to_a_terminal_or_no_text_are_not_passed_on)
+{
+    struct rig r;
+    const char *out;
+    start(&r);
+    struct rig_id id = rig_post(&r, "/page");
+    WAIT_FOR(rig_status_is(&r, id, "queued"), SOON);
+    sql_exec(r.db, "UPDATE webhook.change_events SET watch_url = watch_url || E'\\x1b[31m\\u009b'");
+    redis_text(r.redis,
+        "EVAL return\tredis.call('XADD',KEYS[1],'*','id',ARGV[1],'reason',string.char(255,27)) 1 "
+        "{hookline}:dead %s",
+        id.text);
+    json_t *root = trace(&r, id.text);
+    cr_expect(has(root, "redis", "dead letter"));
+    json_decref(root);
+    cr_assert_eq(rig_ctl(&r, RIG_ENV("events", "trace", id.text), &out), 0, "%s", out);
+    cr_expect(strstr(out, "/page"), "%s", out);
+    cr_expect_not(strchr(out, 27) || strstr(out, "\xC2\x9B") || strchr(out, 255), "%s", out);
+}
+
 Test(ctl_trace, what_waits_is_shown_where_it_waits)
 {
     struct rig r;

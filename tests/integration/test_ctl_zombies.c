@@ -121,8 +121,10 @@ Test(ctl_zombies, reap_does_what_the_janitor_does)
     cr_expect_eq(redis_int(redis, "XLEN {hookline}:q:change"), 3);
     cr_expect_eq(redis_int(redis, "XLEN {hookline}:dead"), 1);
     cr_expect_str_eq(sql_text(db, "SELECT command || '|' || reason || '|' || affected || '|' ||"
-                                  " outcome FROM webhook.operator_log"),
-        "zombies reap|host lost|5|done");
+                                  " outcome || '|' || (detail->'events' @> '[\"" EVENT "7\"]') ||"
+                                  " jsonb_array_length(detail->'events')"
+                                  " FROM webhook.operator_log"),
+        "zombies reap|host lost|5|done|true5");
     cr_expect_eq(zombies(ARGS("reap", "--yes"), &out), 0);
     cr_expect(strstr(out, "There are no zombies to reap."), "%s", out);
     cr_expect(strstr(out, "2 are not to be reaped yet"), "%s", out);

@@ -6,6 +6,7 @@
 #include "worker/ctl/confirm.h"
 #include "worker/ctl/dead_look.h"
 #include "worker/ctl/dead_retry.h"
+#include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
 
 #include <stdio.h>
@@ -58,13 +59,20 @@ static const char *given(const char *text)
     return text && *text ? text : NULL;
 }
 
+/* By which the actions know it. */
+static const char *id_of(const struct dead_item *i, struct number *row)
+{
+    if (i->kind != DEAD_EVENT)
+        return i->entry;
+    return *i->event_id ? i->event_id : number(row, i->row_id, 0);
+}
+
 static void add_row(struct listing *l, const struct dead_item *i)
 {
-    struct number row, at, attempts, bytes;
+    struct number id, row, at, attempts, bytes;
     const char *row_id = number(&row, i->row_id, 0);
-    const char *id = i->kind != DEAD_EVENT ? i->entry : *i->event_id ? i->event_id : row_id;
     listing_add(
-        l, (const char *[]){id, dead_kind_names[i->kind], given(i->event_id), row_id,
+        l, (const char *[]){id_of(i, &id), dead_kind_names[i->kind], given(i->event_id), row_id,
                given(i->entry), number(&at, i->at, -1), i->url, i->watch, i->error,
                number(&attempts, i->attempts, -1), number(&bytes, i->bytes, -1), i->status});
 }
@@ -146,16 +154,38 @@ static int look_and_show(struct dead_verb *v)
     return -1;
 }
 
+/* By these a trace of an event finds what was done to its letters. */
+static void put_events_of_letters(const struct dead_verb *v, struct buf *b)
+{
+    bool any = false;
+    for (size_t i = 0; i < v->look.n && i < MAX_IDS; i++) {
+        const struct dead_item *item = &v->look.items[i];
+        if (item->kind == DEAD_EVENT || !*item->event_id)
+            continue;
+        buf_puts(b, any ? "," : "");
+        json_put_string(b, item->event_id);
+        any = true;
+    }
+}
+
+/* The beginning of a writer's JSON object. */
+static void put_found(const struct dead_verb *v, struct buf *b)
+{
+    buf_printf(b, "{\"version\":1,\"dry_run\":%s,\"found\":%zu,\"more\":%s",
+        v->args->shared.dry_run ? "true" : "false", v->look.n, v->look.more ? "true" : "false");
+}
+
 static int begin_log(const struct dead_verb *v, struct oplog *log)
 {
     struct buf b = {0};
     buf_puts(&b, "{\"ids\":[");
     for (size_t i = 0; i < v->look.n && i < MAX_IDS; i++) {
-        const struct dead_item *item = &v->look.items[i];
+        struct number row;
         buf_puts(&b, i ? "," : "");
-        json_put_string(
-            &b, item->kind != DEAD_EVENT || !*item->event_id ? item->entry : item->event_id);
+        json_put_string(&b, id_of(&v->look.items[i], &row));
     }
+    buf_puts(&b, "],\"events\":[");
+    put_events_of_letters(v, &b);
     buf_puts(&b, "]}");
     int code = oplog_begin(v->look.session, v->args, buf_str(&b), log);
     buf_release(&b);
@@ -326,47 +356,67 @@ static const struct ctl_command dead_retry_command = {
     .run = run_retry,
 };
 
-static int report_retry(const struct dead_verb *v, const struct dead_retry *r)
+static void retry_json(const struct dead_verb *v, const struct dead_retry *r)
 {
     struct buf b = {0};
-    if (v->args->shared.json) {
-        buf_puts(&b, "{\"version\":1");
-        json_put_int(&b, "affected", r->done);
-        json_put_int(&b, "changed", r->changed);
-        json_put_int(&b, "refused", r->refused);
-        json_put_int(&b, "unpublished", r->missed);
-        buf_putc(&b, '}');
-        print_line(&b);
-        buf_release(&b);
-    } else {
+    put_found(v, &b);
+    json_put_int(&b, "affected", r->done);
+    json_put_int(&b, "changed", r->changed);
+    json_put_int(&b, "refused", r->refused);
+    json_put_int(&b, "unpublished", r->jobs.left);
+    buf_putc(&b, '}');
+    print_line(&b);
+}
+
+static int report_retry(const struct dead_verb *v, const struct dead_retry *r)
+{
+    const int64_t left = (int64_t)r->n - r->done - r->changed - r->refused;
+    if (v->args->shared.json)
+        retry_json(v, r);
+    else
         printf("%lld put back, %lld were no longer dead, %lld could not be put back.\n",
             (long long)r->done, (long long)r->changed, (long long)r->refused);
-    }
-    if (r->missed)
-        ctl_fail(CTL_OK,
-            "Redis did not take %lld jobs; the workers' janitor publishes them from their rows",
-            (long long)r->missed);
-    return r->refused ? CTL_NOT_EMPTY : CTL_OK;
+    putback_explain(&r->jobs);
+    if (left)
+        ctl_fail(CTL_NOT_EMPTY, "%lld were not tried", (long long)left);
+    return left || r->refused ? CTL_NOT_EMPTY : CTL_OK;
+}
+
+static const char *outcome_of(int code, bool all)
+{
+    return code != CTL_OK ? "broken off" : all ? "done" : "interrupted";
+}
+
+static int retry_logged(struct dead_verb *v, struct dead_retry *r)
+{
+    struct oplog log;
+    int code = begin_log(v, &log);
+    if (code != CTL_OK)
+        return code;
+    code = dead_retry(r);
+    bool all = r->done + r->changed + r->refused == (int64_t)r->n;
+    int logged = oplog_end(v->look.session, &log, r->done, outcome_of(code, all));
+    int reported = report_retry(v, r);
+    return code ? code : logged ? logged : reported;
 }
 
 static int retry_items(struct dead_verb *v)
 {
-    struct dead_retry r = {.session = v->look.session, .items = v->look.items};
-    struct oplog log;
+    struct dead_retry r = {.session = v->look.session};
     int code = look_and_show(v);
-    if (code < 0)
-        code = confirm(v->args, "Put %zu back?", v->look.n);
     if (code >= 0)
-        return code;
-    code = begin_log(v, &log);
-    if (code != CTL_OK)
         return code;
     r.items = v->look.items;
     r.n = v->look.n;
-    code = dead_retry(&r);
-    int logged = oplog_end(v->look.session, &log, r.done, code ? "broken off" : "done");
-    code = code ? code : logged;
-    return code ? code : report_retry(v, &r);
+    if (v->args->shared.json && v->args->shared.dry_run)
+        retry_json(v, &r);
+    code = confirm(v->args, "Put %zu back?", v->look.n);
+    if (code >= 0)
+        return code;
+    interrupt_watch();
+    code = retry_logged(v, &r);
+    interrupt_leave();
+    return code;
 }
 
 /* Of a writer: its options, its words, whether it can ask. */
@@ -422,7 +472,8 @@ static const struct ctl_command dead_purge = {
 
 struct purge {
     struct session *session;
-    int64_t done;
+    int64_t done, gone;
+    size_t asked; /* of the call under way */
     int code;
 };
 
@@ -433,47 +484,73 @@ static void purged(enum hl_rc rc, int64_t moved, bool left, void *ctx)
     p->done += moved;
     if (rc != HL_OK)
         p->code = ctl_fail(CTL_UNREACHABLE, "Redis did not answer; some may be deleted already");
+    else
+        p->gone += (int64_t)p->asked - moved;
     session_answered(p->session);
 }
 
 static void drop_letters(struct purge *p, const struct dead_look *look)
 {
-    for (size_t at = 0; at < look->n && p->code == CTL_OK; at += QUEUE_LETTERS_MAX) {
+    for (size_t at = 0; at < look->n && p->code == CTL_OK && !interrupted();
+         at += QUEUE_LETTERS_MAX) {
         const char *entries[QUEUE_LETTERS_MAX];
         size_t n = 0;
         while (n < QUEUE_LETTERS_MAX && at + n < look->n) {
             entries[n] = look->items[at + n].entry;
             n++;
         }
+        p->asked = n;
         session_asked(p->session);
         queue_letters_drop(p->session->queue, entries, n, purged, p);
         session_wait(p->session);
     }
 }
 
+static void purge_json(const struct dead_verb *v, const struct purge *p)
+{
+    struct buf b = {0};
+    put_found(v, &b);
+    json_put_int(&b, "affected", p->done);
+    json_put_int(&b, "gone", p->gone);
+    buf_putc(&b, '}');
+    print_line(&b);
+}
+
+static int purge_logged(struct dead_verb *v, struct purge *p)
+{
+    struct oplog log;
+    int code = begin_log(v, &log);
+    if (code != CTL_OK)
+        return code;
+    drop_letters(p, &v->look);
+    bool all = p->done + p->gone == (int64_t)v->look.n;
+    code = oplog_end(v->look.session, &log, p->done, outcome_of(p->code, all));
+    if (v->args->shared.json)
+        purge_json(v, p);
+    else
+        printf("%lld deleted, %lld were gone already.\n", (long long)p->done, (long long)p->gone);
+    if (p->code == CTL_OK && !all)
+        p->code = ctl_fail(CTL_NOT_EMPTY, "interrupted; the others are still there");
+    return p->code ? p->code : code;
+}
+
 static int purge_items(struct dead_verb *v)
 {
     struct purge p = {.session = v->look.session};
-    struct oplog log;
     v->look.letters_only = true;
     int code = look_and_show(v);
-    if (code < 0)
-        code = confirm_loss(v->args, (int64_t)v->look.n, v->confirmed,
-            "Delete %zu dead letters for good?", v->look.n);
     if (code >= 0)
         return code;
-    code = begin_log(v, &log);
-    if (code != CTL_OK)
+    if (v->args->shared.json && v->args->shared.dry_run)
+        purge_json(v, &p);
+    code = confirm_loss(
+        v->args, (int64_t)v->look.n, v->confirmed, "Delete %zu dead letters for good?", v->look.n);
+    if (code >= 0)
         return code;
-    drop_letters(&p, &v->look);
-    code = oplog_end(v->look.session, &log, p.done, p.code ? "broken off" : "done");
-    if (v->args->shared.json)
-        printf("{\"version\":1,\"affected\":%lld,\"gone\":%lld}\n", (long long)p.done,
-            (long long)v->look.n - (long long)p.done);
-    else
-        printf("%lld deleted, %lld were gone already.\n", (long long)p.done,
-            (long long)v->look.n - (long long)p.done);
-    return p.code ? p.code : code;
+    interrupt_watch();
+    code = purge_logged(v, &p);
+    interrupt_leave();
+    return code;
 }
 
 static int run_purge(struct ctl *ctl, int argc, char **argv)

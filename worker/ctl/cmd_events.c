@@ -7,9 +7,11 @@
 #include "domain/store_events.h"
 #include "domain/store_view.h"
 #include "worker/ctl/confirm.h"
+#include "worker/ctl/dead_sweep.h"
 #include "worker/ctl/event_id.h"
+#include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
-#include "worker/ctl/republish.h"
+#include "worker/ctl/putback.h"
 #include "worker/ctl/trace.h"
 
 #include <stdio.h>
@@ -137,12 +139,11 @@ struct found {
 /* A page of the walk: the place where the next one begins; 0 at the end. */
 static int64_t take_page(struct found *f, const PGresult *rows, int limit)
 {
-    int n = PQntuples(rows);
-    f->more = n > limit; /* the one row more says so */
+    int n = PQgetisnull(rows, 0, VIEW_ID) ? 0 : PQntuples(rows); /* no event is one row, too */
+    f->more = n > limit;                                         /* the one row more says so */
     for (int row = 0; row < (f->more ? limit : n); row++)
-        if (!PQgetisnull(rows, row, VIEW_ID))
-            listing_add_row(&f->events, rows, row, VIEW_ID);
-    return f->more || n == 0 || PQgetisnull(rows, 0, VIEW_EDGE) ? 0 : db_int(rows, 0, VIEW_EDGE);
+        listing_add_row(&f->events, rows, row, VIEW_ID);
+    return f->more || PQgetisnull(rows, 0, VIEW_EDGE) ? 0 : db_int(rows, 0, VIEW_EDGE);
 }
 
 /* status: instead of the filter's. */
@@ -290,8 +291,10 @@ struct retrying {
     struct session session;
     struct found found; /* failed events */
     int others;         /* given events that have not failed */
+    size_t tried;
     int64_t queued;
-    struct republish jobs;
+    struct putback jobs;
+    struct dead_sweep sweep;
 };
 
 static bool is_there(const struct listing *l, const char *row_id)
@@ -367,8 +370,8 @@ static void print_retried_json(const struct retrying *r)
     buf_printf(&b, "{\"version\":1,\"dry_run\":%s,\"found\":%zu,\"more\":%s",
         dry ? "true" : "false", n, r->found.more ? "true" : "false");
     json_put_int(&b, "affected", r->queued);
-    json_put_int(&b, "changed_meanwhile", dry ? 0 : (int64_t)n - r->queued);
-    json_put_int(&b, "in_redis", r->jobs.moved);
+    json_put_int(&b, "changed_meanwhile", (int64_t)r->tried - r->queued);
+    json_put_int(&b, "in_redis", r->jobs.taken);
     json_put_key(&b, "events");
     listing_put_json(&r->found.events, &b);
     buf_putc(&b, '}');
@@ -411,32 +414,45 @@ static int retry_batch(struct retrying *r, size_t from, size_t n)
     int code = answer_wait(&a);
     for (int row = 0; code == CTL_OK && row < PQntuples(a.rows); row++) {
         r->queued++;
-        republish_row(&r->jobs, a.rows, row, QUEUE_PUBLISH, NULL);
+        putback_row(&r->jobs, a.rows, row, QUEUE_PUBLISH, 0, NULL);
+        dead_sweep_note(&r->sweep, db_text(a.rows, row, 0));
     }
     session_wait(&r->session);
+    r->tried += code == CTL_OK ? n : 0;
     answer_release(&a);
     return code;
 }
 
+static size_t untried(const struct retrying *r)
+{
+    return listing_rows(&r->found.events) - r->tried;
+}
+
 static int retry_all(struct retrying *r)
 {
-    size_t n = listing_rows(&r->found.events);
     struct oplog log;
     char *detail = detail_of(r);
     int code = oplog_begin(&r->session, r->args, detail, &log);
     free(detail);
     if (code != CTL_OK)
         return code;
-    for (size_t from = 0; code == CTL_OK && from < n; from += STORE_RETRY_MAX)
-        code = retry_batch(r, from, n - from < STORE_RETRY_MAX ? n - from : STORE_RETRY_MAX);
-    int logged =
-        oplog_end(&r->session, &log, r->queued, code == CTL_OK ? "done" : "PostgreSQL failed");
+    dead_sweep_begin(&r->sweep, &r->session);
+    while (code == CTL_OK && untried(r) && !interrupted())
+        code =
+            retry_batch(r, r->tried, untried(r) < STORE_RETRY_MAX ? untried(r) : STORE_RETRY_MAX);
+    dead_sweep_end(&r->sweep);
+    int logged = oplog_end(&r->session, &log, r->queued,
+        code != CTL_OK ? "PostgreSQL failed"
+        : untried(r)   ? "interrupted"
+                       : "done");
+    if (code == CTL_OK && untried(r))
+        return ctl_fail(CTL_NOT_EMPTY, "interrupted; %zu were not tried", untried(r));
     return code == CTL_OK ? logged : code;
 }
 
 static void tell_retried(const struct retrying *r)
 {
-    int64_t changed = (int64_t)listing_rows(&r->found.events) - r->queued;
+    int64_t changed = (int64_t)r->tried - r->queued;
     if (r->args->shared.json)
         print_retried_json(r);
     else
@@ -444,7 +460,7 @@ static void tell_retried(const struct retrying *r)
     if (changed)
         fprintf(stderr, "hooklinectl: %lld were left alone: something happened to them meanwhile\n",
             (long long)changed);
-    republish_explain(&r->jobs);
+    putback_explain(&r->jobs);
 }
 
 /* The events are known: shown, asked for, done. */
@@ -465,7 +481,9 @@ static int retry_found(struct retrying *r)
     int code = confirm(r->args, "Try %zu failed event%s again?", n, n == 1 ? "" : "s");
     if (code >= 0)
         return code;
+    interrupt_watch();
     code = retry_all(r);
+    interrupt_leave();
     tell_retried(r);
     return code == CTL_OK && r->others ? CTL_NOT_EMPTY : code;
 }

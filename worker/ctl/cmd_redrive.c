@@ -7,6 +7,7 @@
 #include "base/timestamp.h"
 #include "domain/store_failed.h"
 #include "worker/ctl/confirm.h"
+#include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
 #include "worker/ctl/redrive_apply.h"
 
@@ -518,29 +519,32 @@ static int set_state(struct session *s, const char *token, const char *state, bo
     return code;
 }
 
-static int report(const struct applying *p, const struct redrive_apply *a, int64_t left)
+static void report_json(
+    const struct applying *p, const struct redrive_apply *a, const char *state, int64_t left)
 {
     struct buf b = {0};
+    buf_puts(&b, "{\"version\":1,\"dry_run\":");
+    buf_puts(&b, p->args->shared.dry_run ? "true" : "false");
+    json_put_text(&b, "token", a->token);
+    json_put_text(&b, "state", state);
+    json_put_int(&b, "affected", a->queued);
+    json_put_int(&b, "changed", a->changed);
+    json_put_int(&b, "left", left);
+    json_put_int(&b, "unpublished", a->jobs.left);
+    buf_putc(&b, '}');
+    print_line(&b);
+}
+
+static int report(const struct applying *p, const struct redrive_apply *a, int64_t left)
+{
     const char *state = !left ? "done" : a->end == REDRIVE_ALL_DONE ? "applying" : "stopped";
     if (p->args->shared.json) {
-        buf_puts(&b, "{\"version\":1");
-        json_put_text(&b, "token", a->token);
-        json_put_text(&b, "state", state);
-        json_put_int(&b, "affected", a->queued);
-        json_put_int(&b, "changed", a->changed);
-        json_put_int(&b, "left", left);
-        json_put_int(&b, "unpublished", a->missed);
-        buf_putc(&b, '}');
-        print_line(&b);
-        buf_release(&b);
+        report_json(p, a, state, left);
     } else {
         printf("%lld put back, %lld left alone because they were tried meanwhile, %lld left.\n",
             (long long)a->queued, (long long)a->changed, (long long)left);
     }
-    if (a->missed)
-        ctl_fail(CTL_OK,
-            "Redis did not take %lld jobs; the workers' janitor publishes them from their rows",
-            (long long)a->missed);
+    putback_explain(&a->jobs);
     if (!left)
         return CTL_OK;
     if (a->end == REDRIVE_ALL_DONE)
@@ -559,10 +563,10 @@ static int finish(struct session *s, const struct applying *p, const struct redr
         [REDRIVE_INTERRUPTED] = "interrupted",
     };
     struct plan plan = PLAN;
-    bool changed;
-    int code = CTL_OK;
-    if (a->end != REDRIVE_WAS_STOPPED)
-        code = set_state(s, a->token, a->end == REDRIVE_ALL_DONE ? "done" : "stopped", &changed);
+    bool done, stopped;
+    int code = set_state(s, a->token, "done", &done);
+    if (!code && !done && a->end == REDRIVE_INTERRUPTED)
+        code = set_state(s, a->token, "stopped", &stopped);
     code = code ? code : oplog_end(s, log, a->queued, outcomes[a->end]);
     code = code ? code : plan_read(s, a->token, 1, &plan);
     code = code ? code : report(p, a, plan.left);
@@ -570,9 +574,11 @@ static int finish(struct session *s, const struct applying *p, const struct redr
     return code;
 }
 
-static int broken_off(
-    struct session *s, const struct redrive_apply *a, const struct oplog *log, int code)
+static int broken_off(struct session *s, const struct applying *p, const struct redrive_apply *a,
+    const struct oplog *log, int code)
 {
+    if (p->args->shared.json)
+        report_json(p, a, "applying", a->left - a->queued - a->changed);
     ctl_fail(code, "broken off after %lld; 'hooklinectl redrive apply %s' goes on",
         (long long)a->queued, a->token);
     oplog_end(s, log, a->queued, "broken off");
@@ -605,7 +611,7 @@ static int apply_left(struct session *s, const struct applying *p, const struct 
         return ctl_fail(CTL_ERROR, "the plan %s was finished or forgotten meanwhile", p->token);
     }
     code = redrive_apply(&a);
-    return code ? broken_off(s, &a, &log, code) : finish(s, p, &a, &log);
+    return code ? broken_off(s, p, &a, &log, code) : finish(s, p, &a, &log);
 }
 
 static int apply_plan(struct session *s, void *ctx)
@@ -623,7 +629,11 @@ static int apply_plan(struct session *s, void *ctx)
             plan_print(&plan);
         code = confirm(p->args, "Put %lld events back, at most %g a second?", (long long)plan.left,
             p->per_second);
+        if (code == CTL_OK && p->args->shared.json)
+            report_json(p, &(struct redrive_apply){.token = p->token}, plan.state, plan.left);
+        interrupt_watch();
         code = code >= 0 ? code : apply_left(s, p, &plan);
+        interrupt_leave();
     }
     plan_release(&plan);
     return code;
@@ -686,7 +696,7 @@ static int stop_now(struct session *s, const struct applying *p, const struct pl
     if (code != CTL_OK)
         return code;
     if (p->args->shared.json)
-        printf("{\"version\":1,\"affected\":%d}\n", stopped);
+        printf("{\"version\":1,\"dry_run\":false,\"affected\":%d}\n", stopped);
     else if (stopped)
         printf("%s is stopped.\n", p->token);
     return stopped ? CTL_OK
@@ -699,9 +709,11 @@ static int stop_plan(struct session *s, void *ctx)
     const struct applying *p = ctx;
     struct plan plan = PLAN;
     int code = plan_read(s, p->token, 1, &plan);
-    if (code == CTL_OK && p->args->shared.dry_run)
+    if (code == CTL_OK && p->args->shared.dry_run) {
+        if (p->args->shared.json)
+            puts("{\"version\":1,\"dry_run\":true,\"affected\":0}");
         code = confirm(p->args, "Stop %s?", p->token);
-    else if (code == CTL_OK)
+    } else if (code == CTL_OK)
         code = stop_now(s, p, &plan);
     plan_release(&plan);
     return code;

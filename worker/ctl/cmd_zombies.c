@@ -5,14 +5,15 @@
 #include "base/json.h"
 #include "domain/store_events.h"
 #include "worker/ctl/confirm.h"
+#include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
-#include "worker/ctl/republish.h"
+#include "worker/ctl/putback.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { REAP_MAX = 500 };
+enum { REAP_MAX = 500, MAX_IDS = 1000 };
 enum { REAPED_STATUS = 8, REAPED_SUSPECT }; /* of store_reap, behind the columns of an event */
 
 /* clang-format off */
@@ -88,7 +89,8 @@ struct zombies {
     size_t reapable;
 
     int64_t queued, failed, alone; /* of reap; those left to a solo process are queued, too */
-    struct republish jobs;
+    bool broken;                   /* not all pages were reaped */
+    struct putback jobs;
 };
 #define ZOMBIES(args_)                                                                             \
     {                                                                                              \
@@ -149,8 +151,8 @@ static void take_reaped(struct zombies *z, const PGresult *rows, int row)
     z->alone += again && suspect;
     if (again && suspect)
         return;
-    republish_row(
-        &z->jobs, rows, row, again ? QUEUE_REQUEUE : QUEUE_BURY, "worker died or job timed out");
+    putback_row(
+        &z->jobs, rows, row, again ? QUEUE_REQUEUE : QUEUE_BURY, 0, "worker died or job timed out");
 }
 
 static int reap_page(struct zombies *z, bool *more)
@@ -158,7 +160,7 @@ static int reap_page(struct zombies *z, bool *more)
     struct answer a = {.session = &z->session};
     store_reap(z->session.store, &z->limits, REAP_MAX, answer_keep, answer_asked(&a));
     int code = answer_wait(&a);
-    *more = code == CTL_OK && PQntuples(a.rows) == REAP_MAX;
+    *more = code != CTL_OK || PQntuples(a.rows) == REAP_MAX;
     for (int row = 0; code == CTL_OK && row < PQntuples(a.rows); row++)
         take_reaped(z, a.rows, row);
     session_wait(&z->session);
@@ -166,18 +168,42 @@ static int reap_page(struct zombies *z, bool *more)
     return code;
 }
 
+/* Ids of what was shown, not all of very many, for the log. */
+static char *detail_of(const struct zombies *z)
+{
+    struct buf b = {0};
+    int n = 0;
+    buf_puts(&b, "{\"events\":[");
+    for (size_t i = 0; i < listing_rows(&z->found) && n < MAX_IDS; i++) {
+        const char *id = listing_cell(&z->found, i, ZOMBIE_EVENT_ID);
+        if (*listing_cell(&z->found, i, ZOMBIE_REAPABLE) != 't')
+            continue;
+        buf_puts(&b, n++ ? "," : "");
+        json_put_string(&b, id);
+    }
+    buf_puts(&b, "]}");
+    return buf_detach(&b);
+}
+
 static int reap_all(struct zombies *z)
 {
     struct oplog log;
-    bool more;
-    int code = oplog_begin(&z->session, z->args, NULL, &log);
+    bool more = true;
+    char *detail = detail_of(z);
+    int code = oplog_begin(&z->session, z->args, detail, &log);
+    free(detail);
+    z->broken = true;
     if (code != CTL_OK)
         return code;
-    do
+    while (code == CTL_OK && more && !interrupted())
         code = reap_page(z, &more);
-    while (more);
-    int logged = oplog_end(
-        &z->session, &log, z->queued + z->failed, code == CTL_OK ? "done" : "PostgreSQL failed");
+    z->broken = more || code != CTL_OK;
+    int logged = oplog_end(&z->session, &log, z->queued + z->failed,
+        code != CTL_OK ? "PostgreSQL failed"
+        : more         ? "interrupted"
+                       : "done");
+    if (code == CTL_OK && more)
+        return ctl_fail(CTL_NOT_EMPTY, "interrupted; there are more to reap");
     return code == CTL_OK ? logged : code;
 }
 
@@ -189,7 +215,7 @@ static void print_json(const struct zombies *z)
     json_put_int(&b, "affected", z->queued + z->failed);
     json_put_int(&b, "queued", z->queued);
     json_put_int(&b, "failed", z->failed);
-    json_put_int(&b, "in_redis", z->jobs.moved);
+    json_put_int(&b, "in_redis", z->jobs.taken);
     json_put_key(&b, "zombies");
     listing_put_json(&z->found, &b);
     buf_putc(&b, '}');
@@ -204,13 +230,13 @@ static void tell(const struct zombies *z)
     else
         printf("%lld events are queued again, %lld have failed.\n", (long long)z->queued,
             (long long)z->failed);
-    if (reaped != (int64_t)z->reapable)
+    if (!z->broken && reaped != (int64_t)z->reapable)
         fprintf(stderr, "hooklinectl: %zu were shown, %lld were reaped: others were at it, too\n",
             z->reapable, (long long)reaped);
     if (z->alone)
         fprintf(stderr, "hooklinectl: %lld crashed their workers, and run alone from now on\n",
             (long long)z->alone);
-    republish_explain(&z->jobs);
+    putback_explain(&z->jobs);
 }
 
 static void show_found(const struct zombies *z)
@@ -240,7 +266,9 @@ static int reap_them(struct zombies *z)
     code = confirm(z->args, "Reap %zu event%s?", z->reapable, z->reapable == 1 ? "" : "s");
     if (code >= 0)
         return code;
+    interrupt_watch();
     code = reap_all(z);
+    interrupt_leave();
     tell(z);
     return code;
 }

@@ -4,6 +4,7 @@
 #include "base/crawl_job.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "domain/store_view.h"
 
@@ -63,12 +64,29 @@ static int newest_first(const void *a, const void *b)
                           : (x->row_id < y->row_id) - (x->row_id > y->row_id);
 }
 
-int dead_compare_ids(const void *a, const void *b)
+static int compare_ids(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
 /* --- letters ----------------------------------------------------------------------------- */
+
+/* Anybody may have written what is in Redis: as UTF-8, for JSON. NULL stays; caller frees. */
+static char *clean(const char *text)
+{
+    struct buf b = {0};
+    if (!text)
+        return NULL;
+    text_append_utf8(&b, text, strlen(text));
+    return buf_detach(&b);
+}
+
+static void put_clean(struct buf *b, const char *key, const char *text)
+{
+    char *copy = clean(text);
+    json_put_text(b, key, copy);
+    free(copy);
+}
 
 static char *hex_detail(const struct queue_letter *l)
 {
@@ -89,8 +107,8 @@ static char *event_detail(const struct change_event *ev)
     timestamp_iso(ev->detected_at, at);
     buf_putc(&b, '{');
     json_put_text(&b, "detected_at", at);
-    json_put_text(&b, "diff_summary", ev->diff_summary);
-    json_put_text(&b, "snapshot_url", ev->snapshot_url);
+    put_clean(&b, "diff_summary", ev->diff_summary);
+    put_clean(&b, "snapshot_url", ev->snapshot_url);
     buf_putc(&b, '}');
     return buf_detach(&b);
 }
@@ -102,11 +120,11 @@ static char *crawl_detail(const struct queue_letter *l)
     char at[TIMESTAMP_ISO_LEN + 1];
     buf_putc(&b, '{');
     if (l->blob) {
-        json_put_text(&b, "blob", l->blob);
+        put_clean(&b, "blob", l->blob);
     } else if (crawl_job_peek(l->job, l->len, &job, NULL) == HL_OK) {
         timestamp_iso(job.received_at, at);
         json_put_text(&b, "received_at", at);
-        json_put_text(&b, "request_id", job.request_id);
+        put_clean(&b, "request_id", job.request_id);
         buf_printf(&b, ",\"reconciled\":%s", job.reconciled ? "true" : "false");
         crawl_job_release(&job);
     }
@@ -131,8 +149,8 @@ static void take_job(struct dead_item *item, const struct queue_letter *l)
     enum hl_rc rc = named && l->job ? event_decode(l->job, l->len, &ev, NULL) : HL_FATAL;
     if (rc == HL_OK) {
         item->kind = uuid_equal(&ev.id, &id) ? DEAD_LETTER : DEAD_BYTES;
-        item->url = mem_strdup(ev.watch_url);
-        item->watch = mem_strdup(ev.watch_id);
+        item->url = clean(ev.watch_url);
+        item->watch = clean(ev.watch_id);
         item->detail = event_detail(&ev);
         event_release(&ev);
         return;
@@ -146,8 +164,8 @@ static void take_letter(struct dead_look *look, const struct queue_letter *l)
 {
     struct dead_item *item = add_item(look);
     snprintf(item->entry, sizeof(item->entry), "%s", l->entry);
-    item->at = strtoll(l->entry, NULL, 10) * 1000;
-    item->error = mem_strdup(l->reason);
+    item->at = queue_letter_us(l->entry);
+    item->error = clean(l->reason);
     item->blob = mem_strdup(l->blob);
     item->bytes = (int64_t)l->len;
     take_job(item, l);
@@ -168,7 +186,7 @@ static bool is_meant(const struct failed_filter *f, const struct dead_item *item
 static bool is_wanted(const struct dead_look *look, const char *event_id)
 {
     return !look->wanted ||
-           bsearch(&event_id, look->wanted, look->nwanted, sizeof(*look->wanted), dead_compare_ids);
+           bsearch(&event_id, look->wanted, look->nwanted, sizeof(*look->wanted), compare_ids);
 }
 
 static void got_letters(enum hl_rc rc, const struct queue_letter *letters, size_t n,
@@ -182,6 +200,7 @@ static void got_letters(enum hl_rc rc, const struct queue_letter *letters, size_
         snprintf(look->before, sizeof(look->before), "%s", letters[i].entry);
         take_letter(look, &letters[i]);
         const struct dead_item *item = &look->items[look->n - 1];
+        look->past = look->filter.since && item->at < *look->filter.since;
         if (!is_wanted(look, item->event_id) || !is_meant(&look->filter, item))
             drop_item(look, look->n - 1);
     }
@@ -230,28 +249,32 @@ static int ask_rows(struct dead_look *look)
     return code;
 }
 
+/* The place behind the last letter that is meant. */
+static void start_walk(struct dead_look *look)
+{
+    const int64_t *until = look->filter.until;
+    look->err = (struct hl_err){0};
+    look->past = false;
+    look->before[0] = '\0';
+    if (until)
+        snprintf(look->before, sizeof(look->before), "%lld-0",
+            *until > 0 ? (long long)((*until - 1) / 1000 + 1) : 1);
+}
+
 /* From the newest on, until there are enough (0 = all). */
 static int walk_letters(struct dead_look *look, size_t enough)
 {
     int code = CTL_OK;
-    look->before[0] = '\0';
-    look->err = (struct hl_err){0};
+    start_walk(look);
     do {
         look->first = look->n;
         session_asked(look->session);
         queue_letters(look->session->queue, look->before, QUEUE_LETTERS_MAX, got_letters, look);
         session_wait(look->session);
         code = look->err.rc ? ctl_fail_err(&look->err) : ask_rows(look);
-    } while (code == CTL_OK && look->got == QUEUE_LETTERS_MAX && (!enough || look->n < enough));
+    } while (code == CTL_OK && look->got == QUEUE_LETTERS_MAX && !look->past &&
+             (!enough || look->n < enough));
     return code;
-}
-
-int dead_look_letters_of(struct dead_look *look, const char *const *ids, size_t n)
-{
-    look->wanted = ids;
-    look->nwanted = n;
-    look->letters_only = true;
-    return walk_letters(look, 0);
 }
 
 /* --- rows -------------------------------------------------------------------------------- */
@@ -391,45 +414,31 @@ static int find_letter(struct dead_look *look, const char *entry)
     return code;
 }
 
-/* The letters of an event: of its failed row, which is the last item then, or alone. */
-static int find_letters(struct dead_look *look, const char *event_id)
-{
-    struct dead_look letters = {.session = look->session};
-    struct dead_item *row = look->n && strcmp(look->items[look->n - 1].event_id, event_id) == 0
-                                ? &look->items[look->n - 1]
-                                : NULL;
-    int code = dead_look_letters_of(&letters, &event_id, 1);
-    if (row && letters.n)
-        snprintf(row->entry, sizeof(row->entry), "%s", letters.items[0].entry);
-    for (size_t i = 0; !row && i < letters.n; i++) {
-        struct dead_item *item = add_item(look);
-        *item = letters.items[i];
-        letters.items[i] = (struct dead_item){0};
-    }
-    dead_look_release(&letters);
-    return code;
-}
+/* One of the IDs that were given. */
+struct named {
+    const char *id;
+    char event_id[UUID_STRLEN + 1]; /* whose letters are looked for; "" = none are */
+    bool found;
+};
 
-static int find_row_number(struct dead_look *look, int64_t row_id)
-{
-    char event_id[UUID_STRLEN + 1];
-    const size_t before = look->n;
-    int code = find_row(look, NULL, row_id);
-    if (code != CTL_OK || look->n == before || !*look->items[before].event_id)
-        return code;
-    snprintf(event_id, sizeof(event_id), "%s", look->items[before].event_id);
-    return find_letters(look, event_id);
-}
-
-static int find_event(struct dead_look *look, const char *id)
+/* A letter, or a failed row. */
+static int find_named(struct dead_look *look, struct named *named)
 {
     struct uuid uuid;
-    char event_id[UUID_STRLEN + 1];
-    if (!uuid_parse(id, &uuid))
-        return look->letters_only ? CTL_OK : find_row_number(look, row_number(id));
-    uuid_format(&uuid, event_id);
-    int code = look->letters_only ? CTL_OK : find_row(look, event_id, 0);
-    return code ? code : find_letters(look, event_id);
+    const size_t before = look->n;
+    int code = CTL_OK;
+    if (queue_letter_is_entry(named->id)) {
+        code = find_letter(look, named->id);
+    } else if (uuid_parse(named->id, &uuid)) {
+        uuid_format(&uuid, named->event_id);
+        code = look->letters_only ? CTL_OK : find_row(look, named->event_id, 0);
+    } else if (!look->letters_only) {
+        code = find_row(look, NULL, row_number(named->id));
+        if (look->n > before)
+            snprintf(named->event_id, UUID_STRLEN + 1, "%s", look->items[before].event_id);
+    }
+    named->found = look->n > before;
+    return code;
 }
 
 /* What was named twice is here once. */
@@ -448,17 +457,66 @@ static void drop_known(struct dead_look *look, size_t first)
     }
 }
 
+/* A letter stands for itself unless the failed row of its event is here, which takes its name. */
+static void take_found(struct dead_look *look, struct dead_item *letter)
+{
+    const size_t before = look->n;
+    for (size_t i = 0; i < before; i++) {
+        struct dead_item *item = &look->items[i];
+        if (item->kind != DEAD_EVENT || strcmp(item->event_id, letter->event_id) != 0)
+            continue;
+        if (!*item->entry) /* of several the newest, which comes first */
+            snprintf(item->entry, sizeof(item->entry), "%s", letter->entry);
+        return;
+    }
+    *add_item(look) = *letter;
+    *letter = (struct dead_item){0};
+    drop_known(look, before);
+}
+
+/* The letters of all events that were named, in one walk. */
+static int find_letters(struct dead_look *look, struct named *named, int n)
+{
+    struct dead_look letters = {.session = look->session, .letters_only = true};
+    const char **wanted = mem_array((size_t)n, sizeof(*wanted));
+    for (int i = 0; i < n; i++)
+        if (*named[i].event_id)
+            wanted[letters.nwanted++] = named[i].event_id;
+    qsort(wanted, letters.nwanted, sizeof(*wanted), compare_ids);
+    letters.wanted = wanted;
+    int code = letters.nwanted ? walk_letters(&letters, 0) : CTL_OK;
+    for (size_t k = 0; k < letters.n; k++) {
+        for (int i = 0; i < n; i++)
+            named[i].found |= strcmp(named[i].event_id, letters.items[k].event_id) == 0;
+        take_found(look, &letters.items[k]);
+    }
+    dead_look_release(&letters);
+    free(wanted);
+    return code;
+}
+
+static int all_found(const struct dead_look *look, const struct named *named, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!named[i].found)
+            return ctl_fail(CTL_NOT_EMPTY,
+                "%s is not among the dead%s; 'hooklinectl dead list' shows them", named[i].id,
+                look->letters_only ? " letters" : "");
+    return CTL_OK;
+}
+
 int dead_look_find(struct dead_look *look, char *const *ids, int n)
 {
+    struct named *named = mem_array((size_t)n, sizeof(*named));
     int code = CTL_OK;
     for (int i = 0; code == CTL_OK && i < n; i++) {
         const size_t before = look->n;
-        code = queue_letter_is_entry(ids[i]) ? find_letter(look, ids[i]) : find_event(look, ids[i]);
-        if (code == CTL_OK && look->n == before)
-            code = ctl_fail(CTL_NOT_EMPTY,
-                "%s is not among the dead%s; 'hooklinectl dead list' shows them", ids[i],
-                look->letters_only ? " letters" : "");
+        named[i].id = ids[i];
+        code = find_named(look, &named[i]);
         drop_known(look, before);
     }
+    code = code ? code : find_letters(look, named, n);
+    code = code ? code : all_found(look, named, n);
+    free(named);
     return code;
 }

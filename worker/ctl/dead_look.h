@@ -42,6 +42,7 @@ struct dead_look {
     struct hl_err err;
     char before[QUEUE_ENTRY_MAX];
     size_t got, first;
+    bool past;                 /* older than the filter means: no other can match */
     const char *const *wanted; /* event ids, sorted; NULL = all that match */
     size_t nwanted;
 };
@@ -49,10 +50,6 @@ struct dead_look {
 int dead_look_list(struct dead_look *look);
 /* ids: of events, rows or letters; CTL_NOT_EMPTY when one of them is not dead. */
 int dead_look_find(struct dead_look *look, char *const *ids, int n);
-/* Every letter of these events (ids: sorted, borrowed) is added to the items. */
-int dead_look_letters_of(struct dead_look *look, const char *const *ids, size_t n);
 void dead_look_release(struct dead_look *look);
-
-int dead_compare_ids(const void *a, const void *b); /* for qsort of const char * */
 
 #endif

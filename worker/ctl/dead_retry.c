@@ -2,10 +2,9 @@
 #include "worker/ctl/dead_retry.h"
 
 #include "base/crawl_job.h"
-#include "base/mem.h"
-#include "worker/ctl/putback.h"
+#include "worker/ctl/dead_sweep.h"
+#include "worker/ctl/interrupt.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum { ROWS_AT_ONCE = 500 };
@@ -17,84 +16,51 @@ static void put_number(struct buf *b, int64_t n)
     buf_printf(b, "%s%lld", b->len ? "," : "{", (long long)n);
 }
 
-/* Their letters have had their day: the rows are queued. */
-static void dropped(enum hl_rc rc, int64_t moved, bool left, void *ctx)
-{
-    (void)rc; /* one that stays is told from its row, and goes with the next retry */
-    (void)moved;
-    (void)left;
-    session_answered(ctx);
-}
-
-static void drop_letters(struct session *s, const struct dead_look *look)
-{
-    for (size_t i = 0; i < look->n; i++) {
-        const char *entry = look->items[i].entry;
-        session_asked(s);
-        queue_letters_drop(s->queue, &entry, 1, dropped, s);
-    }
-    session_wait(s);
-}
-
-int dead_drop_letters(struct session *s, const char **ids, size_t n)
-{
-    struct dead_look look = {.session = s};
-    qsort(ids, n, sizeof(*ids), dead_compare_ids);
-    int code = n ? dead_look_letters_of(&look, ids, n) : CTL_OK;
-    if (code == CTL_OK)
-        drop_letters(s, &look);
-    dead_look_release(&look);
-    return code;
-}
-
-static int drop_letters_of(struct session *s, const PGresult *rows)
-{
-    const int n = PQntuples(rows);
-    const char **ids = mem_array((size_t)n + 1, sizeof(*ids));
-    size_t named = 0;
-    for (int i = 0; i < n; i++)
-        if (!PQgetisnull(rows, i, 0))
-            ids[named++] = db_text(rows, i, 0);
-    int code = dead_drop_letters(s, ids, named);
-    free(ids);
-    return code;
-}
-
-static int rows_again(struct dead_retry *r, const char *ids, const char *epochs, int64_t n)
+static int rows_again(
+    struct dead_retry *r, struct dead_sweep *sweep, const char *ids, const char *epochs, int64_t n)
 {
     struct answer a = {.session = r->session};
     store_failed_again(r->session->store, ids, epochs, answer_keep, answer_asked(&a));
     int code = answer_wait(&a);
     if (code == CTL_OK) {
-        int64_t missed = putback_publish(r->session, a.rows);
+        putback_again(&r->jobs, a.rows);
         r->done += PQntuples(a.rows);
         r->changed += n - PQntuples(a.rows);
-        r->missed += missed;
-        code = drop_letters_of(r->session, a.rows);
+        for (int row = 0; row < PQntuples(a.rows); row++)
+            dead_sweep_note(sweep, db_text(a.rows, row, 0));
     }
     answer_release(&a);
     return code;
 }
 
+/* The next rows from *at on. */
+static int retry_some_rows(struct dead_retry *r, struct dead_sweep *sweep, size_t *at)
+{
+    struct buf ids = {0}, epochs = {0};
+    int n = 0;
+    for (; *at < r->n && n < ROWS_AT_ONCE; ++*at) {
+        if (r->items[*at].kind != DEAD_EVENT)
+            continue;
+        put_number(&ids, r->items[*at].row_id);
+        put_number(&epochs, r->items[*at].epoch);
+        n++;
+    }
+    buf_putc(&ids, '}');
+    buf_putc(&epochs, '}');
+    int code = n ? rows_again(r, sweep, buf_str(&ids), buf_str(&epochs), n) : CTL_OK;
+    buf_release(&ids);
+    buf_release(&epochs);
+    return code;
+}
+
 static int retry_rows(struct dead_retry *r)
 {
+    struct dead_sweep sweep;
     int code = CTL_OK;
-    for (size_t at = 0; at < r->n && code == CTL_OK;) {
-        struct buf ids = {0}, epochs = {0};
-        int n = 0;
-        for (; at < r->n && n < ROWS_AT_ONCE; at++) {
-            if (r->items[at].kind != DEAD_EVENT)
-                continue;
-            put_number(&ids, r->items[at].row_id);
-            put_number(&epochs, r->items[at].epoch);
-            n++;
-        }
-        buf_putc(&ids, '}');
-        buf_putc(&epochs, '}');
-        code = n ? rows_again(r, buf_str(&ids), buf_str(&epochs), n) : CTL_OK;
-        buf_release(&ids);
-        buf_release(&epochs);
-    }
+    dead_sweep_begin(&sweep, r->session);
+    for (size_t at = 0; at < r->n && code == CTL_OK && !interrupted();)
+        code = retry_some_rows(r, &sweep, &at);
+    dead_sweep_end(&sweep);
     return code;
 }
 
@@ -199,6 +165,14 @@ static void count(struct one *o)
         o->item->entry);
 }
 
+static void dropped(enum hl_rc rc, int64_t moved, bool left, void *ctx)
+{
+    (void)rc; /* one that stays is told from its row, and goes with the next retry */
+    (void)moved;
+    (void)left;
+    session_answered(ctx);
+}
+
 /* The event of a letter has a row that is not failed: it was put back already, or is done. */
 static void drop_letter(struct one *o)
 {
@@ -228,8 +202,9 @@ static int retry_letter(struct dead_retry *r, const struct dead_item *item)
 
 int dead_retry(struct dead_retry *r)
 {
+    r->jobs.session = r->session;
     int code = retry_rows(r);
-    for (size_t i = 0; i < r->n && code == CTL_OK; i++)
+    for (size_t i = 0; i < r->n && code == CTL_OK && !interrupted(); i++)
         if (r->items[i].kind != DEAD_EVENT)
             code = retry_letter(r, &r->items[i]);
     return code;

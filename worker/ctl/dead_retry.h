@@ -4,22 +4,19 @@
 #define HL_WORKER_CTL_DEAD_RETRY_H
 
 #include "worker/ctl/dead_look.h"
+#include "worker/ctl/putback.h"
 
 struct dead_retry {
     struct session *session;       /* borrowed, like the items */
     const struct dead_item *items; /* as they were seen */
     size_t n;
 
-    int64_t done;    /* out: put back */
-    int64_t changed; /* out: no longer dead: tried, done or in the queue already */
-    int64_t refused; /* out: cannot be put back; each was named */
-    int64_t missed;  /* out: of those put back, jobs that Redis did not take */
+    int64_t done;        /* out: put back */
+    int64_t changed;     /* out: no longer dead: tried, done or in the queue already */
+    int64_t refused;     /* out: cannot be put back; each was named */
+    struct putback jobs; /* out: of the rows put back */
 };
-/* CTL_OK, or the exit code after saying what went wrong. */
+/* CTL_OK, or the exit code after saying what went wrong. Ends early once interrupted() is true. */
 int dead_retry(struct dead_retry *r);
-
-/* The letters of these events, which are queued again, have had their day. ids: borrowed, and sorted
- * on return. What stays is told from its row, and goes with the next retry. */
-int dead_drop_letters(struct session *s, const char **ids, size_t n);
 
 #endif

@@ -2,41 +2,15 @@
 #include "worker/ctl/redrive_apply.h"
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "domain/store_failed.h"
-#include "worker/ctl/dead_retry.h"
+#include "worker/ctl/dead_sweep.h"
+#include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
-#include "worker/ctl/putback.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-enum { LETTERS_AT_ONCE = 10000 };
 enum { AT_ONCE = 500, LOOK_MS = 1000, SHORTEST_MS = 50, SAY_MS = 5000, SAY_TERMINAL_MS = 200 };
-
-static volatile sig_atomic_t interrupted;
-
-static void interrupt(int signo)
-{
-    (void)signo;
-    interrupted = 1;
-}
-
-static void watch_signals(struct sigaction old[2])
-{
-    const struct sigaction sa = {.sa_handler = interrupt}; /* no SA_RESTART: the loop comes round */
-    interrupted = 0;
-    sigaction(SIGINT, &sa, &old[0]);
-    sigaction(SIGTERM, &sa, &old[1]);
-}
-
-static void leave_signals(const struct sigaction old[2])
-{
-    sigaction(SIGINT, &old[0], NULL);
-    sigaction(SIGTERM, &old[1], NULL);
-}
 
 /* --- progress ---------------------------------------------------------------------------- */
 
@@ -45,9 +19,7 @@ struct run {
     int64_t started_at, said_at;
     int64_t after; /* number of the last event that was taken */
     bool again;    /* the plan is walked once more: somebody else may have let go of some */
-
-    char **ids; /* of events that were put back, whose letters are not looked for yet */
-    size_t nids;
+    struct dead_sweep sweep;
 };
 
 static int64_t taken(const struct redrive_apply *a)
@@ -111,26 +83,6 @@ static int64_t wait_ms(const struct run *r)
     return ms > LOOK_MS ? LOOK_MS : ms < SHORTEST_MS ? SHORTEST_MS : ms;
 }
 
-/* --- the letters of what was put back ------------------------------------------------------ */
-
-/* Only tidying: without Redis they stay, and whoever looks at them sees that their rows are queued. */
-static void drop_letters(struct run *r)
-{
-    if (r->nids && !r->a->missed)
-        dead_drop_letters(r->a->session, (const char **)r->ids, r->nids);
-    while (r->nids)
-        free(r->ids[--r->nids]);
-}
-
-static void note_id(struct run *r, const char *id)
-{
-    if (!*id)
-        return;
-    if (r->nids == LETTERS_AT_ONCE)
-        drop_letters(r);
-    r->ids[r->nids++] = mem_strdup(id);
-}
-
 /* --- batch by batch ---------------------------------------------------------------------- */
 
 /* Counts what a batch did; the number of its events. */
@@ -145,7 +97,7 @@ static int count(struct run *r, const PGresult *rows)
         r->a->changed += !done;
         r->after = db_int(rows, i, AGAIN_N);
         if (done)
-            note_id(r, db_text(rows, i, 0));
+            dead_sweep_note(&r->sweep, db_text(rows, i, 0));
         n++;
     }
     return n;
@@ -164,7 +116,8 @@ static int batch(struct run *r, int max, int *n, bool *over)
         *over = true;
     } else if (code == CTL_OK) {
         *n = count(r, answer.rows);
-        a->missed += putback_publish(a->session, answer.rows);
+        a->jobs.err = (struct hl_err){0}; /* Redis may be back */
+        putback_again(&a->jobs, answer.rows);
     }
     answer_release(&answer);
     return code;
@@ -192,7 +145,7 @@ static int all_batches(struct run *r)
         else if (max && !over)
             over = at_end(r);
         say(r);
-        if (!over && interrupted) {
+        if (!over && interrupted()) {
             r->a->end = REDRIVE_INTERRUPTED;
             over = true;
         } else if (!over && (n == max || !max)) {
@@ -204,16 +157,13 @@ static int all_batches(struct run *r)
 
 int redrive_apply(struct redrive_apply *a)
 {
-    struct sigaction old[2];
     const int64_t now = clock_mono_ms();
     struct run r = {.a = a, .started_at = now, .said_at = now};
     a->end = REDRIVE_ALL_DONE;
-    r.ids = mem_array(LETTERS_AT_ONCE, sizeof(*r.ids));
-    watch_signals(old);
+    a->jobs.session = a->session;
+    dead_sweep_begin(&r.sweep, a->session);
     int code = all_batches(&r);
-    leave_signals(old);
     say_no_more(&r);
-    drop_letters(&r);
-    free(r.ids);
+    dead_sweep_end(&r.sweep);
     return code;
 }

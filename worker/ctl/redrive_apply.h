@@ -3,7 +3,7 @@
 #ifndef HL_WORKER_CTL_REDRIVE_APPLY_H
 #define HL_WORKER_CTL_REDRIVE_APPLY_H
 
-#include "worker/ctl/session.h"
+#include "worker/ctl/putback.h"
 
 enum redrive_end { REDRIVE_ALL_DONE, REDRIVE_WAS_STOPPED, REDRIVE_INTERRUPTED };
 
@@ -16,7 +16,7 @@ struct redrive_apply {
     bool progress; /* to standard error: a line on a terminal, else one now and then */
 
     int64_t queued, changed; /* out: put back; left alone, because they were tried meanwhile */
-    int64_t missed;          /* out: of those put back, jobs that Redis did not take */
+    struct putback jobs;     /* out: of those put back */
     enum redrive_end end;    /* out, where CTL_OK is returned */
 };
 /* CTL_OK, or the exit code after saying what went wrong. SIGINT and SIGTERM interrupt it. */

@@ -4,8 +4,10 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/url.h"
 #include "base/uuid.h"
+#include "domain/queue_dead.h"
 #include "domain/queue_trace.h"
 #include "domain/store_events.h"
 #include "domain/store_view.h"
@@ -15,6 +17,7 @@
 #include "worker/ctl/trace_local.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +76,16 @@ struct trail {
     size_t nholes;
 };
 
+/* Anybody may have written what is in Redis and in folders: as UTF-8, for JSON. Caller frees. */
+static char *clean(const char *text)
+{
+    struct buf b = {0};
+    if (!text)
+        return NULL;
+    text_append_utf8(&b, text, strlen(text));
+    return buf_detach(&b);
+}
+
 /* cells: copied; NULL = nothing. */
 static void add(struct trail *t, const char *const cells[CELLS])
 {
@@ -81,7 +94,7 @@ static void add(struct trail *t, const char *const cells[CELLS])
     m->n = t->n++;
     m->at = cells[TRACE_AT] ? atoll(cells[TRACE_AT]) : INT64_MAX;
     for (int k = 0; k < CELLS; k++)
-        m->cells[k] = mem_strdup(cells[k]);
+        m->cells[k] = clean(cells[k]);
 }
 
 /* What no store has as rows. at_us 0: no time of its own. detail: taken. */
@@ -100,7 +113,9 @@ static void note(struct trail *t, int64_t at_us, const char *place, const char *
 static void hole(struct trail *t, const char *what, const struct hl_err *err)
 {
     t->holes = mem_grow(t->holes, (t->nholes + 1) * sizeof(*t->holes));
-    t->holes[t->nholes++] = mem_printf("%s: %s", what, err->msg);
+    char *text = mem_printf("%s: %s", what, err->msg);
+    t->holes[t->nholes++] = clean(text);
+    free(text);
 }
 
 static int earlier(const void *a, const void *b)
@@ -244,7 +259,7 @@ static void ask_redis(struct trace *t)
 
 static void tell_stream(struct trail *to, const struct queue_traced *t)
 {
-    note(to, atoll(t->entry) * 1000, "redis", "on the stream", NULL,
+    note(to, queue_letter_us(t->entry), "redis", "on the stream", NULL,
         mem_printf("entry %s%s", t->entry, *t->consumer ? "" : ", not delivered yet"));
     if (*t->consumer)
         note(to, (t->now - t->idle_ms) * 1000, "redis", "delivered", t->consumer,
@@ -274,7 +289,7 @@ static bool tell_queue(struct trail *to, const struct queue_traced *t)
             t->later_job ? NULL : mem_strdup("its job is missing there"));
     tell_marker(to, t);
     for (size_t i = 0; i < t->nletters; i++)
-        note(to, atoll(t->letters[i].entry) * 1000, "redis", "dead letter", NULL,
+        note(to, queue_letter_us(t->letters[i].entry), "redis", "dead letter", NULL,
             mem_printf("%s (%s)", t->letters[i].reason, t->letters[i].entry));
     return to->n > before;
 }
@@ -393,8 +408,12 @@ static void print_text(const struct trace *t, const struct listing *l)
 {
     struct buf head = {0};
     buf_printf(&head, "Event %s", t->has_id ? t->id_text : t->given);
-    if (t->row_id)
-        buf_printf(&head, ", row %s, %s: %s", t->row_id, t->status, t->url);
+    if (t->row_id) {
+        buf_printf(&head, ", row %s, ", t->row_id);
+        put_cell(&head, t->status, INT_MAX);
+        buf_puts(&head, ": ");
+        put_cell(&head, t->url, INT_MAX);
+    }
     buf_putc(&head, '\n');
     print_tamed(&head);
     listing_print(l);
