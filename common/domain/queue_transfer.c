@@ -12,7 +12,8 @@
 
 enum { TIMEOUT_MS = 30000, PIECE = 512 * 1024 };
 #define PAGE_KEYS    "2000"
-#define PAGE_LATER   "200"
+#define PAGE_LATER   "8"
+#define PAGE_BYTES   "1048576" /* of entries: a page ends behind the one that exceeds them */
 #define PAGE_ENTRIES "100"
 #define NOTE_KEPT    "2592000000" /* ms: 30 days */
 #define DEAD_KEPT    "100000"
@@ -306,6 +307,7 @@ static void ask_entries(struct transfer *t, struct page *p, const char *after)
     arg_text(&c, PAGE_ENTRIES);
     arg_key(&c, t, "job:");
     arg_key(&c, t, "blob:");
+    arg_text(&c, PAGE_BYTES);
     send_call(t, &lua_transfer_entries, &c, 1, got_page, p);
 }
 

@@ -1,7 +1,7 @@
 -- transfer_entries: a page of a stream, oldest first.
 -- KEYS[1] stream
 -- ARGV[1] behind this entry ('' = from the first), ARGV[2] at most so many, ARGV[3] prefix of the markers, ARGV[4]
--- of the keys of large jobs
+-- of the keys of large jobs, ARGV[5] bytes, behind which a page ends
 -- Returns for each {entry, fields, digest of the marker that names it ('' = none), key of what is kept beside it
 -- without its prefix ('' = nothing), bytes of that}.
 local out = {}
@@ -23,12 +23,29 @@ local function beside(fields)
     return string.sub(key, 1, #ARGV[4]) == ARGV[4] and string.sub(key, #ARGV[4] + 1) or ''
 end
 
-local from = ARGV[1] == '' and '-' or '(' .. ARGV[1]
-for _, e in ipairs(redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', ARGV[2])) do
+local function size(fields)
+    local sum = 0
+    for k = 1, #fields do
+        sum = sum + #fields[k]
+    end
+    return sum
+end
+
+local function show(e)
     local id = value(e[2], 'id')
     local place, digest = string.match(id and redis.call('GET', ARGV[3] .. id) or '', '^(.*) (%S+)$')
     local name = value(e[2], 'len') and not value(e[2], 'job') and beside(e[2]) or ''
     local bytes = name ~= '' and redis.call('STRLEN', ARGV[4] .. name) or 0
     out[#out + 1] = {e[1], e[2], place == KEYS[1] .. ' ' .. e[1] and digest or '', name, bytes}
+end
+
+local from, left = ARGV[1] == '' and '-' or '(' .. ARGV[1], tonumber(ARGV[5])
+while #out < tonumber(ARGV[2]) and left > 0 do
+    local e = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1)[1]
+    if not e then
+        break
+    end
+    show(e)
+    from, left = '(' .. e[1], left - size(e[2])
 end
 return out

@@ -6,11 +6,13 @@
 #include "base/mem.h"
 
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -254,6 +256,79 @@ Test(ctl_transfer, a_loaded_installation_moves_whenever_the_tool_is_killed)
     test_redis_free(old);
 }
 
+/* --- as an operator does it ------------------------------------------------------------------ */
+
+static void stop(struct test_proc *p)
+{
+    test_proc_signal(p, SIGTERM);
+    test_proc_wait(p, SOON);
+}
+
+/* Jobs that are under way when the queues are paused end first: until then it exits with 2. */
+static void export_once_it_rests(void)
+{
+    int64_t end = harness_now_ms() + SOON;
+    int code = NOT_EMPTY;
+    while (code == NOT_EMPTY && harness_now_ms() < end)
+        code = CTL("export", "--json", file());
+    cr_assert_eq(code, 0, "%s", out);
+}
+
+static void start_producer(void)
+{
+    int fd = harness_listen(&rig.producer_port);
+    rig.producer = rig_start_program(
+        &rig, (const char *const[]){rig_program("hookline-producer"), NULL}, NULL, fd);
+    close(fd);
+    WAIT_FOR(rig_serves(rig.producer_port), SOON);
+}
+
+Test(ctl_transfer, a_working_fleet_moves_by_pause_export_import_resume)
+{
+    rig_start(&rig);
+    struct test_proc *fleet =
+        rig_fleet(&rig, 1, RIG_ENV("WEBHOOK_CONCURRENCY=1", "WEBHOOK_CRAWL_CONCURRENCY=1"));
+    for (int i = 0; i < MANY; i++) {
+        rig_post(&rig, "/many/%d", i);
+        if (i % 50 == 0)
+            post_page(i, "Some words.");
+    }
+    rig_firecrawl_fails(&rig, 503, 2);
+    WAIT_FOR(redis_int(rig.redis, "ZCARD {hookline}:later") > 0, SOON);
+    rig_firecrawl_fails(&rig, 0, 0);
+
+    cr_assert_eq(CTL("pause", "--yes"), 0, "%s", out);
+    cr_assert_eq(CTL("pause", "--intake", "--yes"), 0, "%s", out);
+    export_once_it_rests();
+    json_t *said = answer();
+    int64_t jobs = number(said, "jobs");
+    cr_expect_gt(jobs, 0);
+    json_decref(said);
+    stop(fleet);
+    stop(rig.producer);
+    rig.redis = test_redis_start();
+    cr_assert_eq(CTL("import", "--yes", "--json", file()), 0, "%s", out);
+    said = answer();
+    cr_expect_eq(number(said, "put") + number(said, "there_already"), jobs);
+    json_decref(said);
+
+    fleet = rig_fleet(&rig, 1, NULL);
+    start_producer();
+    cr_assert_eq(CTL("resume", "--yes"), 0, "%s", out);
+    struct rig_id after;
+    WAIT_FOR(
+        rig_try_post(&rig, "/after", &after), SOON); /* a producer hears of it within a second */
+    WAIT_FOR(rig_rows(&rig, "rescrape_status = 'completed'") == MANY + 1, SOON);
+    WAIT_FOR(
+        sql_int(rig.db, "SELECT count(*) FROM webhook.crawl_events") == (MANY + 49) / 50, SOON);
+    WAIT_FOR(redis_int(rig.redis, "XLEN {hookline}:q:change") == 0, SOON);
+    cr_expect_eq(rig_rows(&rig, "true"), MANY + 1);
+    cr_expect(!test_proc_logged(fleet, "redis_amnesia"));
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:q:crawl"), 0);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:dead"), 0);
+    cr_expect_eq(CTL("audit", "--json"), 0, "%s", out);
+}
+
 /* --- a small installation, its rows and keys made by hand ----------------------------------- */
 
 static void small(void)
@@ -272,6 +347,25 @@ static void row(const char *id, const char *status)
         " rescrape_job_id, rescrape_status) VALUES ('w', 'http://page.test/', now(), '%s', '%s',"
         " '%s')",
         id, id, status);
+}
+
+static char *read_file(const char *path, size_t *len)
+{
+    FILE *f = fopen(path, "r");
+    cr_assert(f);
+    char *bytes = mem_alloc(1 << 20);
+    *len = fread(bytes, 1, (1 << 20) - 1, f);
+    bytes[*len] = '\0';
+    fclose(f);
+    return bytes;
+}
+
+static const char *write_file(const char *bytes, size_t len)
+{
+    const char *path = harness_text("%s/other.jsonl", harness_dir());
+    FILE *f = fopen(path, "w");
+    cr_assert(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
+    return path;
 }
 
 static void move_to_another(void)
@@ -337,6 +431,54 @@ Test(ctl_transfer, what_was_finished_meanwhile_is_left_out)
     cr_expect_gt(redis_int(rig.redis, "PTTL {hookline}:job:" ID "5"), 0);
 }
 
+/* Nothing has them but the hash: in no set, they would wait for good. */
+Test(ctl_transfer, jobs_that_wait_for_no_time_are_carried_and_leftovers_are_not)
+{
+    small();
+    redis_text(rig.redis, "HSET {hookline}:later:jobs " ID "4 lost");
+    redis_text(rig.redis, "SET {hookline}:job:" ID "4 later");
+    redis_text(rig.redis, "HSET {hookline}:later:crawl:jobs " ID "5 packed " ID "3 old");
+    redis_text(rig.redis,
+        "EVAL redis.call('SET','{hookline}:job:" ID
+        "3','{hookline}:q:crawl'..string.char(32)..'1-1'..string.char(32)..'d') 0");
+    redis_text(rig.redis, "ZADD {hookline}:later 5 " ID "6");
+    move_to_another();
+    cr_assert_eq(CTL("import", "--yes", "--json", file()), 0, "%s", out);
+    json_t *said = answer();
+    cr_expect_eq(number(said, "put"), 4);
+    cr_expect_eq(number(said, "later"), 2);
+    json_decref(said);
+    cr_expect_str_eq(redis_text(rig.redis, "HGETALL {hookline}:later:jobs"), ID "4\nlost");
+    cr_expect_str_eq(redis_text(rig.redis, "ZRANGE {hookline}:later 0 -1"), ID "4");
+    cr_expect_str_eq(redis_text(rig.redis, "HGETALL {hookline}:later:crawl:jobs"), ID "5\npacked");
+    cr_expect_str_eq(redis_text(rig.redis, "ZRANGE {hookline}:later:crawl 0 -1"), ID "5");
+}
+
+/* What was put back to wait, from a stream not read yet to a set that was read, leaves the number of
+ * jobs as it is. */
+Test(ctl_transfer, a_job_that_went_back_while_it_was_interrupted_is_in_the_file)
+{
+    size_t len;
+    small();
+    cr_assert_eq(CTL("export", file()), 0, "%s", out);
+    char *bytes = read_file(file(), &len);
+    cr_assert_eq(unlink(file()), 0);
+    *strstr(bytes, "{\"kind\":\"job\",\"queue\":\"change\"") = '\0';
+    const char *part = write_file(bytes, strlen(bytes));
+    cr_assert_eq(rename(part, harness_text("%s.part", file())), 0);
+    redis_text(rig.redis, "XDEL {hookline}:q:change 1-1");
+    redis_text(rig.redis, "ZADD {hookline}:later 5 " ID "2");
+    redis_text(rig.redis, "HSET {hookline}:later:jobs " ID "2 a");
+    redis_text(rig.redis, "SET {hookline}:job:" ID "2 later");
+    move_to_another();
+    cr_assert_eq(CTL("import", "--yes", file()), 0, "%s", out);
+    cr_expect_str_eq(redis_text(rig.redis, "HGETALL {hookline}:later:jobs"), ID "2\na");
+    struct stat st;
+    cr_assert_eq(stat(file(), &st), 0);
+    cr_expect_eq(st.st_mode & 0777, 0600);
+    free(bytes);
+}
+
 Test(ctl_transfer, import_keeps_what_is_there_and_adds_what_is_not)
 {
     small();
@@ -361,23 +503,11 @@ Test(ctl_transfer, import_keeps_what_is_there_and_adds_what_is_not)
 
 /* --- files that are not as they were -------------------------------------------------------- */
 
-static char *read_file(const char *path, size_t *len)
+static int left_in(int fd)
 {
-    FILE *f = fopen(path, "r");
-    cr_assert(f);
-    char *bytes = mem_alloc(1 << 20);
-    *len = fread(bytes, 1, (1 << 20) - 1, f);
-    bytes[*len] = '\0';
-    fclose(f);
-    return bytes;
-}
-
-static const char *write_file(const char *bytes, size_t len)
-{
-    const char *path = harness_text("%s/other.jsonl", harness_dir());
-    FILE *f = fopen(path, "w");
-    cr_assert(f && fwrite(bytes, 1, len, f) == len && fclose(f) == 0);
-    return path;
+    int n = -1;
+    cr_assert_eq(ioctl(fd, FIONREAD, &n), 0);
+    return n;
 }
 
 Test(ctl_transfer, a_file_that_is_not_whole_changes_nothing)
@@ -396,6 +526,26 @@ Test(ctl_transfer, a_file_that_is_not_whole_changes_nothing)
     cr_expect(strstr(out, "its digest is another"), "%s", out);
     cr_expect_eq(CTL("import", "--yes", write_file("{\"a\":1}\n", 8)), 1, "%s", out);
     cr_expect_eq(CTL("import", "--yes", "/nowhere"), 1, "%s", out);
+    cr_expect_eq(redis_int(rig.redis, "DBSIZE"), 0);
+    free(bytes);
+}
+
+/* A pipe gives its bytes once. What was read through would be gone when it is to be put. */
+Test(ctl_transfer, import_refuses_what_it_cannot_read_twice)
+{
+    size_t len;
+    small();
+    move_to_another();
+    char *bytes = read_file(file(), &len);
+    const char *path = harness_text("%s/pipe", harness_dir());
+    cr_assert_eq(mkfifo(path, 0600), 0);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    cr_assert(fd >= 0 && write(fd, bytes, len) == (ssize_t)len);
+    struct test_proc *p = start_ctl((const char *const[]){"import", "--yes", path, NULL});
+    WAIT_FOR(!test_proc_running(p) || left_in(fd) == 0, SOON);
+    close(fd);
+    cr_expect_eq(test_proc_wait(p, SOON), 1, "%s", test_proc_log(p));
+    cr_expect(test_proc_logged(p, "is read twice"), "%s", test_proc_log(p));
     cr_expect_eq(redis_int(rig.redis, "DBSIZE"), 0);
     free(bytes);
 }

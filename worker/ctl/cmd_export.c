@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -94,7 +95,7 @@ static int open_part(struct export_run *x)
         return ctl_fail(CTL_NOT_EMPTY, "another export is writing %s", x->part);
     }
     x->file = fdopen(fd, "r+");
-    return x->file ? CTL_OK : broken(x);
+    return x->file && fchmod(fd, 0600) == 0 ? CTL_OK : broken(x); /* whoever made it, and how */
 }
 
 static bool put(struct export_run *x, const char *data, size_t len)
@@ -112,14 +113,14 @@ static bool put_line(struct export_run *x, struct buf *line)
 }
 
 struct holds_text {
-    char text[80];
+    char text[112];
 };
 
 static struct holds_text holds_text(const struct transfer_holds *h)
 {
     struct holds_text t;
-    snprintf(t.text, sizeof(t.text), "%lld change, %lld crawl, %lld dead", (long long)h->change,
-        (long long)h->crawl, (long long)h->dead);
+    snprintf(t.text, sizeof(t.text), "%lld change, %lld crawl, %lld dead, %lld left",
+        (long long)h->change, (long long)h->crawl, (long long)h->dead, (long long)h->left);
     return t;
 }
 

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -297,6 +298,18 @@ static int add(struct import_run *m, struct transfer_item *item)
     return m->n == BATCH || m->bytes >= BATCH_BYTES ? put_batch(m) : CTL_OK;
 }
 
+/* A file that lost its end since it was read through must not be taken for done. */
+static int check_all_put(const struct import_run *m, bool as_read)
+{
+    if (as_read && m->state.records == m->lines)
+        return CTL_OK;
+    return ctl_fail(CTL_ERROR,
+        "%s was changed while it was imported: %lld of its %lld records are in Redis. Put it back "
+        "as "
+        "it was, and run it again: it goes on where it was",
+        m->path, (long long)m->state.records, (long long)m->lines);
+}
+
 /* The last record. The generation of the rows becomes Redis' own where the file has all that they
  * ask for: else a janitor fills up what is missing. */
 static int put_end(struct import_run *m)
@@ -319,6 +332,7 @@ static int put_all(struct import_run *m)
     struct hl_err err = {0};
     enum transfer_line line;
     int64_t skip = m->state.records;
+    bool as_read = false;
     int code = CTL_OK;
 
     rewind(m->file);
@@ -327,6 +341,8 @@ static int put_all(struct import_run *m)
     while (code == CTL_OK && (line = transfer_read(&r, &item, &err)) != TRANSFER_LINE_NONE) {
         if (line == TRANSFER_LINE_BAD)
             code = ctl_fail(CTL_ERROR, "%s: %s; it was changed meanwhile", m->path, err.msg);
+        else if (line == TRANSFER_LINE_TRAILER)
+            as_read = strcmp(r.digest, m->digest) == 0;
         else if (line == TRANSFER_LINE_RECORD && skip > 0)
             skip--;
         else if (line == TRANSFER_LINE_RECORD)
@@ -339,6 +355,8 @@ static int put_all(struct import_run *m)
         transfer_item_release(&m->items[--m->n]);
     transfer_progress_end(&m->progress);
     transfer_reader_release(&r);
+    if (code == CTL_OK)
+        code = check_all_put(m, as_read);
     return code == CTL_OK ? put_end(m) : code;
 }
 
@@ -423,16 +441,30 @@ static int decide(struct import_run *m)
     return code >= 0 ? code : do_it(m);
 }
 
+/* It is read twice, which a pipe cannot be. */
+static int open_file(struct import_run *m)
+{
+    struct stat st;
+    m->file = fopen(m->path, "re");
+    if (!m->file)
+        return ctl_fail(CTL_ERROR, "%s: %s", m->path, strerror(errno));
+    if (fstat(fileno(m->file), &st) == 0 && S_ISREG(st.st_mode))
+        return CTL_OK;
+    fclose(m->file);
+    return ctl_fail(
+        CTL_ERROR, "%s is no regular file, and is read twice: make a file of it first", m->path);
+}
+
 static int do_import(struct import_run *m, const struct config *cfg)
 {
     struct hl_err err;
     int64_t until = clock_wall_us() / 1000 + TOMBSTONE_MS;
     m->prefix = cfg->queue_prefix;
     snprintf(m->until, sizeof(m->until), "%lld", (long long)until);
-    m->file = fopen(m->path, "re");
-    if (!m->file)
-        return ctl_fail(CTL_ERROR, "%s: %s", m->path, strerror(errno));
-    int code = verify(m);
+    int code = open_file(m);
+    if (code != CTL_OK)
+        return code;
+    code = verify(m);
     if (code == CTL_OK && session_open(&m->session, cfg, &err) != HL_OK)
         code = ctl_fail_err(&err);
     else if (code == CTL_OK) {

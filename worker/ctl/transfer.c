@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/mem.h"
 #include "base/timestamp.h"
+#include "domain/queue_census.h"
 #include "domain/store_transfer.h"
 
 #include <stdlib.h>
@@ -315,34 +316,44 @@ bool transfer_moves(const struct transfer_manners *m, struct buf *why)
 
 struct holds_call {
     struct session *session;
-    int64_t *jobs, *dead;
-    struct hl_err *err;
+    struct transfer_holds *holds;
+    struct hl_err err;
 };
 
-static void got_stats(
-    enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx)
+static int64_t jobs_in(const struct queue_tally *q)
+{
+    return q->length + q->later_jobs;
+}
+
+static int64_t left_of(const struct queue_tally *q)
+{
+    return q->added - q->length;
+}
+
+static void got_tally(
+    enum hl_rc rc, const struct queue_tallies *t, const struct hl_err *err, void *ctx)
 {
     struct holds_call *c = ctx;
     if (rc != HL_OK) {
-        *c->err = *err;
+        c->err = *err;
     } else {
-        *c->jobs = stats->length + stats->later;
-        *c->dead = stats->dead;
+        const struct queue_tally *change = &t->queues[QUEUE_CHANGE];
+        const struct queue_tally *crawl = &t->queues[QUEUE_CRAWL];
+        *c->holds = (struct transfer_holds){.change = jobs_in(change),
+            .crawl = jobs_in(crawl),
+            .dead = t->dead,
+            .left = left_of(change) + left_of(crawl)};
     }
     session_answered(c->session);
 }
 
 int transfer_ask_holds(struct session *s, struct transfer_holds *h)
 {
-    struct hl_err err = {0};
-    struct holds_call change = {s, &h->change, &h->dead, &err};
-    struct holds_call crawl = {s, &h->crawl, &h->dead, &err};
+    struct holds_call c = {.session = s, .holds = h};
     session_asked(s);
-    queue_stats(s->queue, got_stats, &change);
-    session_asked(s);
-    queue_stats(s->crawl_queue, got_stats, &crawl);
+    queue_tally(s->queue, s->crawl_queue, got_tally, &c);
     session_wait(s);
-    return err.rc == HL_OK ? CTL_OK : ctl_fail_err(&err);
+    return c.err.rc == HL_OK ? CTL_OK : ctl_fail_err(&c.err);
 }
 
 /* --- progress ---------------------------------------------------------------------------- */

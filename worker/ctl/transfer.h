@@ -94,9 +94,11 @@ void transfer_manners_release(struct transfer_manners *m);
 /* Says what moves; false when nothing does. */
 bool transfer_moves(const struct transfer_manners *m, struct buf *why);
 
-/* What Redis holds: jobs of both queues, those that wait for their time included, and dead letters. */
+/* What Redis holds: jobs of both queues, those that wait for their time included, and dead letters.
+ * `left` counts the entries that have left the streams: what is put back to wait for its time leaves
+ * one, and could go from what is not read yet to what was read, while the number of jobs stays. */
 struct transfer_holds {
-    int64_t change, crawl, dead;
+    int64_t change, crawl, dead, left;
 };
 int transfer_ask_holds(struct session *s, struct transfer_holds *h);
 
