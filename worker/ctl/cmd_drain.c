@@ -162,7 +162,7 @@ static void put_queues(const struct drain *d, struct buf *b)
             buf_printf(b, "%s%s", b->len && b->data[b->len - 1] != '{' ? "," : "", queue_names[k]);
 }
 
-/* How many queues were changed; -1 after saying what went wrong. */
+/* Exit code, after saying what went wrong. */
 static int fence(struct drain *d, bool on)
 {
     struct answer a = {.session = &d->session};
@@ -173,11 +173,13 @@ static int fence(struct drain *d, bool on)
     buf_putc(&queues, '}');
     store_fence_queues(
         d->session.store, buf_str(&queues), on ? who : NULL, answer_keep, answer_asked(&a));
-    int changed = answer_wait(&a) == CTL_OK ? PQntuples(a.rows) : -1;
+    int code = answer_wait(&a);
+    if (code == CTL_OK)
+        d->fences += PQntuples(a.rows);
     answer_release(&a);
     buf_release(&queues);
     free(who);
-    return changed;
+    return code;
 }
 
 struct moved {
@@ -351,17 +353,15 @@ static int exit_code(struct drain *d)
 
 static int finish(struct drain *d, const struct oplog *log)
 {
-    if (d->unfence) {
-        int lifted = fence(d, false);
-        if (lifted < 0)
-            return CTL_ERROR;
-        d->fences += lifted;
-    }
+    int lifted = d->unfence ? fence(d, false) : CTL_OK, logged = CTL_OK;
+    if (lifted != CTL_OK)
+        d->unfence = false; /* and the report says so */
     drain_report(d);
-    if (log->id && oplog_end(&d->session, log, d->fences + d->hastened,
-                       d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state)) != CTL_OK)
-        return CTL_ERROR;
-    return exit_code(d);
+    if (log->id)
+        logged = oplog_end(&d->session, log, d->fences + d->hastened,
+            d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state));
+    int code = exit_code(d);
+    return code ? code : lifted ? lifted : logged;
 }
 
 /* What will be touched, and the question; -1: go on. */
@@ -405,9 +405,8 @@ static int order(struct drain *d, struct oplog *log)
     if (code != CTL_OK || !d->fence)
         return code == CTL_OK ? -1 : code;
     d->ask.must_be_fenced = true;
-    int fenced = fence(d, true);
-    d->fences = fenced > 0 ? fenced : 0;
-    return fenced < 0 ? CTL_ERROR : -1;
+    code = fence(d, true);
+    return code == CTL_OK ? -1 : code;
 }
 
 static int run_drain(struct drain *d, const struct config *cfg)
