@@ -103,6 +103,26 @@ static const char *status(struct attendance *a)
 
 /* --- neighbours -------------------------------------------------------------------------- */
 
+/* One that has ended and that nobody has waited for holds nothing any more. */
+static bool is_zombie(pid_t pid)
+{
+    char path[32], stat[512] = "";
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    size_t n = fread(stat, 1, sizeof(stat) - 1, f);
+    fclose(f);
+    stat[n] = '\0';
+    const char *state = strrchr(stat, ')'); /* a name may have anything in it */
+    return state && (strncmp(state, ") Z", 3) == 0 || strncmp(state, ") X", 3) == 0);
+}
+
+static bool has_ended(pid_t pid)
+{
+    return (kill(pid, 0) < 0 && errno == ESRCH) || is_zombie(pid);
+}
+
 /* Its pid means something here only when it was given in the same place. */
 static bool is_gone(const struct attendance *a, const PGresult *rows, int row)
 {
@@ -111,7 +131,7 @@ static bool is_gone(const struct attendance *a, const PGresult *rows, int row)
         return false;
     if (strcmp(db_text(rows, row, NEIGHBOUR_PLACE), a->place) != 0)
         return db_int(rows, row, NEIGHBOUR_SILENT_MS) > SILENT_MS;
-    return pid == getpid() || (kill(pid, 0) < 0 && errno == ESRCH);
+    return pid == getpid() || has_ended(pid);
 }
 
 static void got_neighbours(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)

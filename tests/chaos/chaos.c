@@ -35,11 +35,12 @@ static long setting(const char *name, long otherwise)
 
 /* --- the run ----------------------------------------------------------------------------- */
 
-static void storm(struct stack *s, struct faults *f, long seconds)
+static void storm(struct stack *s, struct faults *f, struct operators *o, long seconds)
 {
     int64_t end = harness_now_ms() + seconds * 1000;
     for (int64_t now; (now = harness_now_ms()) < end; harness_pause(TICK_MS)) {
         faults_step(f, now);
+        operators_step(o, now);
         stack_tend(s);
     }
 }
@@ -71,6 +72,18 @@ static void audit(struct stack *s, struct verdict *v)
         verdict_add(v, "hooklinectl audit ends with %d:\n%s", code, out);
     else
         printf("hooklinectl audit agrees:\n%s", out);
+}
+
+/* In calm weather nothing may keep an operator from the proof. */
+static void prove_empty(struct stack *s, struct verdict *v)
+{
+    const char *out;
+    int code = stack_ctl(s,
+        (const char *const[]){
+            "drain", "--fence", "--unfence", "--yes", "--quiet", "--timeout", "60s", NULL},
+        &out);
+    if (code != 0)
+        verdict_add(v, "hooklinectl drain ends with %d when all is done:\n%s", code, out);
 }
 
 /* A letter about a crawl needs a reason: an event of another body under the same id is one. */
@@ -210,16 +223,20 @@ static int random_run(long seconds)
     stack_start_unit(&s, stack_fleet(&s, 0));
     stack_start_unit(&s, stack_fleet(&s, 1));
     struct faults *f = faults_new(&s, seed);
+    struct operators *o = operators_new(&s, seed);
     load_start(&load, &s, seed);
-    storm(&s, f, seconds);
+    storm(&s, f, o, seconds);
     load_stop(&load);
     faults_heal(f);
+    operators_end(o, &v);
+    operators_load(o);
     int64_t healed = harness_now_ms();
     stack_calm(&s);
     if (settles(&s, &v)) {
         printf("Quiet %.1f s after everything was healed\n",
             (double)(harness_now_ms() - healed) / 1000);
         audit(&s, &v);
+        prove_empty(&s, &v);
     }
     read_letters(&s, &v);
     history_check(&s, &load, keys, &v);
@@ -228,6 +245,8 @@ static int random_run(long seconds)
     print_summary(counts, n, crashes(&s), &v);
     print_recovery(&v);
     write_report(seconds, counts, n, crashes(&s), &v);
+    operators_print();
+    operators_free(o);
     faults_free(f);
     return outcome(&v, again);
 }

@@ -5,6 +5,7 @@
  *   load.c      clients that post events and write down every answer
  *   crawls.c    what those do that post crawls, and the checks of what became of them
  *   faults.c    the table of faults
+ *   operators.c people with hooklinectl amid the faults, and the checks of what it promised them
  *   history.c   triggers that record what happens to rows; the checks
  *   schedules.c short runs with a fixed order of events, one for each guarantee
  *
@@ -52,6 +53,7 @@ struct stack {
     int firecrawl_port;
     struct unit units[UNITS]; /* producers, then worker fleets */
     bool pg_up, redis_up, small_spool;
+    bool held;                      /* no unit is started */
     bool crawls_last;               /* Redis forgets everything but crawls, which nobody else has */
     bool arm;                       /* programs that start get crash points */
     int worker_deck, producer_deck; /* places in the lists of crash points */
@@ -74,6 +76,10 @@ bool stack_quiet(struct stack *s);      /* no event unfinished, no job in Redis,
 /* Dead letters about crawls, but for those of a second body under an id. */
 long stack_crawl_letters(struct stack *s);
 int stack_ctl(struct stack *s, const char *const *args, const char **out);
+struct test_proc *stack_ctl_start(struct stack *s, const char *const *args);
+void stack_hold(struct stack *s, bool held); /* all units are killed, none starts; or start again */
+void stack_new_redis(struct stack *s);       /* an empty one in place of the other, which is gone */
+void stack_copy_spool(struct stack *s, const char *to); /* as it lies there now */
 
 /* --- load -------------------------------------------------------------------------------- */
 #define CHAOS_TOKEN "a-token-for-senders-that-cannot-sign-webhooks"
@@ -127,6 +133,19 @@ void faults_step(struct faults *f, int64_t now_ms); /* starts what is due, heals
 void faults_heal(struct faults *f);                 /* all of them, now */
 int faults_count(struct faults *f, struct fault_count *out, int max);
 void faults_free(struct faults *f);
+
+/* --- operators --------------------------------------------------------------------------- */
+struct operators;
+struct verdict;
+struct operators *operators_new(struct stack *s, uint64_t seed);
+void operators_step(struct operators *o, int64_t now_ms);
+/* Every command ends, every order is taken back; needs healed stores. */
+void operators_end(struct operators *o, struct verdict *v);
+void operators_load(struct operators *o); /* what was promised when, for the checks */
+void operators_print(void);
+void operators_free(struct operators *o);
+extern const char operators_install_sql[];
+extern const struct check operator_checks[]; /* ends with name NULL */
 
 /* --- history ----------------------------------------------------------------------------- */
 void history_install(struct stack *s);

@@ -171,7 +171,8 @@ static int post(struct crawl_poster *c, const struct planned *e, bool twin)
 {
     int64_t begun = wall_us();
     int status = crawls_post(c->ports[dice_upto(&c->dice, HOSTS)], twin ? e->twin : e->body);
-    dprintf(c->fd, "crawl_posts\t%lld\t%s\t%d\t%d\n", (long long)begun, e->id, twin, status);
+    dprintf(c->fd, "crawl_posts\t%lld\t%s\t%d\t%d\t%lld\n", (long long)begun, e->id, twin, status,
+        (long long)wall_us());
     return status;
 }
 
@@ -211,7 +212,8 @@ void crawls_post_one(struct crawl_poster *c, int number)
 const char crawls_install_sql[] =
     "CREATE TABLE chaos.crawl_events (event_id uuid, crawl_id text, family text, kind text);"
     "CREATE TABLE chaos.crawl_pages (event_id uuid, url text, code integer, indexed boolean);"
-    "CREATE TABLE chaos.crawl_posts (begun bigint, event_id uuid, twin boolean, status integer);"
+    "CREATE TABLE chaos.crawl_posts (begun bigint, event_id uuid, twin boolean, status integer,"
+    "  ended bigint);"
     "CREATE TABLE chaos.flushes (at bigint);"
     "CREATE TABLE chaos.crawl_stored (event_id uuid, at timestamptz);"
     "CREATE FUNCTION chaos.note_stored() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN"

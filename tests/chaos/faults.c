@@ -9,7 +9,14 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_ACTIVE = 8, MAX_PIDS = 32, GAP_LOW_MS = 50, GAP_DENSE_MS = 400, GAP_HIGH_MS = 1000 };
+enum {
+    MAX_ACTIVE = 8,
+    MAX_PIDS = 32,
+    GAP_LOW_MS = 50,
+    GAP_DENSE_MS = 400,
+    GAP_HIGH_MS = 1000,
+    GAP_RARE_MS = 5000
+};
 
 struct active {
     const struct fault *fault;
@@ -532,7 +539,8 @@ struct faults *faults_new(struct stack *s, uint64_t seed)
     for (int i = 0; i < NFAULTS; i++)
         f->deck[i] = i;
     f->dealt = NFAULTS;
-    f->gap_ms = dice_upto(&f->dice, 2) ? GAP_DENSE_MS : GAP_HIGH_MS;
+    static const int gaps[] = {GAP_DENSE_MS, GAP_HIGH_MS, GAP_RARE_MS};
+    f->gap_ms = gaps[dice_upto(&f->dice, COUNT(gaps))];
     return f;
 }
 

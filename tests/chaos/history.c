@@ -24,7 +24,8 @@ static const char install_sql[] =
     "  writer text, old_status text, status text, old_epoch bigint, epoch bigint, old_owner text,"
     "  owner text, old_alive boolean, old_seq bigint, seq bigint, wrong boolean);"
     "CREATE INDEX ON chaos.history (event_id, n);"
-    "CREATE TABLE chaos.posts (at timestamptz, key text, status integer, event_id uuid, url text);"
+    "CREATE TABLE chaos.posts (at timestamptz, key text, status integer, event_id uuid, url text,"
+    "  begun bigint);"
     "CREATE TABLE chaos.scrapes (n bigint, at timestamptz, url text);"
     "CREATE TABLE chaos.scrape_ends (n bigint, at timestamptz, status integer);"
     "CREATE TABLE chaos.deaths (n bigint, at timestamptz, pid integer, how text);"
@@ -63,6 +64,7 @@ void history_install(struct stack *s)
 {
     sql_exec(s->db, "%s", install_sql);
     sql_exec(s->db, "%s", crawls_install_sql);
+    sql_exec(s->db, "%s", operators_install_sql);
 }
 
 /* --- what the driver notes --------------------------------------------------------------- */
@@ -156,14 +158,14 @@ static void load_posts(struct stack *s, const struct load *l)
     for (int i = 0; l && i < CLIENTS; i++) {
         char *text = harness_slurp(l->files[i], 64 << 20), *rest;
         for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-            long long at;
+            long long begun, at;
             int status;
-            if (sscanf(line, "%lld\t%63[^\t]\t%d\t%63[^\t]\t%159s", &at, key, &status, event,
-                    path) != 5)
+            if (sscanf(line, "%lld\t%lld\t%63[^\t]\t%d\t%63[^\t]\t%159s", &begun, &at, key, &status,
+                    event, path) != 6)
                 harness_fail("a client wrote: %s", line);
             put_time(&out, at);
-            buf_printf(&out, "\t%s\t%d\t%s\thttp://page.test%s\n", key, status,
-                strcmp(event, "-") == 0 ? "\\N" : event, path);
+            buf_printf(&out, "\t%s\t%d\t%s\thttp://page.test%s\t%lld\n", key, status,
+                strcmp(event, "-") == 0 ? "\\N" : event, path, begun);
         }
         free(text);
     }
@@ -220,54 +222,56 @@ static void load_notes(struct stack *s)
 static const struct check checks[] = {
     {"a 202 without a row",
      "SELECT DISTINCT p.event_id || ' key ' || p.key FROM chaos.posts p WHERE p.status = 202"
-        " AND NOT EXISTS (SELECT FROM webhook.change_events c WHERE c.event_id = p.event_id)", IS_LOST,          false},
+        " AND NOT EXISTS (SELECT FROM webhook.change_events c WHERE c.event_id = p.event_id)",   IS_LOST,          false},
     {"a 202 without an event id",
      "SELECT key FROM chaos.posts WHERE status = 202"
-        " AND event_id IS NULL",                                                               IS_LOST,          false},
+        " AND event_id IS NULL",                                                                 IS_LOST,          false},
     {"an answer nobody foresaw",
      "SELECT key || ' ' || status FROM chaos.posts"
-        " WHERE status NOT IN (0, 202, 409, 503)",                                             JUST_A_VIOLATION, false},
+        " WHERE status NOT IN (0, 202, 409, 503)",                                               JUST_A_VIOLATION, false},
     {"one key, several rows",
      "SELECT watch_id || ': ' || count(*) FROM webhook.change_events"
-        " WHERE EXISTS (SELECT FROM chaos.posts) GROUP BY watch_id HAVING count(*) > 1",       IS_DOUBLED,       true },
+        " WHERE EXISTS (SELECT FROM chaos.posts) GROUP BY watch_id HAVING count(*) > 1",         IS_DOUBLED,       true },
     {"more rows of a key than it was posted",
      "SELECT c.watch_id FROM (SELECT watch_id, count(*) FROM webhook.change_events"
         "   WHERE watch_id ~ '^c[0-9]' GROUP BY 1) c"
         " LEFT JOIN (SELECT key, count(*) FROM chaos.posts GROUP BY 1) p ON p.key = c.watch_id"
         /* + 1: a client that was told to stop did not note its last */
-        " WHERE c.count > coalesce(p.count, 0) + 1",                                           IS_DOUBLED,       false},
+        " WHERE c.count > coalesce(p.count, 0) + 1",                                             IS_DOUBLED,       false},
     {"an event that does not end",
      "SELECT event_id || ' ' || rescrape_status || ' epoch ' || claim_epoch || ' '"
         " || coalesce(claimed_by, '-') || ' ' || watch_url FROM webhook.change_events"
-        " WHERE rescrape_status IN ('queued', 'in_progress')",                                 JUST_A_VIOLATION, false},
+        " WHERE rescrape_status IN ('queued', 'in_progress')",                                   JUST_A_VIOLATION, false},
     {"a row written by an older epoch",
      "SELECT event_id || ' ' || old_epoch || ' -> ' || epoch FROM chaos.history"
-        " WHERE what = 'event' AND epoch < old_epoch",                                         JUST_A_VIOLATION, false},
+        " WHERE what = 'event' AND epoch < old_epoch",                                           JUST_A_VIOLATION, false},
     {"a finished event that changes",
      "SELECT event_id || ' ' || old_status || ' -> ' || status || ' by ' || writer"
         " FROM chaos.history WHERE what = 'event'"
         " AND old_status NOT IN ('queued', 'in_progress')"
-        " AND (status <> old_status OR epoch <> old_epoch)",                                   JUST_A_VIOLATION, false},
+        " AND (status <> old_status OR epoch <> old_epoch)"
+        /* an operator puts failed ones back */
+        " AND NOT (writer = 'hooklinectl' AND old_status LIKE 'failed%' AND status = 'queued')", JUST_A_VIOLATION, false},
     {"an event taken from its living owner",
      "SELECT event_id || ' of ' || old_owner || ' by ' || writer || ' -> ' || status"
         " FROM chaos.history WHERE what = 'event' AND old_status = 'in_progress' AND old_alive"
         " AND writer <> " WRITER_OF("old_owner") " AND (status <> 'in_progress' OR owner <> "
-                                                 "old_owner OR epoch <> old_epoch)",           JUST_A_VIOLATION, false},
+                                                 "old_owner OR epoch <> old_epoch)",             JUST_A_VIOLATION, false},
     {"a result by a worker that does not own the event",
      "SELECT event_id || ' of ' || coalesce(old_owner, '-') || ' by ' || writer || ' -> '"
         " || status FROM chaos.history WHERE what = 'event' AND old_status IS NOT NULL"
         " AND status NOT IN ('in_progress', 'superseded') AND status <> old_status"
         " AND writer LIKE 'hookline-worker:%-%'"
         " AND (old_status <> 'in_progress' OR writer <> " WRITER_OF("old_owner") ")",
-     JUST_A_VIOLATION,                                                                                           false},
+     JUST_A_VIOLATION,                                                                                             false},
     {"two claims of one page at once",
-     "SELECT event_id || ' ' || url FROM chaos.history WHERE what = 'event' AND wrong",        JUST_A_VIOLATION, false},
+     "SELECT event_id || ' ' || url FROM chaos.history WHERE what = 'event' AND wrong",          JUST_A_VIOLATION, false},
     {"an older fetch over a newer document",
      "SELECT url || ' ' || old_seq || ' -> ' || seq FROM chaos.history"
-        " WHERE what = 'document' AND seq <= old_seq",                                         JUST_A_VIOLATION, false},
+        " WHERE what = 'document' AND seq <= old_seq",                                           JUST_A_VIOLATION, false},
     {"a document of an older epoch, or of a claim that was lost",
      "SELECT event_id || ' epoch ' || epoch || ' by ' || writer FROM chaos.history"
-        " WHERE what = 'document' AND (wrong OR epoch < old_epoch)",                           JUST_A_VIOLATION, false},
+        " WHERE what = 'document' AND (wrong OR epoch < old_epoch)",                             JUST_A_VIOLATION, false},
     {"a scrape without a claim of its own",
      "SELECT url || ' at ' || at FROM (SELECT url, at,"
         "   sum(claim) OVER (PARTITION BY url ORDER BY at, claim DESC) AS claims,"
@@ -275,25 +279,25 @@ static const struct check checks[] = {
         "  FROM (SELECT url, at, 1 AS claim FROM chaos.history WHERE what = 'event'"
         "      AND status = 'in_progress' AND (old_status <> status OR epoch <> old_epoch)"
         "    UNION ALL SELECT url, at, 0 FROM chaos.scrapes) x) y"
-        " WHERE claim = 0 AND scrapes > claims",                                               JUST_A_VIOLATION, false},
+        " WHERE claim = 0 AND scrapes > claims",                                                 JUST_A_VIOLATION, false},
     {"a scrape that Firecrawl would refuse",
      "SELECT e.n || ' ' || s.url FROM chaos.scrape_ends e JOIN chaos.scrapes s USING (n)"
-        " WHERE e.status IN (400, 401)",                                                       JUST_A_VIOLATION, false},
+        " WHERE e.status IN (400, 401)",                                                         JUST_A_VIOLATION, false},
     {"a completed event without a document as new as its fetch",
      "SELECT c.event_id || ' ' || c.watch_url FROM webhook.change_events c"
         " WHERE c.rescrape_status = 'completed' AND NOT EXISTS (SELECT FROM webhook.documents d"
         "   WHERE d.url_key = sha256(convert_to(split_part(c.watch_url, '#', 1), 'UTF8'))"
-        "     AND d.scrape_seq >= c.scrape_seq)",                                              JUST_A_VIOLATION, false},
+        "     AND d.scrape_seq >= c.scrape_seq)",                                                JUST_A_VIOLATION, false},
     {"an event condemned that crashed no solo process",
      "SELECT c.event_id || ' ' || c.rescrape_status FROM webhook.change_events c"
         " WHERE c.rescrape_status LIKE 'failed: crashed%' AND NOT EXISTS (SELECT FROM"
         "   webhook.worker_crashes d WHERE d.role = 'solo' AND d.blamed AND d.held @>"
-        "   jsonb_build_array(jsonb_build_object('event_id', c.event_id)))",                   JUST_A_VIOLATION, false},
+        "   jsonb_build_array(jsonb_build_object('event_id', c.event_id)))",                     JUST_A_VIOLATION, false},
     {"an event superseded by no later fetch",
      "SELECT q.event_id || ' ' || q.watch_url FROM webhook.change_events q"
         " WHERE q.rescrape_status = 'superseded' AND NOT EXISTS (SELECT FROM"
         "   webhook.change_events c WHERE c.watch_url = q.watch_url"
-        "   AND c.rescrape_status = 'completed' AND c.scrape_seq > q.accept_seq)",             JUST_A_VIOLATION, false},
+        "   AND c.rescrape_status = 'completed' AND c.scrape_seq > q.accept_seq)",               JUST_A_VIOLATION, false},
 };
 
 void verdict_add(struct verdict *v, const char *fmt, ...)
@@ -418,6 +422,8 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
         if (keys || !checks[i].needs_keys)
             run_check(c, &checks[i], v);
     for (const struct check *k = crawl_checks; k->name; k++)
+        run_check(c, k, v);
+    for (const struct check *k = operator_checks; k->name; k++)
         run_check(c, k, v);
     read_logs(s, v);
     measure(c, "process", &v->process);

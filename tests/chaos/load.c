@@ -1,5 +1,5 @@
 /* load: see chaos.h. Each client is a process that writes one line for each answer, at once:
- * microseconds, key, status (0 = none), event id or "-", path. */
+ * microseconds before and after, key, status (0 = none), event id or "-", path. */
 #include "tests/chaos/chaos.h"
 
 #include <fcntl.h>
@@ -105,8 +105,10 @@ struct client {
 
 static int post_and_note(struct client *c, const char *key, const char *path, const char *snapshot)
 {
+    int64_t begun = wall_us();
     struct answer a = load_post(c->ports[dice_upto(&c->dice, HOSTS)], key, path, snapshot);
-    dprintf(c->fd, "%lld\t%s\t%d\t%s\t%s\n", (long long)wall_us(), key, a.status, a.event, path);
+    dprintf(c->fd, "%lld\t%lld\t%s\t%d\t%s\t%s\n", (long long)begun, (long long)wall_us(), key,
+        a.status, a.event, path);
     return a.status;
 }
 

@@ -165,7 +165,7 @@ static void tend(struct stack *s, struct unit *u)
         u->restart_at = now + dice_between(&s->dice, 50, 600);
     } else if (u->proc && u->term_until && now > u->term_until) {
         unit_kill(u);
-    } else if (!u->proc && now >= u->restart_at) {
+    } else if (!u->proc && !s->held && now >= u->restart_at) {
         start(s, u);
     }
 }
@@ -227,6 +227,13 @@ static bool has_its_lease(struct stack *s, struct unit *u)
                     " AND beat > 0",
                     (int)pids[i]) > 0;
     return n > 0 && good == n;
+}
+
+void stack_hold(struct stack *s, bool held)
+{
+    s->held = held;
+    for (int i = 0; held && i < UNITS; i++)
+        unit_kill(&s->units[i]);
 }
 
 bool stack_healthy(struct stack *s, struct unit *u)
@@ -307,6 +314,11 @@ static void make_spool(struct stack *s)
     atexit(unmount);
 }
 
+static struct test_redis *start_redis(void)
+{
+    return test_redis_start_with((const char *const[]){"--appendfsync", "always", NULL});
+}
+
 void stack_start(struct stack *s, uint64_t seed, const char *const *more)
 {
     *s = (struct stack){.dice = dice_of(seed, 1), .more = more, .dir = harness_dir()};
@@ -321,7 +333,7 @@ void stack_start(struct stack *s, uint64_t seed, const char *const *more)
         "-c", "synchronous_commit=on", "-c", "autovacuum=on", "-c", "log_lock_waits=on", "-c",
         "log_min_duration_statement=1500", NULL});
     s->db = test_pg_url(s->pg);
-    s->redis = test_redis_start_with((const char *const[]){"--appendfsync", "always", NULL});
+    s->redis = start_redis();
     s->pg_up = s->redis_up = true;
     start_firecrawl(s);
     history_install(s);
@@ -330,6 +342,21 @@ void stack_start(struct stack *s, uint64_t seed, const char *const *more)
         s->units[i].port = harness_free_port();
         s->units[HOSTS + i] = (struct unit){.program = s->worker};
     }
+}
+
+void stack_new_redis(struct stack *s)
+{
+    struct test_redis *old = s->redis;
+    s->redis = start_redis();
+    test_redis_free(old);
+}
+
+void stack_copy_spool(struct stack *s, const char *to)
+{
+    const char *const argv[] = {"cp", "-r", harness_text("%s/spool/s", s->dir), to, NULL};
+    struct test_proc *p = test_proc_start(argv, NULL, -1);
+    test_proc_wait(p, START_MS); /* a file that left meanwhile is an error to cp, not to us */
+    test_proc_free(p);
 }
 
 /* --- is anything left? ------------------------------------------------------------------- */
@@ -394,13 +421,18 @@ bool stack_quiet(struct stack *s)
     return spool_empty(s) && stack_unfinished(s) == 0 && redis_empty(s);
 }
 
-int stack_ctl(struct stack *s, const char *const *args, const char **out)
+struct test_proc *stack_ctl_start(struct stack *s, const char *const *args)
 {
     const char *argv[16] = {program("hooklinectl")}, *env[ENV_MAX];
     for (int i = 0; args[i] && i < 14; i++)
         argv[i + 1] = args[i];
     settings(s, NULL, env);
-    struct test_proc *p = test_proc_start(argv, env, -1);
+    return test_proc_start(argv, env, -1);
+}
+
+int stack_ctl(struct stack *s, const char *const *args, const char **out)
+{
+    struct test_proc *p = stack_ctl_start(s, args);
     int code = test_proc_wait(p, START_MS);
     *out = test_proc_log(p);
     return code;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -278,6 +279,25 @@ Test(fence, the_row_of_a_killed_producer_goes_when_a_neighbour_has_had_time_to_t
     cr_expect_eq(producers(&r, gone), 1);
     WAIT_FOR(producers(&r, gone) == 0, 60000);
     cr_expect_eq(producers(&r, "true"), all);
+}
+
+/* Where the first process of a container waits for no orphans. */
+Test(fence, the_row_of_an_ended_producer_goes_though_nobody_waited_for_the_process)
+{
+    struct rig r;
+    siginfo_t ended;
+    rig_start(&r);
+    WAIT_FOR(producers(&r, "true") >= 1, SOON);
+    pid_t zombie = fork();
+    if (zombie == 0)
+        _exit(0);
+    cr_assert_eq(waitid(P_PID, (id_t)zombie, &ended, WEXITED | WNOWAIT), 0);
+    sql_exec(r.db,
+        "INSERT INTO webhook.producers (id, host, pid, fenced, status)"
+        " SELECT 'zombie', host, %d, fenced, status FROM webhook.producers LIMIT 1",
+        (int)zombie);
+    WAIT_FOR(producers(&r, "id = 'zombie'") == 0, 60000);
+    cr_expect_eq(waitpid(zombie, NULL, 0), zombie);
 }
 
 /* --- an audit ---------------------------------------------------------------------------- */

@@ -56,9 +56,9 @@ int ctl_fail(int code, const char *fmt, ...)
 
 int ctl_fail_err(const struct hl_err *err)
 {
-    int code = err->why == HL_WHY_UNREACHABLE ? CTL_UNREACHABLE
-               : err->why == HL_WHY_TIMEOUT   ? CTL_TIMEOUT
-                                              : CTL_ERROR;
+    /* One that only reads is a standby: where writing is possible is somewhere else, or nowhere. */
+    bool away = err->why == HL_WHY_UNREACHABLE || err->why == HL_WHY_READ_ONLY;
+    int code = away ? CTL_UNREACHABLE : err->why == HL_WHY_TIMEOUT ? CTL_TIMEOUT : CTL_ERROR;
     return ctl_fail(code, "%s", err->msg);
 }
 

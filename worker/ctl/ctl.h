@@ -16,7 +16,7 @@ enum ctl_exit {
     CTL_NOT_EMPTY = 2,    /* something is left, or in the way; nothing was found */
     CTL_DISCREPANCY = 3,  /* events are missing, doubled, stuck or in two places */
     CTL_USAGE = 64,       /* the command line is wrong */
-    CTL_UNREACHABLE = 69, /* no connection to what the verb needs */
+    CTL_UNREACHABLE = 69, /* no connection to what the verb needs, or to a standby only */
     CTL_TIMEOUT = 124,    /* a deadline passed */
 };
 
