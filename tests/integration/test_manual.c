@@ -194,7 +194,7 @@ Test(manual, every_command_explains_itself)
 
 /* --- the documents ------------------------------------------------------------------------- */
 
-static char *protocol;
+static char *doc;
 
 /* What prints JSON says in PROTOCOL.md what its members are: under its own heading, by its name. */
 static void check_documented(const struct ctl_command *c)
@@ -202,7 +202,7 @@ static void check_documented(const struct ctl_command *c)
     size_t noun = strcspn(c->name, " ");
     char *heading = mem_printf("\n#### %.*s\n", (int)noun, c->name);
     char *name = mem_printf("`%s", c->name);
-    const char *section = strstr(protocol, heading);
+    const char *section = strstr(doc, heading);
     cr_expect(section, "PROTOCOL.md has no section of %s", c->name);
     if (section && option_named(c, "json", strlen("json"))) {
         const char *end = strstr(section + 1, "\n#### "), *at = strstr(section, name);
@@ -212,29 +212,30 @@ static void check_documented(const struct ctl_command *c)
     free(name);
 }
 
+/* One of the rows that begin with its verb or noun, "| `dead retry`, `purge` |", has its action. */
 static void check_in_readme(const struct ctl_command *c)
 {
     size_t noun = strcspn(c->name, " ");
+    const char *action = c->name[noun] ? c->name + noun + 1 : c->name;
     char *row = mem_printf("\n| `%.*s", (int)noun, c->name);
-    char *action = mem_printf("`%s", c->name[noun] ? c->name + noun + 1 : c->name);
-    const char *at = strstr(protocol, row), *end = at ? strchr(at + 1, '\n') : NULL;
-    cr_expect(at, "README.md has no row of %s", c->name);
-    if (at && !strstr(at, c->name)) {
-        const char *found = strstr(at, action);
-        cr_expect(found && found < end, "README.md: the row lacks %s", c->name);
+    bool there = false;
+    for (const char *at = doc; !there && (at = strstr(at, row)); at++) {
+        char *names = mem_strndup(at + 2, strcspn(at + 3, "|"));
+        there = strstr(names, action);
+        free(names);
     }
+    cr_expect(there, "README.md has no row of %s", c->name);
     free(row);
-    free(action);
 }
 
 Test(manual, the_documents_have_every_command)
 {
-    protocol = document("PROTOCOL.md");
+    doc = document("PROTOCOL.md");
     each_among(ctl_commands, check_documented);
-    free(protocol);
-    protocol = document("README.md");
+    free(doc);
+    doc = document("README.md");
     each_among(ctl_commands, check_in_readme);
-    free(protocol);
+    free(doc);
 }
 
 /* --- help -------------------------------------------------------------------------------- */
