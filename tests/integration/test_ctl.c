@@ -147,7 +147,7 @@ Test(ctl, send_builds_and_signs_an_event_and_shows_the_answer)
         "%s", body);
     cr_expect_not(strstr(body, "diff_url"), "what was not given is left out: %s", body);
     cr_expect(test_proc_logged(p, "7b0c0f6e-5d52-4b3c-8b1f-0d3f0e6a3c11"));
-    cr_expect(test_proc_logged(p, "event id  41"), "%s", test_proc_log(p));
+    cr_expect(test_proc_logged(p, "row     41"), "%s", test_proc_log(p));
 }
 
 Test(ctl, send_posts_a_file_byte_for_byte)

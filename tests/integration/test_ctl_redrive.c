@@ -123,7 +123,7 @@ Test(ctl_redrive, a_plan_touches_nothing_and_says_how_many_of_what)
     cr_expect_str_eq(json_get_string(most, "status"), "failed: HTTP 503");
     cr_expect_eq(number(most, "events"), 3);
     const json_t *first = json_array_get(json_object_get(root, "events"), 0);
-    cr_expect_str_eq(json_get_string(first, "url"), RIG_SITE "/p1");
+    cr_expect_str_eq(json_get_string(first, "watch_url"), RIG_SITE "/p1");
     cr_expect_str_eq(json_get_string(first, "error"), "HTTP 503");
     json_decref(root);
     cr_expect_eq(rig_rows(&rig, "rescrape_status LIKE 'failed%' AND claim_epoch = 3"), 5);

@@ -65,7 +65,7 @@ Test(ctl_send, a_change_goes_signed_or_with_the_token)
 {
     rig_start(&rig);
     cr_expect_eq(SEND("--url", "http://page.test/signed", TO), 0, "%s", out);
-    EXPECT_SAID("event id");
+    EXPECT_SAID("event ");
     cr_expect_eq(SEND("--url", "http://page.test/token", "--token", TO), 0, "%s", out);
     cr_expect_eq(rig_rows(&rig, "watch_url LIKE '%/signed' AND metadata ? 'signature'"), 1);
     cr_expect_eq(rig_rows(&rig, "watch_url LIKE '%/token' AND NOT metadata ? 'signature'"), 1);

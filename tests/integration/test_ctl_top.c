@@ -86,7 +86,7 @@ Test(ctl_top, shows_queues_workers_upstreams_and_events)
     cr_expect(strstr(terminal_line(t, 0), "hooklinectl top "), "%s", text);
     cr_expect(strstr(terminal_line(t, 0), "PostgreSQL ok | Redis ok | pool 2/7 busy"), "%s", text);
     cr_expect(strstr(line_with(t, "change"), "running"), "%s", text);
-    cr_expect(strstr(line_with(t, "change"), "    2        0        0     0"), "%s", text);
+    cr_expect(strstr(line_with(t, "change"), "    2        0      0     0"), "%s", text);
     cr_expect(strstr(line_with(t, "crawl"), "paused"), "%s", text);
     cr_expect(strstr(line_with(t, "crawl"), "me@desk"), "%s", text);
     cr_expect(strstr(line_with(t, "fire.test"), "open "), "%s", text);

@@ -14,21 +14,27 @@ TestSuite(manual, .timeout = 120);
 
 /* --- looking at text --------------------------------------------------------------------- */
 
-static char *page(const char *name)
+/* A whole file; caller frees. */
+static char *document(const char *path)
 {
-    char *path = mem_printf("%s/man/%s", harness_build(), name);
     struct buf b = {0};
     FILE *f = fopen(path, "re");
-    cr_assert_not_null(f, "%s is not there: 'make man'", path);
+    cr_assert_not_null(f, "%s is not there", path);
     for (size_t n; (n = fread(buf_reserve(&b, 65536), 1, 65536, f)) > 0;)
         b.len += n;
     fclose(f);
-    free(path);
     buf_putc(&b, '\0');
-    /* As it is read: a minus is a minus. */
-    for (char *at; (at = strstr(b.data, "\\-"));)
-        memmove(at, at + 1, strlen(at));
     return buf_detach(&b);
+}
+
+static char *page(const char *name)
+{
+    char *path = mem_printf("%s/man/%s", harness_build(), name), *text = document(path);
+    free(path);
+    /* As it is read: a minus is a minus. */
+    for (char *at; (at = strstr(text, "\\-"));)
+        memmove(at, at + 1, strlen(at));
+    return text;
 }
 
 static char *run(const char *program, const char *words, int *code)
@@ -106,6 +112,41 @@ static void check_row(const struct ctl_command *c)
     cr_expect(n <= CTL_MAX_OPTIONS, "%s has %zu options", c->name, n);
 }
 
+/* The longest line of a text. */
+static size_t widest(const char *text)
+{
+    size_t most = 0;
+    for (size_t len; *text; text += len + (text[len] == '\n')) {
+        len = strcspn(text, "\n");
+        most = len > most ? len : most;
+    }
+    return most;
+}
+
+static void check_width(const struct ctl_command *c)
+{
+    int code;
+    char *words = mem_printf("%s --help", c->name), *help = run("hooklinectl", words, &code);
+    cr_expect_leq(widest(c->about), 90, "%s: its text is %zu wide", c->name, widest(c->about));
+    cr_expect_leq(widest(help), 100, "%s is %zu wide", words, widest(help));
+    free(words);
+    free(help);
+}
+
+/* "Exits with 2": a code that is one of ours. */
+static void check_codes(const struct ctl_command *c)
+{
+    static const int codes[] = {
+        CTL_OK, CTL_ERROR, CTL_NOT_EMPTY, CTL_DISCREPANCY, CTL_USAGE, CTL_UNREACHABLE, CTL_TIMEOUT};
+    for (const char *at = c->about; (at = strstr(at, "xits with "));) {
+        at += strlen("xits with ");
+        bool known = false;
+        for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+            known = known || codes[i] == atoi(at);
+        cr_expect(known, "%s: no command exits with %d", c->name, atoi(at));
+    }
+}
+
 /* What an option means must not depend on the verb. */
 static void check_shared_meaning(const struct ctl_command *c)
 {
@@ -147,6 +188,54 @@ Test(manual, every_command_explains_itself)
     each_among(ctl_commands, check_row);
     each_among(ctl_commands, check_shared_meaning);
     each_among(ctl_commands, check_examples);
+    each_among(ctl_commands, check_width);
+    each_among(ctl_commands, check_codes);
+}
+
+/* --- the documents ------------------------------------------------------------------------- */
+
+static char *doc;
+
+/* What prints JSON says in PROTOCOL.md what its members are: under its own heading, by its name. */
+static void check_documented(const struct ctl_command *c)
+{
+    size_t noun = strcspn(c->name, " ");
+    char *heading = mem_printf("\n#### %.*s\n", (int)noun, c->name);
+    char *name = mem_printf("`%s", c->name);
+    const char *section = strstr(doc, heading);
+    cr_expect(section, "PROTOCOL.md has no section of %s", c->name);
+    if (section && option_named(c, "json", strlen("json"))) {
+        const char *end = strstr(section + 1, "\n#### "), *at = strstr(section, name);
+        cr_expect(at && (!end || at < end), "PROTOCOL.md does not say what %s prints", c->name);
+    }
+    free(heading);
+    free(name);
+}
+
+/* One of the rows that begin with its verb or noun, "| `dead retry`, `purge` |", has its action. */
+static void check_in_readme(const struct ctl_command *c)
+{
+    size_t noun = strcspn(c->name, " ");
+    const char *action = c->name[noun] ? c->name + noun + 1 : c->name;
+    char *row = mem_printf("\n| `%.*s", (int)noun, c->name);
+    bool there = false;
+    for (const char *at = doc; !there && (at = strstr(at, row)); at++) {
+        char *names = mem_strndup(at + 2, strcspn(at + 3, "|"));
+        there = strstr(names, action);
+        free(names);
+    }
+    cr_expect(there, "README.md has no row of %s", c->name);
+    free(row);
+}
+
+Test(manual, the_documents_have_every_command)
+{
+    doc = document("PROTOCOL.md");
+    each_among(ctl_commands, check_documented);
+    free(doc);
+    doc = document("README.md");
+    each_among(ctl_commands, check_in_readme);
+    free(doc);
 }
 
 /* --- help -------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ enum {
 
 /* clang-format off */
 static const struct ctl_option options[] = {
-    {OPT_WAIT, "wait", "[=DURATION]", "wait until nothing is under way (default 60 s)"},
+    {OPT_WAIT, "wait", "[=DURATION]", "wait until nothing is under way (default 60s)"},
     {OPT_RECEIPTS, "receipts", "DIR", "folder of producers' receipts; may be repeated"},
     {OPT_SPOOL, "spool", "DIR", "folder of a spool; may be repeated"},
     {OPT_LIMIT, "limit", "N", "name at most N events (default 100)"},

@@ -59,9 +59,9 @@ enum {
 /* clang-format off */
 static const struct ctl_option options[] = {
     {OPT_RATE, "rate", "N", "events a second (default 100)"},
-    {OPT_DURATION, "duration", "DURATION", "how long is measured (default 10)"},
+    {OPT_DURATION, "duration", "DURATION", "how long is measured (default 10s)"},
     {OPT_RAMP, "ramp", "DURATION", "before that the rate grows for so long (default 0)"},
-    {OPT_WARMUP, "warmup", "DURATION", "then it is kept for so long, unmeasured (default 1)"},
+    {OPT_WARMUP, "warmup", "DURATION", "then it is kept for so long, unmeasured (default 1s)"},
     {OPT_CONNECTIONS, "connections", "N", "how many at most (default 64)"},
     {OPT_SOURCE, "source", "WORD", "whose events: changedetection (default) or firecrawl"},
     {OPT_URLS, "urls", "FILE", "addresses of pages, one a line, taken in turn; - for standard input"},
@@ -70,8 +70,8 @@ static const struct ctl_option options[] = {
     {OPT_SIZE, "size", "BYTES", "of the text in each event (default 100)"},
     {OPT_TOKEN, "token", NULL, "show WEBHOOK_INTAKE_TOKEN instead of signing"},
     {OPT_TO, "to", "URL", "default: http://127.0.0.1:<WEBHOOK_PORT>/api/webhook/<source>"},
-    {OPT_TIMEOUT, "timeout", "DURATION", "for each answer (default 10)"},
-    {OPT_WAIT, "wait", "[=DURATION]", "wait until they are completed (at most 60 s, or as told)"},
+    {OPT_TIMEOUT, "timeout", "DURATION", "for each answer (default 10s)"},
+    {OPT_WAIT, "wait", "[=DURATION]", "wait until they are completed (at most 60s, or as told)"},
     {OPT_MAX, "max", "N", "refuse to send more than so many (default 1000000)"},
     {OPT_PROGRESS, "progress", NULL, "a line each second, where standard error is no terminal, too"},
     {CTL_YES, "yes", NULL, "load a machine that is not this one"},

@@ -30,11 +30,10 @@ const struct ctl_command cmd_config = {
     .summary = "show the settings in effect, or check them",
     .words = "[NAME...]",
     .about =
-        "Shows each setting, or those named: its value here (secrets as ***), where it was given "
-        "and\n"
-        "which programs use it. The environment wins over --config FILE, and FILE over .env in "
-        "the\n"
-        "working directory. --check names every fault; the exit code is 1 when there is one.\n",
+        "Shows each setting, or those named: its value here (secrets as ***), where it was given\n"
+        "and which programs use it. The environment wins over --config FILE, and FILE over .env\n"
+        "in the working directory. --check names every fault; the exit code is 1 when there is\n"
+        "one.\n",
     .examples = "hooklinectl --config /etc/hookline.conf config\n"
                 "hooklinectl config WEBHOOK_DB_POOL_SIZE WEBHOOK_DB_MAX_OVERFLOW\n"
                 "hooklinectl --config /etc/hookline.conf config --check --for producer\n"

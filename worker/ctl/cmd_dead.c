@@ -20,18 +20,18 @@ enum { MAX_IDS = 1000, SAMPLE = 10 };
 
 enum { N_COLUMNS = 12 };
 static const struct column columns[N_COLUMNS] = {
-    {"id",       "ID",    COLUMN_TEXT,  0 },
-    {"kind",     "KIND",  COLUMN_TEXT,  0 },
-    {"event_id", NULL,    COLUMN_TEXT,  0 },
-    {"row_id",   NULL,    COLUMN_INT,   0 },
-    {"letter",   NULL,    COLUMN_TEXT,  0 },
-    {"died_at",  "DIED",  COLUMN_AGO,   0 },
-    {"url",      "URL",   COLUMN_TEXT,  24},
-    {"watch_id", NULL,    COLUMN_TEXT,  0 },
-    {"error",    "ERROR", COLUMN_TEXT,  20},
-    {"attempts", "TRIES", COLUMN_INT,   0 },
-    {"bytes",    "SIZE",  COLUMN_BYTES, 0 },
-    {"status",   "ROW",   COLUMN_STATE, 0 },
+    {"id",              "ID",     COLUMN_TEXT,  0 },
+    {"kind",            "KIND",   COLUMN_TEXT,  0 },
+    {"event_id",        NULL,     COLUMN_TEXT,  0 },
+    {"change_event_id", NULL,     COLUMN_INT,   0 },
+    {"letter",          NULL,     COLUMN_TEXT,  0 },
+    {"died_at",         "DIED",   COLUMN_AGO,   0 },
+    {"url",             "URL",    COLUMN_TEXT,  24},
+    {"watch_id",        NULL,     COLUMN_TEXT,  0 },
+    {"error",           "ERROR",  COLUMN_TEXT,  20},
+    {"attempts",        "TRIES",  COLUMN_INT,   0 },
+    {"bytes",           "SIZE",   COLUMN_BYTES, 0 },
+    {"status",          "STATUS", COLUMN_STATE, 0 },
 };
 
 /* clang-format off */
@@ -133,6 +133,17 @@ static int with_session(struct dead_verb *v)
     return code;
 }
 
+/* A filter means nothing, so nothing is to be done. */
+static int say_nothing(const struct ctl_args *args)
+{
+    if (args->shared.json)
+        printf("{\"version\":1,\"dry_run\":%s,\"found\":0,\"affected\":0}\n",
+            args->shared.dry_run ? "true" : "false");
+    else
+        puts("Nothing of that kind is dead.");
+    return CTL_OK;
+}
+
 /* What a writer is about to touch. -1: go on; else the exit code. */
 static int look_and_show(struct dead_verb *v)
 {
@@ -141,7 +152,7 @@ static int look_and_show(struct dead_verb *v)
     if (code != CTL_OK)
         return code;
     if (!v->look.n)
-        return ctl_fail(CTL_NOT_EMPTY, "nothing of that kind is dead");
+        return say_nothing(v->args);
     if (v->args->shared.json)
         return -1;
     fill(&l, &v->look, SAMPLE);
@@ -206,7 +217,7 @@ static ctl_run_fn run_list, run_show, run_retry, run_purge;
 
 static const struct ctl_command dead_list = {
     .name = "dead list",
-    .summary = "failed events and dead letters",
+    .summary = "list failed events and dead letters",
     .about =
         "Lists what died, the newest first: event (its row is failed), letter (a job in Redis\n"
         "whose event has no failed row), crawl (an event of Firecrawl's), bytes (no job). The\n"
@@ -270,7 +281,7 @@ static const struct ctl_option show_options[] = {
 
 static const struct ctl_command dead_show = {
     .name = "dead show",
-    .summary = "one of them, with what it holds",
+    .summary = "show one of them, with what it holds",
     .words = "ID",
     .about =
         "Shows a failed event or a dead letter. ID: of the event, of its row, or of the letter\n"
@@ -567,7 +578,7 @@ static const struct ctl_command *const actions[] = {
 
 const struct ctl_command cmd_dead = {
     .name = "dead",
-    .summary = "failed events and dead letters: look at them, put them back, delete them",
+    .summary = "failed events and dead letters: list, show, retry, purge",
     .about = "What will never be done unless somebody wants it: events whose row is failed, and\n"
              "letters in Redis of jobs that could not be done.\n",
     .actions = actions,

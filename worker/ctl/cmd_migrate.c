@@ -13,7 +13,7 @@ enum { OPT_STATUS = 1, OPT_WAIT };
 static const struct ctl_option options[] = {
     {CTL_DRY_RUN, "dry-run", NULL, "show what would be applied, change nothing"},
     {OPT_STATUS, "status", NULL, "show what is applied and what is pending"},
-    {OPT_WAIT, "wait", "SECONDS", "wait for another migrator or a busy table (default 60)"},
+    {OPT_WAIT, "wait", "DURATION", "wait for another migrator or a busy table (default 60s)"},
     {0},
 };
 /* clang-format on */
@@ -23,11 +23,10 @@ static ctl_run_fn run;
 const struct ctl_command cmd_migrate = {
     .name = "migrate",
     .summary = "bring the database schema up to date",
-    .about = "Brings the database of WEBHOOK_DATABASE_URL up to the schema of this release. Safe "
-             "to run\n"
-             "twice, and from several places at once. Connect directly, not through a transaction "
-             "pooler.\n"
-             "The role must own schema webhook, or may create it.\n",
+    .about =
+        "Brings the database of WEBHOOK_DATABASE_URL up to the schema of this release. Safe to\n"
+        "run twice, and from several places at once. Connect directly, not through a transaction\n"
+        "pooler. The role must own schema webhook, or may create it.\n",
     .examples = "hooklinectl migrate --dry-run\n"
                 "hooklinectl migrate --wait 5m\n",
     .options = options,

@@ -42,14 +42,14 @@ static const struct column error_columns[] = {
     {"urls",   "URLS",   COLUMN_INT,  0 },
 };
 static const struct column item_columns[] = {
-    {"n",        "#",       COLUMN_INT,   0 },
-    {"row_id",   "ROW",     COLUMN_INT,   0 },
-    {"event_id", "EVENT",   COLUMN_TEXT,  0 },
-    {"watch_id", NULL,      COLUMN_TEXT,  0 },
-    {"url",      "URL",     COLUMN_TEXT,  24},
-    {"error",    "ERROR",   COLUMN_TEXT,  16},
-    {"outcome",  "OUTCOME", COLUMN_TEXT,  0 },
-    {"status",   "NOW",     COLUMN_STATE, 0 },
+    {"n",               "#",       COLUMN_INT,   0 },
+    {"change_event_id", "ROW",     COLUMN_INT,   0 },
+    {"event_id",        "EVENT",   COLUMN_TEXT,  0 },
+    {"watch_id",        NULL,      COLUMN_TEXT,  0 },
+    {"watch_url",       "URL",     COLUMN_TEXT,  24},
+    {"error",           "ERROR",   COLUMN_TEXT,  16},
+    {"outcome",         "OUTCOME", COLUMN_TEXT,  0 },
+    {"status",          "NOW",     COLUMN_STATE, 0 },
 };
 #define LISTING(table)                                                                             \
     {                                                                                              \
@@ -344,7 +344,7 @@ static ctl_run_fn run_list, run_show;
 
 static const struct ctl_command redrive_list = {
     .name = "redrive list",
-    .summary = "the plans, and how far they are",
+    .summary = "list the plans, and how far they are",
     .about =
         "Lists the plans, the newest first: planned, applying (or broken off, when it was not\n"
         "touched for some seconds), stopped, done; one that is planning was never finished.\n",
@@ -356,7 +356,7 @@ static const struct ctl_command redrive_list = {
 
 static const struct ctl_command redrive_show = {
     .name = "redrive show",
-    .summary = "a plan and its events",
+    .summary = "show a plan and its events",
     .words = "TOKEN",
     .about =
         "Shows a plan, why the events that are left had failed, and its events with what became\n"
@@ -735,7 +735,7 @@ static const struct ctl_command *const actions[] = {
 
 const struct ctl_command cmd_redrive = {
     .name = "redrive",
-    .summary = "try failed events again, as planned",
+    .summary = "failed events, tried again as planned: plan, list, show, apply, stop",
     .about =
         "Tries failed events again in two steps: 'plan' decides which, 'apply' puts them back so\n"
         "many a second. What fails meanwhile is not touched.\n",

@@ -31,7 +31,7 @@ static const struct ctl_option show_options[] = {CTL_JSON_OPTION, {0}};
 static const struct ctl_option resubmit_options[] = {
     {OPT_BODY, "body", "FILE", "this body instead, - for standard input"},
     {OPT_URL, "url", "URL", "the producer (default http://127.0.0.1:<WEBHOOK_PORT>)"},
-    {OPT_TIMEOUT, "timeout", "SECONDS", "for each exchange (default 10)"},
+    {OPT_TIMEOUT, "timeout", "DURATION", "for each exchange (default 10s)"},
     CTL_WRITER_OPTIONS,
     {0},
 };

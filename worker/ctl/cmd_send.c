@@ -69,7 +69,7 @@ static const struct ctl_option options[] = {
     {OPT_REPEAT, "repeat", "N", "send it N times, one after the other"},
     {OPT_RATE, "rate", "N", "at most so many a second, as 0.5 or 20"},
     {OPT_TO, "to", "URL", "default: http://127.0.0.1:<WEBHOOK_PORT>/api/webhook/<source>"},
-    {OPT_TIMEOUT, "timeout", "SECONDS", "for each exchange (default 10)"},
+    {OPT_TIMEOUT, "timeout", "DURATION", "for each exchange (default 10s)"},
     CTL_JSON_OPTION,
     {0},
 };

@@ -28,7 +28,7 @@ static const struct ctl_option list_options[] = {
 };
 static const struct ctl_option push_options[] = {
     {OPT_SPOOL, "spool", "DIR", "work off that folder, not WEBHOOK_SPOOL_DIR"},
-    {OPT_QUIET, "quiet", NULL, "show no progress"},
+    {OPT_QUIET, "quiet", NULL, "no progress"},
     CTL_JSON_OPTION,
     CTL_WRITER_OPTIONS,
     {0},
@@ -39,7 +39,7 @@ static ctl_run_fn run_list, run_push;
 
 static const struct ctl_command spool_list_command = {
     .name = "spool list",
-    .summary = "show the segments with events that are on a disk only",
+    .summary = "list the segments with events that are on a disk only",
     .about = "Shows the segments in the spool's folder here: records, bytes, what is damaged, and "
              "which\n"
              "process holds them; then those of other folders and hosts, as their producers told\n"
@@ -54,15 +54,12 @@ static const struct ctl_command spool_list_command = {
 static const struct ctl_command spool_push_command = {
     .name = "spool push",
     .summary = "work off a folder whose producer is gone",
-    .about = "Brings the records of a folder home, as a producer would: change events into "
-             "PostgreSQL and\n"
-             "Redis, Firecrawl's into Redis. For the disk of a host that is gone, or a copy of it. "
-             "Segments\n"
-             "that a living process of this host holds are left alone; a record leaves its segment "
-             "after it\n"
-             "is safe, and pushing it again changes nothing. Exits with 2 when segments are left "
-             "that this\n"
-             "release cannot read.\n",
+    .about =
+        "Brings the records of a folder home, as a producer would: change events into PostgreSQL\n"
+        "and Redis, Firecrawl's into Redis. For the disk of a host that is gone, or a copy of it.\n"
+        "Segments that a living process of this host holds are left alone; a record leaves its\n"
+        "segment after it is safe, and pushing it again changes nothing. Exits with 2 when\n"
+        "segments are left that this release cannot read.\n",
     .examples =
         "hooklinectl spool push --spool /mnt/disk-of-host-7/spool --dry-run\n"
         "hooklinectl spool push --spool /mnt/disk-of-host-7/spool --yes --reason 'host 7 died'\n",
@@ -74,7 +71,7 @@ static const struct ctl_command *const actions[] = {&spool_list_command, &spool_
 
 const struct ctl_command cmd_spool = {
     .name = "spool",
-    .summary = "show, or work off, what is safe on a disk only",
+    .summary = "what is safe on a disk only: list, push",
     .about =
         "While PostgreSQL (or, for Firecrawl's events, Redis) is away producers keep what they\n"
         "accept in a folder, and bring it home by themselves later.\n",

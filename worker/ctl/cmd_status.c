@@ -36,11 +36,11 @@ const struct ctl_command cmd_status = {
 
 /* JSON has the same numbers as members of their own: "queue" and "crawl_queue". */
 static const struct column queue_columns[] = {
-    {NULL, "QUEUE",       COLUMN_TEXT, 0},
-    {NULL, "IN STREAM",   COLUMN_INT,  0},
-    {NULL, "WITH WORKER", COLUMN_INT,  0},
-    {NULL, "LATER",       COLUMN_INT,  0},
-    {NULL, "DEAD",        COLUMN_INT,  0},
+    {NULL, "QUEUE",     COLUMN_TEXT, 0},
+    {NULL, "IN STREAM", COLUMN_INT,  0},
+    {NULL, "PENDING",   COLUMN_INT,  0},
+    {NULL, "LATER",     COLUMN_INT,  0},
+    {NULL, "DEAD",      COLUMN_INT,  0},
 };
 static const struct column event_columns[] = {
     {"status", "STATUS", COLUMN_STATE, 0},
@@ -56,7 +56,7 @@ static const struct column worker_columns[] = {
     {"started_at",       NULL,          COLUMN_TEXT,     0 },
     {NULL,               "STARTED",     COLUMN_TIME,     0 },
     {"seen_seconds_ago", NULL,          COLUMN_INT,      0 },
-    {NULL,               "SEEN AGO",    COLUMN_DURATION, 0 },
+    {NULL,               "SEEN",        COLUMN_DURATION, 0 },
     {"in_progress",      "IN PROGRESS", COLUMN_INT,      0 },
 };
 enum { UPSTREAM_LEFT = 3, UPSTREAM_LEFT_SHOWN };

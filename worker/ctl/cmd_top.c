@@ -40,14 +40,13 @@ const struct ctl_command cmd_top = {
     .name = "top",
     .summary = "watch queues, workers and events on the whole screen, and act on them",
     .about =
-        "Shows queues (ready, running, waiting for a retry, dead, age of the oldest, what comes "
-        "in\n"
-        "and goes out a second, retries included), upstream hosts in trouble, workers and the "
-        "newest\n"
-        "events, and looks again every 2 seconds. The arrow keys or j and k select; p pauses or\n"
-        "resumes the selected queue, w makes the selected worker quiet or takes that back (both\n"
-        "ask first, and are kept in webhook.operator_log), Enter opens an event, / filters them,\n"
-        "? shows all keys, q ends. A store that is away is shown as it was, and since when.\n",
+        "Shows queues (ready, pending with a worker, for later, dead, age of the oldest, what\n"
+        "comes in and goes out a second, retries included), upstream hosts in trouble, workers\n"
+        "and the newest events, and looks again every 2 seconds. The arrow keys or j and k\n"
+        "select; p pauses or resumes the selected queue, w makes the selected worker quiet or\n"
+        "takes that back (both ask first, and are kept in webhook.operator_log), Enter opens an\n"
+        "event, / filters them, ? shows all keys, q ends. A store that is away is shown as it\n"
+        "was, and since when.\n",
     .examples = "hooklinectl top\n"
                 "hooklinectl top --interval 500ms\n"
                 "hooklinectl top --once | head -5\n",

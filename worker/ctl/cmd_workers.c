@@ -94,7 +94,7 @@ static const struct ctl_option list_options[] = {CTL_READER_OPTIONS, {0}};
 
 static const struct ctl_command workers_list = {
     .name = "workers list",
-    .summary = "every worker process, what it does and what it was told",
+    .summary = "list the worker processes, what they do and what they were told",
     .about =
         "Lists the worker processes of all hosts, the oldest first: phase (working, quiet,\n"
         "draining, fenced), jobs and crawl jobs in flight and the age of the oldest, database\n"
@@ -244,7 +244,7 @@ static void print_result(const struct order_verb *v, const struct obeyed *o)
 {
     struct buf b = {0};
     if (v->args.shared.json) {
-        buf_puts(&b, "{\"version\":1");
+        buf_printf(&b, "{\"version\":1,\"dry_run\":%s", v->args.shared.dry_run ? "true" : "false");
         json_put_text(&b, "order", v->order);
         obeyed_put(&b, "workers", o);
         json_put_int(&b, "affected", v->affected);
@@ -429,7 +429,7 @@ static const struct ctl_command *const actions[] = {
 
 const struct ctl_command cmd_workers = {
     .name = "workers",
-    .summary = "the worker processes, and what they are told",
+    .summary = "the worker processes: list, quiet, kick",
     .about = "Shows the worker processes of all hosts, makes them quiet, replaces them.\n",
     .actions = actions,
 };

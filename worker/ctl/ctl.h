@@ -95,7 +95,7 @@ enum {
 #define CTL_JSON_OPTION {CTL_JSON, "json", NULL, "print one JSON object"}
 #define CTL_READER_OPTIONS                                                                         \
     CTL_JSON_OPTION,                                                                               \
-    {CTL_WATCH, "watch", "[=DURATION]", "show it again every 2 s, or as often as told"}
+    {CTL_WATCH, "watch", "[=DURATION]", "show it again every 2s, or as often as told"}
 #define CTL_WRITER_OPTIONS                                                                         \
     {CTL_YES, "yes", NULL, "do not ask"},                                                          \
     {CTL_DRY_RUN, "dry-run", NULL, "show what would be touched, change nothing"},                  \

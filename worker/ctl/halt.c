@@ -135,7 +135,8 @@ static int agreed(const struct halt *h)
 static void print_json(const struct halt *h, bool done)
 {
     struct buf b = {0};
-    buf_puts(&b, "{\"version\":1,\"queues\":[");
+    buf_printf(&b, "{\"version\":1,\"dry_run\":%s,\"queues\":[",
+        h->args.shared.dry_run ? "true" : "false");
     const char *comma = "";
     for (int i = 0; i < NQUEUES; i++) {
         if (h->queues[i])

@@ -104,10 +104,10 @@ static int show_refusal(const struct post *p, const struct http_response *res)
 #define NO_ROW_YET "none yet: the row follows when the database is back"
 
 static const struct column accepted_columns[] = {
-    {"status",          "status",   COLUMN_STATE, 0},
-    {"job_id",          "job id",   COLUMN_TEXT,  0},
-    {"change_event_id", "event id", COLUMN_TEXT,  0},
-    {"url",             "url",      COLUMN_TEXT,  0},
+    {"status",          "status", COLUMN_STATE, 0},
+    {"job_id",          "event",  COLUMN_TEXT,  0},
+    {"change_event_id", "row",    COLUMN_TEXT,  0},
+    {"url",             "url",    COLUMN_TEXT,  0},
 };
 enum { N_ACCEPTED = sizeof(accepted_columns) / sizeof(accepted_columns[0]) };
 

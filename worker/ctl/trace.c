@@ -41,7 +41,7 @@ static ctl_run_fn run;
 
 const struct ctl_command events_trace = {
     .name = "events trace",
-    .summary = "everything that happened to one event, in order",
+    .summary = "show everything that happened to one event, in order",
     .words = "ID",
     .about =
         "Shows everything that is known of one event, in the order of time: its receipt, its\n"
