@@ -109,9 +109,9 @@ STMT(redrive_drop, "operator", ROWS_NONE, 1, "DELETE FROM webhook.redrives WHERE
 
 STMT(redrives, "operator", ROWS_ANY, 2,
     "SELECT r.token, r.state, r.total, i.left_over, i.queued, i.changed, CASE WHEN $1 IS NOT NULL THEN"
-    "   (SELECT count(DISTINCT c.watch_url) FROM webhook.redrive_items i CROSS JOIN LATERAL ("
-    "      SELECT c.watch_url FROM webhook.change_events c WHERE c.id = i.row_id OFFSET 0) c"
-    "    WHERE i.token = r.token AND i.outcome IS NULL) END, "
+    "   (SELECT count(*) FROM (SELECT DISTINCT c.watch_url FROM webhook.redrive_items i"
+    "      CROSS JOIN LATERAL (SELECT c.watch_url FROM webhook.change_events c"
+    "        WHERE c.id = i.row_id OFFSET 0) c WHERE i.token = r.token AND i.outcome IS NULL) u) END, "
     US("r.planned_at") ", " US("r.changed_at") ", r.planned_by, r.reason, r.filter::text"
     " FROM (SELECT * FROM webhook.redrives r WHERE $1::text IS NULL OR r.token = $1"
     "   ORDER BY r.planned_at DESC, r.token LIMIT $2::integer) r"

@@ -309,6 +309,8 @@ static int make_plan(struct session *s, void *ctx)
     code = plan_read(s, token, SAMPLE, &plan);
     if (code == CTL_OK)
         plan_show(&plan, p->args->shared.json);
+    else
+        ctl_fail(code, "the plan is made: 'hooklinectl redrive show %s' shows it", token);
     if (code == CTL_OK && !p->args->shared.json)
         printf("\nNothing is put back before: hooklinectl redrive apply %s\n", token);
     plan_release(&plan);
