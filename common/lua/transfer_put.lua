@@ -86,6 +86,9 @@ local kinds = {}
 function kinds.job(t, values)
     local q, id = queues[t[1]], t[3]
     once(q, id, function()
+        if id ~= '' then
+            mark(q, id, t[4], 'put') -- who may not do this must not have added the entry
+        end
         local entry = redis.call('XADD', q.stream, '*', unpack(values))
         if id ~= '' then
             mark(q, id, t[4], q.stream .. ' ' .. entry)

@@ -10,11 +10,13 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -373,6 +375,25 @@ Test(ctl_spool, push_begins_nothing_that_needs_redis_while_it_is_away)
     test_redis_restart(redis);
     cr_expect_eq(PUSH(), 0, "%s", out);
     cr_expect_eq(redis_int(redis, "XLEN {hookline}:q:crawl"), 1);
+}
+
+/* For this test's processes. */
+static bool mounted_read_only(void)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount(dir, dir, NULL, MS_BIND, NULL) == 0 &&
+           mount(NULL, dir, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0;
+}
+
+Test(ctl_spool, push_begins_nothing_in_a_folder_that_cannot_be_written)
+{
+    change("a.seg", 1);
+    if (!mounted_read_only())
+        cr_skip_test("mounting is not allowed here");
+    cr_expect_eq(PUSH(), 1, "%s", out);
+    cr_expect(strstr(out, "cannot be written"), "%s", out);
+    cr_expect_eq(log_rows(), 0);
+    cr_expect_eq(rows(), 0);
 }
 
 Test(ctl_spool, push_refuses_firecrawls_events_to_a_redis_that_evicts)

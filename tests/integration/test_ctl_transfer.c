@@ -7,12 +7,14 @@
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -548,6 +550,82 @@ Test(ctl_transfer, import_refuses_what_it_cannot_read_twice)
     cr_expect(test_proc_logged(p, "is read twice"), "%s", test_proc_log(p));
     cr_expect_eq(redis_int(rig.redis, "DBSIZE"), 0);
     free(bytes);
+}
+
+static bool mounted_small(const char *dir)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("tmpfs", dir, "tmpfs", 0, "size=64k") == 0;
+}
+
+Test(ctl_transfer, export_goes_on_when_a_full_disk_has_room_again)
+{
+    small();
+    for (int i = 0; i < 200; i++)
+        redis_text(rig.redis, "XADD {hookline}:rejects %d-1 source x body %0999d", i + 1, i);
+    const char *dir = harness_text("%s/disk", harness_dir());
+    cr_assert_eq(mkdir(dir, 0700), 0);
+    if (!mounted_small(dir))
+        cr_skip_test("mounting is not allowed here");
+    const char *path = harness_text("%s/queue.jsonl", dir);
+    cr_expect_eq(CTL("export", path), 1, "%s", out);
+    cr_expect(strstr(out, "No space left"), "%s", out);
+    cr_expect(!exists(path));
+    cr_assert_eq(mount("tmpfs", dir, "tmpfs", MS_REMOUNT, "size=8m"), 0);
+    cr_assert_eq(CTL("export", "--json", path), 0, "%s", out);
+    json_t *said = answer();
+    cr_expect_gt(number(said, "resumed"), 0);
+    cr_expect_eq(number(said, "rejects"), 200);
+    json_decref(said);
+    rig.redis = test_redis_start();
+    cr_assert_eq(CTL("import", "--yes", path), 0, "%s", out);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:rejects"), 200);
+    umount(dir);
+}
+
+/* --- targets that do not take it -------------------------------------------------------------- */
+
+Test(ctl_transfer, import_refuses_a_redis_that_evicts_and_goes_on_after_a_full_one)
+{
+    small();
+    redis_text(rig.redis, "ZADD {hookline}:later 5 " ID "4");
+    redis_text(rig.redis, "HSET {hookline}:later:jobs " ID "4 c");
+    redis_text(rig.redis, "XADD {hookline}:rejects 8-1 source x status 401 authenticated 0 at 1");
+    move_to_another();
+    redis_text(rig.redis, "CONFIG SET maxmemory 100mb maxmemory-policy allkeys-lru");
+    cr_expect_eq(CTL("import", "--yes", file()), 1, "%s", out);
+    cr_expect(strstr(out, "set noeviction"), "%s", out);
+    redis_text(rig.redis, "CONFIG SET maxmemory 1 maxmemory-policy noeviction");
+    cr_expect_eq(CTL("import", "--yes", file()), 1, "%s", out);
+    cr_expect(strstr(out, "OOM") && strstr(out, "it goes on where it was"), "%s", out);
+    cr_expect_eq(redis_int(rig.redis, "DBSIZE"), 0);
+    redis_text(rig.redis, "CONFIG SET maxmemory 0");
+    cr_assert_eq(CTL("import", "--yes", "--json", file()), 0, "%s", out);
+    json_t *said = answer();
+    cr_expect_eq(number(said, "put"), 3);
+    json_decref(said);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:rejects"), 1);
+    cr_expect_eq(
+        sql_int(rig.db, "SELECT count(*) FROM webhook.operator_log WHERE outcome IS NULL"), 0);
+}
+
+/* A script that is refused in its middle has done what came before: it is not done again. */
+Test(ctl_transfer, import_that_may_not_do_everything_says_so_and_doubles_nothing_later)
+{
+    small();
+    redis_text(rig.redis, "XADD {hookline}:rejects 8-1 source x status 401 authenticated 0 at 1");
+    redis_text(rig.redis, "XADD {hookline}:dead 8-1 id - reason why job x");
+    move_to_another();
+    redis_text(rig.redis, "ACL SETUSER default -set");
+    cr_expect_neq(CTL("import", "--yes", file()), 0, "%s", out);
+    cr_expect(strstr(out, "can't run this command"), "%s", out);
+    redis_text(rig.redis, "ACL SETUSER default +set");
+    cr_assert_eq(CTL("import", "--yes", file()), 0, "%s", out);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:rejects"), 1);
+    cr_expect_eq(redis_int(rig.redis, "LLEN {hookline}:rejects:open"), 1);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:dead"), 1);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:q:change"), 1);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:q:crawl"), 1);
 }
 
 Test(ctl_transfer, the_command_line_is_checked_first)

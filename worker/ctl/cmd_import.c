@@ -216,6 +216,8 @@ static int look(struct import_run *m)
     int code = put(m, NULL, 0);
     if (code != CTL_OK || m->state.whole)
         return code;
+    if (session_redis_evicts(&m->session))
+        return CTL_ERROR;
     code = transfer_ask_manners(&m->session, &m->manners);
     if (code == CTL_OK)
         code = check_rest(m);

@@ -12,6 +12,7 @@
 #include "worker/ctl/spool_folder.h"
 #include "worker/ctl/spool_push.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,13 +340,7 @@ static int redis_ready(struct session *s, bool needed)
         ctl_fail(0, "%s; the workers' janitor will publish what is pushed", r.err.msg);
         return -1;
     }
-    const struct redis_info *info = redis_info(s->redis);
-    if (needed && info->maxmemory > 0 && strcmp(info->maxmemory_policy, "noeviction") != 0)
-        return ctl_fail(CTL_ERROR,
-            "Redis evicts keys (maxmemory-policy %s), and Firecrawl's events would be nowhere "
-            "else: set noeviction",
-            info->maxmemory_policy);
-    return -1;
+    return needed && session_redis_evicts(s) ? CTL_ERROR : -1;
 }
 
 struct progress {
@@ -362,8 +357,13 @@ static void tell_progress(struct push *p)
     told->told_at = now;
     fprintf(stderr, terminal ? "\r%lld of %lld records\033[K" : "%lld of %lld records\n",
         (long long)done, (long long)told->total);
-    if (terminal && done >= told->total)
-        fputc('\n', stderr);
+}
+
+/* What follows stands on a line of its own. */
+static void end_progress(const struct progress *told)
+{
+    if (told->told_at && isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr);
 }
 
 static int64_t affected(const struct push *p)
@@ -414,7 +414,7 @@ static int conclude(
         folder_release(&now);
     }
     print_result(p, &left, args->shared.json);
-    if (rc == HL_OK && affected(p) != shown->records)
+    if (rc == HL_OK && !left.segments && affected(p) != shown->records)
         fprintf(stderr, "%lld records had been shown: the folder changed meanwhile.\n",
             (long long)shown->records);
     if (rc != HL_OK || !left.segments)
@@ -446,11 +446,22 @@ static int push_all(struct session *s, const struct ctl_args *args, const char *
     enum hl_rc rc = push_change(&p, &err);
     if (rc == HL_OK && sum->crawl)
         rc = push_crawl(&p, &err);
+    end_progress(&told);
     code = conclude(args, &p, sum, rc);
     if (rc != HL_OK)
         code = ctl_fail_err(&err);
     int logged = oplog_end(s, &log, affected(&p), rc == HL_OK ? "done" : err.msg);
     return code == CTL_OK ? logged : code;
+}
+
+/* -1, or the exit code: what is pushed leaves the folder. */
+static int can_be_emptied(const char *dir)
+{
+    if (access(dir, W_OK) == 0)
+        return -1;
+    return ctl_fail(CTL_ERROR,
+        "%s cannot be written (%s), and what is pushed leaves it: push a copy of it", dir,
+        strerror(errno));
 }
 
 static int push_folder(
@@ -471,7 +482,10 @@ static int push_folder(
         fprintf(stderr, "There is nothing to push in %s.\n", dir);
         return CTL_OK;
     }
-    int code = confirm(args, "Bring %lld records of %lld segments home?", (long long)sum.records,
+    int code = can_be_emptied(dir);
+    if (code >= 0)
+        return code;
+    code = confirm(args, "Bring %lld records of %lld segments home?", (long long)sum.records,
         (long long)sum.segments);
     if (code >= 0)
         return code;

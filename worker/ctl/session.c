@@ -7,6 +7,7 @@
 
 #include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { TIMEOUT_MS = 10000 };
@@ -110,6 +111,18 @@ void answer_release(struct answer *a)
 {
     PQclear(a->rows);
     a->rows = NULL;
+}
+
+bool session_redis_evicts(const struct session *s)
+{
+    const struct redis_info *info = redis_info(s->redis);
+    if (info->maxmemory <= 0 || strcmp(info->maxmemory_policy, "noeviction") == 0)
+        return false;
+    ctl_fail(CTL_ERROR,
+        "Redis evicts keys (maxmemory-policy %s), and Firecrawl's events would be nowhere else: "
+        "set noeviction",
+        info->maxmemory_policy);
+    return true;
 }
 
 /* --- the operator log -------------------------------------------------------------------- */

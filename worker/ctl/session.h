@@ -28,6 +28,8 @@ void session_answered(struct session *s);
 void session_wait(struct session *s);
 /* The loop goes on for so long. */
 void session_pause(struct session *s, int64_t ms);
+/* Redis (which has answered) forgets keys when it is full; says so. */
+bool session_redis_evicts(const struct session *s);
 
 /* The answer of one question to the store, kept:
  *
