@@ -116,6 +116,9 @@ static void check_lines(void)
     becomes("--config the_f\tstat\t--js\t", "--config the_file.json status --json");
     becomes("send --url status --tit\tx", "send --url status --title x");
     becomes("completion z\t", "completion zsh");
+    becomes("pause ch\t cr\t", "pause change crawl");
+    becomes("import the_f\t--d\t", "import the_file.json --dry-run");
+    becomes("export --li\tthe_f\t", "export --live the_file.json");
     becomes("--vers\t", "--version");
 }
 

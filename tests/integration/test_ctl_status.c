@@ -134,3 +134,30 @@ Test(ctl_status, on_a_terminal_a_watch_keeps_the_error_in_sight)
     cr_expect_eq(terminal_wait(t, SOON), 69);
     cr_expect(terminal_shows(t, "Connection refused"), "%s", terminal_text(t));
 }
+
+Test(ctl_status, a_watch_ends_without_a_word_when_nobody_reads_it)
+{
+    struct rig r;
+    rig_start(&r);
+    for (int i = 0; i < 2; i++) {
+        struct terminal *t = terminal_start(&r, 100, 24, NULL,
+            "%s status --watch=200ms %s | head -n1 >/dev/null; exit ${PIPESTATUS[0]}",
+            rig_program("hooklinectl"), i ? "--json" : "");
+        cr_expect_eq(terminal_wait(t, SOON), 1);
+        cr_expect_not(terminal_shows(t, "hooklinectl"), "%s", terminal_text(t));
+    }
+}
+
+Test(ctl_status, what_cannot_be_written_is_said_and_is_no_success)
+{
+    struct rig r;
+    rig_start(&r);
+    struct terminal *t = terminal_start(
+        &r, 100, 24, NULL, "%s status >/dev/full; exit $?", rig_program("hooklinectl"));
+    cr_expect_eq(terminal_wait(t, SOON), 1);
+    cr_expect(terminal_shows(t, "No space left on device"), "%s", terminal_text(t));
+    t = terminal_start(&r, 100, 24, NULL, "%s status <&- >&-; exit $?", rig_program("hooklinectl"));
+    cr_expect_eq(terminal_wait(t, SOON), 1);
+    cr_expect(terminal_shows(t, "Bad file descriptor"), "%s", terminal_text(t));
+    cr_expect_not(terminal_shows(t, "redis"), "%s", terminal_text(t));
+}

@@ -414,7 +414,8 @@ Test(ctl_top, q_ends_it_also_while_a_store_hangs)
 
 Test(ctl_top, whatever_ends_it_the_terminal_is_as_it_was)
 {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGSEGV, SIGABRT, SIGQUIT};
+    static const int signals[] = {
+        SIGINT, SIGTERM, SIGHUP, SIGSEGV, SIGABRT, SIGQUIT, SIGXCPU, SIGUSR1};
     struct rig r;
     rig_start(&r);
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
@@ -500,6 +501,9 @@ Test(ctl_top, without_a_terminal_it_says_what_to_use_instead)
     cr_expect_eq(rig_ctl(&r, RIG_ENV("top"), &out), 64, "%s", out);
     cr_expect(strstr(out, "status --watch"), "%s", out);
     cr_expect_eq(rig_ctl(&r, RIG_ENV("top", "--interval", "1ms"), &out), 64, "%s", out);
+    struct terminal *t = top_with(&r, 90, 20, RIG_ENV("TERM=dumb"), "");
+    cr_expect_eq(terminal_wait(t, SOON), 64);
+    cr_expect(terminal_shows(t, "a terminal with a screen"), "%s", terminal_text(t));
 }
 
 Test(ctl_top, once_prints_one_picture_of_plain_text)

@@ -92,20 +92,20 @@ static void put_commands(const struct ctl_command *const *commands, struct buf *
         put_described(out, "", ctl_word(*commands), (*commands)->summary);
 }
 
-/* "bash|zsh": the words themselves; anything else only says what belongs there. */
+/* "bash|zsh", "[change] [crawl]": the words themselves; a file's name; anything else only says what
+ * belongs there. */
 static void put_alternatives(const char *words, struct buf *out)
 {
-    char text[128];
-    for (const char *c = words; c && *c; c++)
-        if (*c != '|' && !islower((unsigned char)*c))
+    static const char between[] = "|[] ";
+    if (strcmp(words, "FILE") == 0)
+        buf_puts(out, " @file");
+    for (const char *c = words; *c; c++)
+        if (!strchr(between, *c) && !islower((unsigned char)*c))
             return;
-    if (!words || !strchr(words, '|') || strlen(words) >= sizeof(text))
-        return;
-    snprintf(text, sizeof(text), "%s", words);
-    char *save = NULL;
-    for (char *w = strtok_r(text, "|", &save); w; w = strtok_r(NULL, "|", &save)) {
-        buf_putc(out, ' ');
-        put_quoted(out, w);
+    for (words += strspn(words, between); *words; words += strspn(words, between)) {
+        int len = (int)strcspn(words, between);
+        buf_printf(out, " '%.*s'", len, words);
+        words += len;
     }
 }
 
@@ -117,7 +117,7 @@ static void put_words(const struct ctl_command *c, struct buf *out)
     buf_puts(out, ") reply=(");
     if (!c || c->actions)
         put_commands(c ? c->actions : ctl_commands, out);
-    else
+    else if (c->words)
         put_alternatives(c->words, out);
     buf_puts(out, " ) ;;\n");
 }
@@ -224,7 +224,9 @@ static const char zsh[] = "_hooklinectl() {\n"
                           "        return\n"
                           "    fi\n"
                           "    [[ $words[CURRENT] == -* ]] || _hooklinectl_words \"$named\"\n"
-                          "    if (( $#reply )); then\n"
+                          "    if [[ ${reply[1]-} == @file ]]; then\n"
+                          "        _files\n"
+                          "    elif (( $#reply )); then\n"
                           "        _describe word reply\n"
                           "    else\n"
                           "        _hooklinectl_options \"$named\"\n"

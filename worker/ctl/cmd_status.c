@@ -309,7 +309,6 @@ static int show(void *ctx)
         print_json(s);
     else
         print_text(s);
-    fflush(stdout);
     if (s->redis_err.rc != HL_OK)
         code = ctl_fail_err(&s->redis_err);
     if (s->db_err.rc != HL_OK)

@@ -639,7 +639,6 @@ static int once(struct top *t)
     view_draw(&t->view, &t->look, &c);
     for (int i = 0; i < c.n; i++)
         puts(buf_str(&c.lines[i]));
-    fflush(stdout);
     canvas_release(&c);
     for (int i = TOP_STORES - 1; i >= 0; i--)
         if (t->look.stores[i].away_us)

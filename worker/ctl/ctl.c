@@ -397,7 +397,7 @@ int ctl_watch(const struct ctl_shared *shared, int (*show)(void *ctx), void *ctx
         if (fresh)
             fputs("\033[H\033[2J", stdout);
         watching.code = show(ctx);
-        if (fflush(stdout) != 0)
+        if (fflush(stdout) != 0 || ferror(stdout))
             return CTL_ERROR; /* main says why */
     } while (!interrupted(&watching.ends, shared->watch_ms));
     return watching.code;

@@ -1,9 +1,12 @@
 /* hooklinectl: the operator's tool. Owns what is said before a command runs. */
 #include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "worker/ctl/ctl.h"
 
@@ -65,13 +68,39 @@ static int run(int argc, char **argv)
     return ctl_dispatch(&ctl, argc - args.rest, argv + args.rest);
 }
 
+/* Says what went wrong, but not that a reader has seen enough (| head). Why an earlier write failed
+ * may be forgotten. */
+static bool all_written(void)
+{
+    struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return true;
+    int why = errno;
+    if (poll(&out, 1, 0) < 1 || !(out.revents & POLLERR))
+        ctl_fail(CTL_ERROR, "cannot write to standard output%s%s", why ? ": " : "",
+            why ? strerror(why) : "");
+    return false;
+}
+
+/* Where one is closed (>&-), no connection may get its number, and with it what is printed. Writing
+ * to these fails, as it would have. */
+static void hold_standard_files(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
-    /* A reader that went away (| head) shows as a failed write, not as a silent death. */
+    hold_standard_files();
+    /* A reader that went away (| head) is seen as a failed write: no order is cut short by it. */
     signal(SIGPIPE, SIG_IGN);
     setlocale(LC_CTYPE, "C.UTF-8"); /* how wide characters are; our texts are UTF-8 anywhere */
     int code = run(argc, argv);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return ctl_fail(CTL_ERROR, "cannot write to standard output: %s", strerror(errno));
-    return code;
+    return all_written() ? code : CTL_ERROR;
 }

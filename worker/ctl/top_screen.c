@@ -120,7 +120,8 @@ void canvas_fill(struct canvas *c, int n)
 
 /* --- the terminal ------------------------------------------------------------------------ */
 
-static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGQUIT};
+static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGQUIT, SIGTRAP,
+    SIGSYS, SIGXCPU, SIGXFSZ, SIGUSR1, SIGUSR2};
 enum { NFATAL = sizeof(fatal_signals) / sizeof(fatal_signals[0]) };
 
 static struct {
