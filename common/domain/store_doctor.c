@@ -6,7 +6,6 @@
 /* pg_stat_activity tells how many there are even to those who may not see what they do. */
 STMT(doctor_server, "reader", ROWS_ONE, 0,
     "SELECT current_setting('server_version'), current_setting('server_version_num')::integer,"
-    "  pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean,"
     "  pg_encoding_to_char(d.encoding), current_setting('max_connections')::integer,"
     "  current_setting('superuser_reserved_connections')::integer"
     "    + coalesce(current_setting('reserved_connections', true)::integer, 0),"
@@ -14,7 +13,7 @@ STMT(doctor_server, "reader", ROWS_ONE, 0,
     "   WHERE backend_type IS NULL OR backend_type = 'client backend'),"
     "  (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user), d.datconnlimit,"
     "  current_setting('synchronous_commit'), current_setting('fsync'),"
-    "  current_setting('full_page_writes')"
+    "  current_setting('full_page_writes'), inet_server_port()"
     " FROM pg_database d WHERE d.datname = current_database()");
 
 STMT(doctor_clock, "reader", ROWS_ONE, 0,
