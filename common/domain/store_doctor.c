@@ -16,9 +16,6 @@ STMT(doctor_server, "reader", ROWS_ONE, 0,
     "  current_setting('full_page_writes'), inet_server_port()"
     " FROM pg_database d WHERE d.datname = current_database()");
 
-STMT(doctor_clock, "reader", ROWS_ONE, 0,
-    "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
-
 #define POOL_MAX                                                                                   \
     "CASE WHEN status #>> '{pool,max}' ~ '^[0-9]{1,9}$'"                                           \
     " THEN (status #>> '{pool,max}')::bigint END"
@@ -44,11 +41,6 @@ STMT(doctor_fleet, "reader", ROWS_ONE, 1,
 void store_doctor_server(struct store *s, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_doctor_server, cb, ctx, NULL);
-}
-
-void store_doctor_clock(struct store *s, store_cb *cb, void *ctx)
-{
-    store_ask(s, &stmt_doctor_clock, cb, ctx, NULL);
 }
 
 void store_doctor_fleet(struct store *s, int64_t silent_ms, store_cb *cb, void *ctx)

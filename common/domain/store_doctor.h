@@ -22,8 +22,6 @@ enum {
     SERVER_COLUMNS,
 };
 void store_doctor_server(struct store *s, store_cb *cb, void *ctx);
-/* Its clock, in microseconds since 1970. */
-void store_doctor_clock(struct store *s, store_cb *cb, void *ctx);
 
 /* The columns of its one row; living: heard of within silent_ms. */
 enum {

@@ -458,9 +458,9 @@ static void put_completed(struct buf *out, const struct bench *b)
     json_put_int(out, "failed", w->failed);
     json_put_int(out, "unfinished", w->unfinished);
     json_put_key(out, "clock_offset_ms");
-    buf_printf(out, "%.3f", (double)w->offset_us / 1e3);
+    buf_printf(out, "%.3f", (double)w->skew.ahead / 1e3);
     json_put_key(out, "clock_error_ms");
-    buf_printf(out, "%.3f", (double)w->trip_us / 2e3);
+    buf_printf(out, "%.3f", (double)w->skew.unsure / 1e3);
     put_ms(out, "ms", &w->completed_us);
     buf_putc(out, '}');
 }
@@ -544,8 +544,8 @@ static void report_text(const struct bench *b)
         printf("%lld completed, %lld superseded, %lld failed, %lld not at an end; clocks differ by "
                "%.2f ms (known to %.2f ms)\n",
             (long long)b->wait.completed, (long long)b->wait.superseded, (long long)b->wait.failed,
-            (long long)b->wait.unfinished, (double)b->wait.offset_us / 1e3,
-            (double)b->wait.trip_us / 2e3);
+            (long long)b->wait.unfinished, (double)b->wait.skew.ahead / 1e3,
+            (double)b->wait.skew.unsure / 1e3);
     buf_release(&errors);
     listing_release(&t);
 }

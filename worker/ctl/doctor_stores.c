@@ -7,6 +7,8 @@
 #include "base/url.h"
 #include "domain/migrate.h"
 #include "domain/store_doctor.h"
+#include "domain/store_timing.h"
+#include "worker/ctl/skew.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,7 +58,7 @@ static void ask_clock(struct doctor *d, struct clock_look *look, struct hl_err *
 {
     struct answer a;
     look->before = clock_wall_us();
-    bool fine = ask_store(d, store_doctor_clock, &a);
+    bool fine = ask_store(d, store_clock, &a);
     look->after = clock_wall_us();
     look->there = fine ? db_int(a.rows, 0, 0) : 0;
     if (!fine)
@@ -353,20 +355,6 @@ void doctor_connections(struct doctor *d)
 
 /* --- round trips and clocks -------------------------------------------------------------- */
 
-struct doctor_skew doctor_skew(const struct clock_look *looks, int n)
-{
-    struct doctor_skew best = {.round_trip = INT64_MAX};
-    for (int i = 0; i < n; i++) {
-        int64_t trip = looks[i].after - looks[i].before;
-        if (trip < 0 || trip >= best.round_trip)
-            continue; /* below 0: our clock was set meanwhile */
-        best.round_trip = trip;
-        best.ahead = looks[i].there - looks[i].before - trip / 2;
-        best.unsure = trip / 2;
-    }
-    return best;
-}
-
 static int by_size(const void *a, const void *b)
 {
     const int64_t *x = a, *y = b;
@@ -401,7 +389,7 @@ void doctor_latency(struct doctor *d)
 
 static void say_clock(struct doctor *d, const char *store, const struct clock_look *looks)
 {
-    struct doctor_skew s = doctor_skew(looks, EXAM_TIMES);
+    struct skew s = skew_of(looks, EXAM_TIMES);
     int64_t off = (s.ahead < 0 ? -s.ahead : s.ahead) - s.unsure;
     enum doctor_level level = off > SKEW_WRONG_US ? DOCTOR_ERROR
                               : off > SKEW_US     ? DOCTOR_WARNING
