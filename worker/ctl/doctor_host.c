@@ -156,16 +156,10 @@ void doctor_spool(struct doctor *d)
 {
     const char *dir = d->cfg.spool_dir;
     struct stat st;
-    if (stat(dir, &st) != 0 && errno != ENOENT) {
-        doctor_say(d, DOCTOR_ERROR,
-            "Let the user that the producer runs as into it; run doctor as that user.", "%s: %s",
-            dir, strerror(errno));
-        return;
-    }
-    if (stat(dir, &st) != 0) {
+    if (stat(dir, &st) != 0 && errno == ENOENT) {
         doctor_say(d, DOCTOR_WARNING,
             "A producer makes it when it starts, if it may. Ignore this where none runs.", "%s: %s",
-            dir, strerror(errno));
+            dir, strerror(ENOENT));
         return;
     }
     int fd = scratch_file(dir);
