@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/url.h"
 #include "io/http.h"
+#include "io/prefork.h"
 #include "io/spool_file.h"
 #include "worker/ctl/cgroup.h"
 
@@ -249,9 +250,10 @@ void doctor_memory(struct doctor *d)
 {
     const struct config *c = &d->cfg;
     int64_t limit = cgroup_memory_limit("/proc/self/cgroup", "/sys/fs/cgroup");
+    int64_t workers = c->workers ? c->workers : prefork_cores(), most = workers * c->max_rss;
     struct buf told = {0}, fleet = {0};
     put_bytes(&told, limit);
-    put_bytes(&fleet, c->workers * c->max_rss);
+    put_bytes(&fleet, most);
     if (limit < 0)
         doctor_say(d, DOCTOR_OK, NULL, "no container limits memory here");
     else if (!c->max_rss)
@@ -259,11 +261,11 @@ void doctor_memory(struct doctor *d)
             "Set WEBHOOK_MAX_RSS so that WEBHOOK_WORKERS processes of that size fit in.",
             "memory is limited to %s here, and WEBHOOK_MAX_RSS replaces no process before that",
             buf_str(&told));
-    else if (c->workers * c->max_rss > limit / 10 * 9)
+    else if (most > limit / 10 * 9)
         doctor_say(d, DOCTOR_WARNING,
             "Lower WEBHOOK_MAX_RSS or WEBHOOK_WORKERS, or raise the container's limit.",
             "%lld workers of WEBHOOK_MAX_RSS are %s, and memory is limited to %s here",
-            (long long)c->workers, buf_str(&fleet), buf_str(&told));
+            (long long)workers, buf_str(&fleet), buf_str(&told));
     else
         doctor_say(d, DOCTOR_OK, NULL, "workers are replaced (%s together) below the limit of %s",
             buf_str(&fleet), buf_str(&told));
