@@ -439,7 +439,8 @@ static void put_ms(struct buf *out, const char *key, const struct histogram *h)
     buf_putc(out, '{');
     for (size_t i = 0; i < N_PERCENTILES; i++) {
         json_put_key(out, percentiles[i].key);
-        buf_printf(out, "%.3f", (double)histogram_at(h, percentiles[i].percent) / 1e3);
+        buf_printf(
+            out, h->n ? "%.3f" : "null", (double)histogram_at(h, percentiles[i].percent) / 1e3);
     }
     buf_putc(out, '}');
 }
@@ -505,7 +506,7 @@ static void add_row(struct listing *t, const char *what, const struct histogram 
     char texts[N_PERCENTILES][32];
     const char *cells[N_PERCENTILES + 1] = {what};
     for (size_t i = 0; i < N_PERCENTILES; i++) {
-        snprintf(texts[i], sizeof(texts[i]), "%.2f ms",
+        snprintf(texts[i], sizeof(texts[i]), h->n ? "%.2f ms" : "-",
             (double)histogram_at(h, percentiles[i].percent) / 1e3);
         cells[i + 1] = texts[i];
     }
