@@ -58,7 +58,6 @@ static void got_info(const redisReply *reply, const struct hl_err *err, void *ct
     e->aof_enabled = info_is(info, "aof_enabled", "1");
     e->aof_broken = info_is(info, "aof_last_write_status", "err");
     e->snapshot_broken = info_is(info, "rdb_last_bgsave_status", "err");
-    e->loading = info_is(info, "loading", "1");
     e->memory = info_number(info, "used_memory");
     e->max_memory = info_number(info, "maxmemory");
     e->clients = info_number(info, "connected_clients");

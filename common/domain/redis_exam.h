@@ -20,7 +20,7 @@ struct redis_exam {
     struct clock_look looks[EXAM_TIMES];
     char version[24], role[16], policy[24];
     char appendfsync[16]; /* where CONFIG may be asked */
-    bool aof_enabled, aof_broken, snapshot_broken, loading;
+    bool aof_enabled, aof_broken, snapshot_broken;
     int64_t memory, max_memory; /* bytes; max_memory 0 = no limit */
     int64_t clients, max_clients;
     int64_t evicted; /* keys, since it started */

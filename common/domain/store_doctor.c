@@ -6,7 +6,6 @@
 /* pg_stat_activity tells how many there are even to those who may not see what they do. */
 STMT(doctor_server, "reader", ROWS_ONE, 0,
     "SELECT current_setting('server_version'), current_setting('server_version_num')::integer,"
-    "  pg_is_in_recovery(), current_setting('default_transaction_read_only')::boolean,"
     "  pg_encoding_to_char(d.encoding), current_setting('max_connections')::integer,"
     "  current_setting('superuser_reserved_connections')::integer"
     "    + coalesce(current_setting('reserved_connections', true)::integer, 0),"
@@ -14,11 +13,8 @@ STMT(doctor_server, "reader", ROWS_ONE, 0,
     "   WHERE backend_type IS NULL OR backend_type = 'client backend'),"
     "  (SELECT rolconnlimit FROM pg_roles WHERE rolname = current_user), d.datconnlimit,"
     "  current_setting('synchronous_commit'), current_setting('fsync'),"
-    "  current_setting('full_page_writes')"
+    "  current_setting('full_page_writes'), inet_server_port()"
     " FROM pg_database d WHERE d.datname = current_database()");
-
-STMT(doctor_clock, "reader", ROWS_ONE, 0,
-    "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint");
 
 #define POOL_MAX                                                                                   \
     "CASE WHEN status #>> '{pool,max}' ~ '^[0-9]{1,9}$'"                                           \
@@ -45,11 +41,6 @@ STMT(doctor_fleet, "reader", ROWS_ONE, 1,
 void store_doctor_server(struct store *s, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_doctor_server, cb, ctx, NULL);
-}
-
-void store_doctor_clock(struct store *s, store_cb *cb, void *ctx)
-{
-    store_ask(s, &stmt_doctor_clock, cb, ctx, NULL);
 }
 
 void store_doctor_fleet(struct store *s, int64_t silent_ms, store_cb *cb, void *ctx)

@@ -9,8 +9,6 @@
 enum {
     SERVER_VERSION,
     SERVER_VERSION_NUM,
-    SERVER_RECOVERING, /* "t": a standby */
-    SERVER_READ_ONLY,  /* "t": transactions of this role are */
     SERVER_ENCODING,
     SERVER_MAX_CONNECTIONS,
     SERVER_RESERVED, /* of them for superusers and members of pg_use_reserved_connections */
@@ -20,11 +18,10 @@ enum {
     SERVER_SYNCHRONOUS_COMMIT,
     SERVER_FSYNC,
     SERVER_FULL_PAGE_WRITES,
+    SERVER_PORT, /* that the server itself listens at; null by a local socket */
     SERVER_COLUMNS,
 };
 void store_doctor_server(struct store *s, store_cb *cb, void *ctx);
-/* Its clock, in microseconds since 1970. */
-void store_doctor_clock(struct store *s, store_cb *cb, void *ctx);
 
 /* The columns of its one row; living: heard of within silent_ms. */
 enum {

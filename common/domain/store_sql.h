@@ -57,7 +57,7 @@ extern const struct store_stmt *const store_stmts[];
     X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)                           \
     X(top_queues) X(top_workers)                                                                   \
     X(trace)                                                                                       \
-    X(doctor_server) X(doctor_clock) X(doctor_fleet)                                               \
+    X(doctor_server) X(doctor_fleet)                                                               \
     X(transfer_state) X(transfer_finished)                                                         \
     X(clock) X(finished)
 /* clang-format on */

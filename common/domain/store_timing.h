@@ -1,4 +1,5 @@
-/* store_timing: when events came to their end, for whoever measures how long they took. */
+/* store_timing: what time it is in PostgreSQL, and when events came to their end there: for whoever measures
+ * how long something took. */
 #ifndef HL_DOMAIN_STORE_TIMING_H
 #define HL_DOMAIN_STORE_TIMING_H
 

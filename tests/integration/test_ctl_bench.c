@@ -146,6 +146,29 @@ Test(ctl_bench, waiting_measures_until_the_row_was_completed)
     cr_expect_lt(p50, truth + 100, "%f, %f", p50, truth);
 }
 
+Test(ctl_bench, each_end_that_an_event_came_to_is_counted_as_what_it_is)
+{
+    rig_start(&rig); /* no worker: the test decides */
+    const char *const argv[] = {rig_program("hooklinectl"), "bench", "--rate", "10", "--duration",
+        "1", "--warmup", "0", "--wait=30", "--progress", "--json", "--to", to("changedetection"),
+        NULL};
+    struct test_proc *p = rig_start_program(&rig, argv, NULL, -1);
+    WAIT_FOR(test_proc_logged(p, "waiting for 10 events"), 20000);
+    sql_exec(rig.db,
+        "UPDATE webhook.change_events SET finished_at = now(), rescrape_status ="
+        " CASE WHEN n <= 5 THEN 'completed' WHEN n <= 8 THEN 'superseded' ELSE 'failed: gone' END"
+        " FROM (SELECT id AS i, row_number() OVER (ORDER BY id) AS n FROM webhook.change_events) x"
+        " WHERE id = i");
+    cr_expect_eq(test_proc_wait(p, 20000), 1, "%s", test_proc_log(p));
+    out = test_proc_log(p);
+    result = json_loads(strstr(out, "{\"version\""), JSON_DISABLE_EOF_CHECK, NULL);
+    const json_t *ends = json_object_get(result, "completed");
+    cr_expect_eq(json_integer_value(json_object_get(ends, "completed")), 5, "%s", out);
+    cr_expect_eq(json_integer_value(json_object_get(ends, "superseded")), 3, "%s", out);
+    cr_expect_eq(json_integer_value(json_object_get(ends, "failed")), 2, "%s", out);
+    cr_expect_eq(json_integer_value(json_object_get(ends, "unfinished")), 0, "%s", out);
+}
+
 Test(ctl_bench, a_signal_ends_the_waiting_too_and_what_was_measured_is_told)
 {
     rig_start(&rig); /* no worker: nothing is ever completed */

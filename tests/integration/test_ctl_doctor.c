@@ -1,6 +1,8 @@
 /* hooklinectl doctor: what is wrong is found, said with its remedy, and gives the exit code; what is
  * well is called well. */
+#include "tests/support/canned.h"
 #include "tests/support/fleet.h"
+#include "tests/support/relay.h"
 
 #include "base/json.h"
 #include "base/mem.h"
@@ -187,6 +189,14 @@ Test(ctl_doctor_finds, secrets_that_are_easy_to_guess_or_used_twice)
     with(WORDS("WEBHOOK_SECRET=this-is-our-webhook-password-of-2026"));
     FOUND("secrets", "warning", "word in it");
     cr_expect_null(strstr(out, "of-2026"), "%s", out);
+    with(WORDS("WEBHOOK_SECRET=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLM"));
+    FOUND("secrets", "warning", "too regular");
+    with(WORDS("WEBHOOK_SECRET=k3J9xQ2pLmTk3J9xQ2pLmTk3J9xQ2pLmTk3J9xQ2pLmT"));
+    FOUND("secrets", "warning", "too regular");
+    with(WORDS("WEBHOOK_SECRET=replace_me_with_openssl_rand_hex_32"));
+    FOUND("secrets", "warning", "word in it");
+    with(WORDS("WEBHOOK_SECRET=f9d9b1a07c55e2a86b9d0c1ffaa972e8")); /* 3 and 4 are missing */
+    FOUND("secrets", "ok", "strong enough");
     with(WORDS("WEBHOOK_API_SECRET=" STRONG));
     FOUND("secrets", "warning", "WEBHOOK_SECRET and WEBHOOK_API_SECRET are the same");
     with(WORDS("WEBHOOK_TEST_MODE=on"));
@@ -226,16 +236,20 @@ Test(ctl_doctor_finds, more_connections_wanted_than_there_are)
     sql_exec(db, "INSERT INTO webhook.workers (id, host, pid) SELECT 'w' || i, 'h', i"
                  " FROM generate_series(1, 7) i");
     cr_expect_eq(with(WORDS("WEBHOOK_DB_POOL_SIZE=2", "WEBHOOK_DB_MAX_OVERFLOW=1")), 0, "%s", out);
-    FOUND("connections", "ok", "7 worker and 0 producer processes may open 38 of ");
+    FOUND("connections", "ok", "7 worker and 0 producer processes may open 38 connections of ");
     long most = sql_int(db, "SHOW max_connections");
     const char *pool = harness_text("WEBHOOK_DB_POOL_SIZE=%ld", most / 7 + 1);
     cr_expect_eq(with(WORDS(pool)), 1, "%s", out);
     FOUND("connections", "error", "7 worker ");
 
+    /* What is in between may be a pooler, which lets more in than it passes on. */
+    cr_expect_eq(doctor(relay_start(db), test_redis_url(redis), WORDS(pool)), 0, "%s", out);
+    FOUND("connections", "warning", "something between us and its port");
+
     /* What processes tell of themselves counts more than our settings; the dead need none. */
     sql_exec(db, "UPDATE webhook.workers SET status = '{\"pool\":{\"max\":1}}'");
     cr_expect_eq(with(WORDS(pool)), 0, "%s", out);
-    FOUND("connections", "ok", "may open 24 of ");
+    FOUND("connections", "ok", "may open 24 connections of ");
     sql_exec(db, "UPDATE webhook.workers SET dead_at = now(), status = NULL");
     cr_expect_eq(with(WORDS(pool)), 0, "%s", out);
     FOUND("fleet", "warning", "no worker process");
@@ -263,6 +277,88 @@ Test(ctl_doctor_finds, no_firecrawl)
         harness_text("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", harness_free_port());
     cr_expect_eq(with(WORDS("WEBHOOK_SCRAPER=firecrawl", url)), 1, "%s", out);
     FOUND("firecrawl", "error", "connection");
+}
+
+static bool refuses(const struct canned_request *r)
+{
+    bool knows = strstr(r->text, "Authorization: Bearer fc-key-of-ours\r\n") != NULL;
+    canned_answer(r, knows ? 200 : 401, "", "{}");
+    return true;
+}
+
+static bool leads_elsewhere(const struct canned_request *r)
+{
+    canned_answer(r, 301, "Location: https://fc.example/\r\n", "");
+    return true;
+}
+
+static bool says_nothing(const struct canned_request *r)
+{
+    (void)r;
+    return true;
+}
+
+Test(ctl_doctor_finds, a_firecrawl_that_refuses_leads_elsewhere_or_is_silent)
+{
+    struct canned *server = canned_start("127.0.0.1", refuses, NULL);
+    const char *url = harness_text(
+        "WEBHOOK_FIRECRAWL_API_URL=http://me:sesame@127.0.0.1:%d", canned_port(server));
+    cr_expect_eq(with(WORDS("WEBHOOK_SCRAPER=firecrawl", url)), 0, "%s", out);
+    FOUND("firecrawl", "warning", "refuses us (401)");
+    cr_expect_null(strstr(out, "sesame"), "%s", out);
+    url = harness_text("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", canned_port(server));
+    with(WORDS("WEBHOOK_SCRAPER=firecrawl", url, "WEBHOOK_FIRECRAWL_API_KEY=fc-key-of-ours"));
+    FOUND("firecrawl", "ok", "answers (200)");
+    cr_expect_null(strstr(out, "fc-key-of-ours"), "%s", out);
+    canned_stop(server);
+
+    server = canned_start("127.0.0.1", leads_elsewhere, NULL);
+    url = harness_text("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", canned_port(server));
+    with(WORDS("WEBHOOK_SCRAPER=firecrawl", url));
+    FOUND("firecrawl", "warning", "leads elsewhere (301)");
+    canned_stop(server);
+
+    server = canned_start("127.0.0.1", says_nothing, NULL);
+    url = harness_text("WEBHOOK_FIRECRAWL_API_URL=http://127.0.0.1:%d", canned_port(server));
+    cr_expect_eq(with(WORDS("WEBHOOK_SCRAPER=firecrawl", url)), 1, "%s", out);
+    FOUND("firecrawl", "error", "timed out");
+    canned_stop(server);
+}
+
+Test(ctl_doctor_finds, a_redis_user_that_may_not_do_what_the_programs_do)
+{
+    redis_text(redis, "ACL SETUSER guest on >sesame ~* +@all -time -config");
+    const char *url = strstr(test_redis_url(redis), "://");
+    cr_assert(url);
+    cr_expect_eq(doctor(db, harness_text("redis://guest:sesame@%s", url + 3), NULL), 69, "%s", out);
+    FOUND("redis", "error", "'time'");
+    cr_expect(strstr(json_get_string(finding("redis", "error"), "remedy"), "ACL"), "%s", out);
+    cr_expect_null(strstr(out, "sesame"), "%s", out);
+    redis_text(redis, "ACL SETUSER guest +time");
+    cr_expect_eq(doctor(db, harness_text("redis://guest:sesame@%s", url + 3), NULL), 0, "%s", out);
+    FOUND("redis durability", "ok", "append-only file on");
+}
+
+Test(ctl_doctor_finds, a_replica_and_a_database_that_takes_no_writes)
+{
+    struct test_redis *replica = test_redis_start_with(WORDS("--replicaof", "127.0.0.1", "1"));
+    sql_exec(db, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET default_transaction_read_only"
+                 " = on', current_database()); END $$");
+    cr_expect_eq(doctor(db, test_redis_url(replica), NULL), 69, "%s", out);
+    FOUND("redis", "error", "replica");
+    FOUND("postgresql", "error", "read-only");
+    cr_expect(strstr(json_get_string(finding("postgresql", "error"), "remedy"), "primary"));
+    test_redis_free(replica);
+}
+
+Test(ctl_doctor_finds, that_a_newer_release_was_here)
+{
+    sql_exec(db,
+        "INSERT INTO webhook.schema_migrations SELECT (jsonb_populate_record(m, '{"
+        "\"version\":9999}')).* FROM webhook.schema_migrations m WHERE version = %d",
+        migrate_latest());
+    cr_expect_eq(with(NULL), 0, "%s", out);
+    FOUND("schema", "warning", "another one is newer");
 }
 
 Test(ctl_doctor_finds, a_spool_folder_that_is_none_or_has_no_room_for_the_quota)

@@ -1,4 +1,5 @@
 /* hooklinectl send with a real producer: both sources, both credentials, one and many. */
+#include "tests/support/canned.h"
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -213,6 +214,25 @@ Test(ctl_send, options_that_contradict_each_other_are_named)
         cr_expect_eq(run(args), 64, "%zu: %s", i, out);
         EXPECT_SAID(cases[i].said);
     }
+}
+
+static bool no_producer(const struct canned_request *r)
+{
+    canned_answer(r, 202, "", "\033]0;owned\007<html>");
+    return true;
+}
+
+Test(ctl_send, what_is_no_answer_of_a_producers_never_reaches_the_terminal_as_it_is)
+{
+    rig = (struct rig){.db = "postgresql://127.0.0.1/x", .redis = test_redis_start()};
+    struct canned *server = canned_start("127.0.0.1", no_producer, NULL);
+    const char *to = harness_text("http://127.0.0.1:%d/", canned_port(server));
+    cr_expect_eq(SEND("--url", "http://x/", "--json", "--to", to), 0, "%s", out);
+    EXPECT_SAID("the answer is no JSON");
+    cr_expect_null(strchr(out, 033), "%s", out);
+    cr_expect_eq(SEND("--source", "firecrawl", "--url", "http://x/", "--to", to), 0, "%s", out);
+    cr_expect_null(strchr(out, 033), "%s", out);
+    canned_stop(server);
 }
 
 Test(ctl_send, a_credential_that_is_not_set_is_named)

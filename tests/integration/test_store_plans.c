@@ -380,7 +380,6 @@ static const struct ask asks[] = {
     {"top_queues", NULL, {1}, 100, 0, NULL},
     {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
     {"doctor_server", NULL, {1}, 0, 0, "a row for each database, role and backend"},
-    {"doctor_clock", NULL, {1}, 0, 0, NULL},
     {"doctor_fleet", "SELECT 60000", {1}, 0, 0, "a row for each process and each segment"},
     {"transfer_state", NULL, {1}, 3000, 0, "a row for each segment that is not empty"},
     {"transfer_finished", "SELECT (SELECT array_agg(event_id) FROM (SELECT event_id FROM free"

@@ -1,6 +1,6 @@
 /* What doctor knows without asking anybody: how far a clock is off, how much memory there is. */
 #include "worker/ctl/cgroup.h"
-#include "worker/ctl/doctor.h"
+#include "worker/ctl/skew.h"
 
 #include "base/mem.h"
 
@@ -23,7 +23,7 @@ Test(doctor, skew_is_taken_from_the_shortest_way_and_corrected_by_half_of_it)
         {5000000, 7001000, 5002000}, /* 2 ms: two seconds ahead */
         {9000000, 9000000, 9500000},
     };
-    struct doctor_skew s = doctor_skew(looks, 3);
+    struct skew s = skew_of(looks, 3);
     cr_expect_eq(s.ahead, 2000000);
     cr_expect_eq(s.unsure, 1000);
     cr_expect_eq(s.round_trip, 2000);
@@ -35,7 +35,7 @@ Test(doctor, skew_may_be_behind_and_passes_over_a_look_amid_which_our_clock_was_
         {5000000, 5000000, 4000000},
         {6000000, 3000050, 6000100}
     };
-    struct doctor_skew s = doctor_skew(looks, 2);
+    struct skew s = skew_of(looks, 2);
     cr_expect_eq(s.ahead, -3000000);
     cr_expect_eq(s.unsure, 50);
 }

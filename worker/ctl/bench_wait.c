@@ -10,29 +10,31 @@
 #include "base/pgarray.h"
 #include "domain/store_timing.h"
 
-enum { CLOCK_LOOKS = 9, BATCH = 1000, PAUSE_MS = 200, TELL_MS = 1000 };
+enum { BATCH = 1000, PAUSE_MS = 200, TELL_MS = 1000 };
 
 /* --- the clock --------------------------------------------------------------------------- */
 
-/* The answer of the shortest round trip says most; it was made about half-way. */
+static int look_at_clock(struct session *s, struct clock_look *look)
+{
+    struct answer a = {.session = s};
+    look->before = clock_wall_us();
+    store_clock(s->store, answer_keep, answer_asked(&a));
+    int code = answer_wait(&a);
+    look->after = clock_wall_us();
+    look->there = code == CTL_OK ? db_int(a.rows, 0, 0) : 0;
+    answer_release(&a);
+    return code;
+}
+
 int bench_wait_clock(struct session *s, struct bench_wait *w)
 {
-    w->trip_us = INT64_MAX;
-    for (int i = 0; i < CLOCK_LOOKS; i++) {
-        struct answer a = {.session = s};
-        int64_t asked = clock_wall_us();
-        store_clock(s->store, answer_keep, answer_asked(&a));
-        int code = answer_wait(&a);
-        int64_t trip = clock_wall_us() - asked;
-        if (code == CTL_OK && i > 0 && trip < w->trip_us) { /* the first opens the connection */
-            w->trip_us = trip;
-            w->offset_us = db_int(a.rows, 0, 0) - asked - trip / 2;
-        }
-        answer_release(&a);
-        if (code != CTL_OK)
-            return code;
-    }
-    return CTL_OK;
+    struct clock_look looks[EXAM_TIMES];
+    int code = look_at_clock(s, &looks[0]); /* opens the connection */
+    for (int i = 0; i < EXAM_TIMES && code == CTL_OK; i++)
+        code = look_at_clock(s, &looks[i]);
+    if (code == CTL_OK)
+        w->skew = skew_of(looks, EXAM_TIMES);
+    return code;
 }
 
 /* --- the events -------------------------------------------------------------------------- */
@@ -43,7 +45,7 @@ static void count(struct bench_wait *w, const struct bench_plan *plan,
     int64_t due = load->start_us + pace_due_us(&plan->pace, n);
     if (strcmp(status, "completed") == 0) {
         w->completed++;
-        histogram_add(&w->completed_us, finished_us - w->offset_us - due);
+        histogram_add(&w->completed_us, finished_us - w->skew.ahead - due);
     } else if (strcmp(status, "superseded") == 0) {
         w->superseded++;
     } else {

@@ -410,7 +410,7 @@ static double accepted_rate(const struct bench_load *l)
 static void each_error(
     const struct bench_load *l, void (*put)(struct buf *, const char *, int64_t), struct buf *out)
 {
-    char name[16];
+    char name[24];
     for (int i = BENCH_ANSWERED + 1; i < BENCH_ENDS; i++)
         if (l->ends[i])
             put(out, end_names[i], l->ends[i]);
@@ -439,7 +439,8 @@ static void put_ms(struct buf *out, const char *key, const struct histogram *h)
     buf_putc(out, '{');
     for (size_t i = 0; i < N_PERCENTILES; i++) {
         json_put_key(out, percentiles[i].key);
-        buf_printf(out, "%.3f", (double)histogram_at(h, percentiles[i].percent) / 1e3);
+        buf_printf(
+            out, h->n ? "%.3f" : "null", (double)histogram_at(h, percentiles[i].percent) / 1e3);
     }
     buf_putc(out, '}');
 }
@@ -458,9 +459,9 @@ static void put_completed(struct buf *out, const struct bench *b)
     json_put_int(out, "failed", w->failed);
     json_put_int(out, "unfinished", w->unfinished);
     json_put_key(out, "clock_offset_ms");
-    buf_printf(out, "%.3f", (double)w->offset_us / 1e3);
+    buf_printf(out, "%.3f", (double)w->skew.ahead / 1e3);
     json_put_key(out, "clock_error_ms");
-    buf_printf(out, "%.3f", (double)w->trip_us / 2e3);
+    buf_printf(out, "%.3f", (double)w->skew.unsure / 1e3);
     put_ms(out, "ms", &w->completed_us);
     buf_putc(out, '}');
 }
@@ -505,7 +506,7 @@ static void add_row(struct listing *t, const char *what, const struct histogram 
     char texts[N_PERCENTILES][32];
     const char *cells[N_PERCENTILES + 1] = {what};
     for (size_t i = 0; i < N_PERCENTILES; i++) {
-        snprintf(texts[i], sizeof(texts[i]), "%.2f ms",
+        snprintf(texts[i], sizeof(texts[i]), h->n ? "%.2f ms" : "-",
             (double)histogram_at(h, percentiles[i].percent) / 1e3);
         cells[i + 1] = texts[i];
     }
@@ -544,8 +545,8 @@ static void report_text(const struct bench *b)
         printf("%lld completed, %lld superseded, %lld failed, %lld not at an end; clocks differ by "
                "%.2f ms (known to %.2f ms)\n",
             (long long)b->wait.completed, (long long)b->wait.superseded, (long long)b->wait.failed,
-            (long long)b->wait.unfinished, (double)b->wait.offset_us / 1e3,
-            (double)b->wait.trip_us / 2e3);
+            (long long)b->wait.unfinished, (double)b->wait.skew.ahead / 1e3,
+            (double)b->wait.skew.unsure / 1e3);
     buf_release(&errors);
     listing_release(&t);
 }

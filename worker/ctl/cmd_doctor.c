@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_STRICT = 1 };
+enum { OPT_STRICT = 1, MAX_WHAT = 1000 };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
@@ -98,12 +98,13 @@ static const struct level {
 
 void doctor_say(struct doctor *d, enum doctor_level level, const char *todo, const char *fmt, ...)
 {
-    struct buf what = {0};
+    struct buf text = {0}, what = {0}; /* servers have their say in it: no escape sequences */
     va_list ap;
     va_start(ap, fmt);
-    buf_vprintf(&what, fmt, ap);
+    buf_vprintf(&text, fmt, ap);
     va_end(ap);
-    text_tame(what.data, what.len);
+    text_one_line(buf_str(&text), MAX_WHAT, &what);
+    buf_release(&text);
     d->found[level]++;
     listing_add(&d->findings,
         (const char *[NCOLUMNS]){levels[level].word, d->check, buf_str(&what), d->why, todo});

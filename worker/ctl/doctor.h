@@ -42,11 +42,4 @@ doctor_check doctor_redis, doctor_durability, doctor_redis_memory, doctor_postgr
 /* doctor_host.c */
 doctor_check doctor_firecrawl, doctor_spool, doctor_disk, doctor_files, doctor_memory;
 
-/* How far a clock is ahead of ours, and how much of that may be the way there; us. */
-struct doctor_skew {
-    int64_t ahead, unsure, round_trip;
-};
-/* By the look that took least. */
-struct doctor_skew doctor_skew(const struct clock_look *looks, int n);
-
 #endif

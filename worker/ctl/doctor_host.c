@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/url.h"
 #include "io/http.h"
+#include "io/prefork.h"
 #include "io/spool_file.h"
 #include "worker/ctl/cgroup.h"
 
@@ -26,6 +27,7 @@ enum {
     SYNCS = 9, /* an odd number */
     SYNC_BYTES = 4096,
     SLOW_SYNC_US = 20000,
+    SYNCS_MAX_US = 3000000,   /* for all of them */
     DESCRIPTORS_BESIDE = 256, /* of a producer, beside connections: spool, receipts, log */
 };
 
@@ -48,21 +50,29 @@ static void visited(const struct http_response *res, void *ctx)
     session_answered(&v->doctor->session);
 }
 
+/* As the worker would, but for the page. */
 static bool visit(struct doctor *d, struct visit *v)
 {
+    const char *key = d->cfg.firecrawl_api_key;
+    char *bearer = key && *key ? mem_printf("Authorization: Bearer %s", key) : NULL;
+    const char *const headers[] = {bearer, NULL};
     struct http *http = http_new(d->session.loop, "hooklinectl", &v->err);
-    if (!http)
+    if (!http) {
+        free(bearer);
         return false;
+    }
     session_asked(&d->session);
     http_start(http,
         &(struct http_request){.method = "GET",
             .url = d->cfg.firecrawl_api_url,
+            .headers = headers,
             .connect_timeout_ms = FIRECRAWL_MS,
             .timeout_ms = FIRECRAWL_MS,
             .max_body = FIRECRAWL_BYTES},
         visited, v);
     session_wait(&d->session);
     http_free(http);
+    free(bearer);
     return v->rc == HL_OK;
 }
 
@@ -81,6 +91,15 @@ void doctor_firecrawl(struct doctor *d)
                        "from here?";
     if (!visit(d, &v))
         doctor_say(d, DOCTOR_ERROR, todo, "%s: %s", buf_str(&url), v.err.msg);
+    else if (v.status == 401 || v.status == 403 || v.status == 407)
+        doctor_say(d, DOCTOR_WARNING,
+            "Is WEBHOOK_FIRECRAWL_API_KEY given, and right? Does something in between refuse us?",
+            "%s refuses us (%ld)", buf_str(&url), v.status);
+    else if (v.status >= 300 && v.status < 400)
+        doctor_say(d, DOCTOR_WARNING,
+            "Set WEBHOOK_FIRECRAWL_API_URL to where it leads (https://?): redirects are not "
+            "followed.",
+            "%s leads elsewhere (%ld)", buf_str(&url), v.status);
     else if (v.status >= 500)
         doctor_say(d, DOCTOR_WARNING, todo, "%s answers %ld", buf_str(&url), v.status);
     else
@@ -138,10 +157,10 @@ void doctor_spool(struct doctor *d)
 {
     const char *dir = d->cfg.spool_dir;
     struct stat st;
-    if (stat(dir, &st) != 0) {
+    if (stat(dir, &st) != 0 && errno == ENOENT) {
         doctor_say(d, DOCTOR_WARNING,
             "A producer makes it when it starts, if it may. Ignore this where none runs.", "%s: %s",
-            dir, strerror(errno));
+            dir, strerror(ENOENT));
         return;
     }
     int fd = scratch_file(dir);
@@ -161,22 +180,23 @@ static int by_size(const void *a, const void *b)
     return *x < *y ? -1 : *x > *y;
 }
 
-/* Microseconds that a small write takes to be safe: the median of some; -1 with errno. */
-static int64_t sync_time(int fd)
+/* Microseconds that a small write takes to be safe: the median of *n, which are fewer where the disk
+ * is so slow that all would keep people waiting; -1 with errno. */
+static int64_t sync_time(int fd, int *n)
 {
     static const char zeros[SYNC_BYTES];
-    int64_t took[SYNCS];
-    for (int i = 0; i < SYNCS; i++) {
+    int64_t took[SYNCS], start = clock_mono_us();
+    for (*n = 0; *n < SYNCS && (*n == 0 || clock_mono_us() - start < SYNCS_MAX_US); ++*n) {
         int64_t began = clock_mono_us();
-        int error = spool_file_write(fd, zeros, sizeof(zeros), (int64_t)i * SYNC_BYTES);
+        int error = spool_file_write(fd, zeros, sizeof(zeros), (int64_t)*n * SYNC_BYTES);
         if (error || fdatasync(fd) != 0) {
             errno = error ? error : errno;
             return -1;
         }
-        took[i] = clock_mono_us() - began;
+        took[*n] = clock_mono_us() - began;
     }
-    qsort(took, SYNCS, sizeof(*took), by_size);
-    return took[SYNCS / 2];
+    qsort(took, (size_t)*n, sizeof(*took), by_size);
+    return took[*n / 2];
 }
 
 void doctor_disk(struct doctor *d)
@@ -184,7 +204,8 @@ void doctor_disk(struct doctor *d)
     int fd = scratch_file(d->cfg.spool_dir);
     if (fd < 0)
         return; /* doctor_spool has said it */
-    int64_t took = sync_time(fd);
+    int n;
+    int64_t took = sync_time(fd, &n);
     int error = errno;
     close(fd);
     if (took < 0)
@@ -196,7 +217,7 @@ void doctor_disk(struct doctor *d)
                                   "safely."
                                 : NULL,
             "%s: 4 KiB are safe after %.2f ms (median of %d fdatasyncs)", d->cfg.spool_dir,
-            (double)took / 1000, SYNCS);
+            (double)took / 1000, n);
 }
 
 /* --- limits of this process's surroundings ----------------------------------------------- */
@@ -229,9 +250,10 @@ void doctor_memory(struct doctor *d)
 {
     const struct config *c = &d->cfg;
     int64_t limit = cgroup_memory_limit("/proc/self/cgroup", "/sys/fs/cgroup");
+    int64_t workers = c->workers ? c->workers : prefork_cores(), most = workers * c->max_rss;
     struct buf told = {0}, fleet = {0};
     put_bytes(&told, limit);
-    put_bytes(&fleet, c->workers * c->max_rss);
+    put_bytes(&fleet, most);
     if (limit < 0)
         doctor_say(d, DOCTOR_OK, NULL, "no container limits memory here");
     else if (!c->max_rss)
@@ -239,11 +261,11 @@ void doctor_memory(struct doctor *d)
             "Set WEBHOOK_MAX_RSS so that WEBHOOK_WORKERS processes of that size fit in.",
             "memory is limited to %s here, and WEBHOOK_MAX_RSS replaces no process before that",
             buf_str(&told));
-    else if (c->workers * c->max_rss > limit / 10 * 9)
+    else if (most > limit / 10 * 9)
         doctor_say(d, DOCTOR_WARNING,
             "Lower WEBHOOK_MAX_RSS or WEBHOOK_WORKERS, or raise the container's limit.",
             "%lld workers of WEBHOOK_MAX_RSS are %s, and memory is limited to %s here",
-            (long long)c->workers, buf_str(&fleet), buf_str(&told));
+            (long long)workers, buf_str(&fleet), buf_str(&told));
     else
         doctor_say(d, DOCTOR_OK, NULL, "workers are replaced (%s together) below the limit of %s",
             buf_str(&fleet), buf_str(&told));

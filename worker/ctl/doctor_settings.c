@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/url.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -109,17 +110,44 @@ static int bits_of(unsigned n)
     return bits;
 }
 
+/* After so many characters it begins again; its length when it does not. */
+static size_t period(const char *s)
+{
+    size_t len = strlen(s), n = 1;
+    while (n < len && memcmp(s, s + n, len - n) != 0)
+        n++;
+    return n;
+}
+
+/* Characters that do not follow from those before: "abcd" and "7777" have two. */
+static int surprises(const char *s, size_t len)
+{
+    int n = 0, step = INT_MAX;
+    for (size_t i = 0; i < len; i++) {
+        int next = i ? s[i] - s[i - 1] : INT_MAX;
+        n += next != step || next < -1 || next > 1;
+        step = next;
+    }
+    return n;
+}
+
+/* Quarters of a bit: 32 hexadecimal digits rarely have all 16 among them, and are worth 128 still. */
+static int quarters_of(unsigned n)
+{
+    return bits_of(n * n * n * n);
+}
+
 /* As much as somebody who knows nothing but the alphabet must guess: at most. */
 static int most_bits(const char *s)
 {
     int letters = letters_used(s), kinds = distinct(s);
-    return (int)strlen(s) * bits_of((unsigned)(kinds < letters ? kinds : letters));
+    return surprises(s, period(s)) * quarters_of((unsigned)(kinds < letters ? kinds : letters)) / 4;
 }
 
 static const char *weakness(const char *s)
 {
-    static const char *const words[] = {
-        "changeme", "change-me", "password", "secret", "example", "hookline", "12345", "qwerty"};
+    static const char *const words[] = {"changeme", "change-me", "password", "secret", "example",
+        "hookline", "12345", "qwerty", "replace", "your-", "your_", "insert", "openssl"};
     if (distinct(s) < 10)
         return "is made of very few different characters";
     if (most_bits(s) < STRONG_BITS)
@@ -193,5 +221,5 @@ void doctor_secrets(struct doctor *d)
         fine = false;
     }
     if (fine)
-        doctor_say(d, DOCTOR_OK, NULL, "those that are given are strong enough");
+        doctor_say(d, DOCTOR_OK, NULL, "those that are usable are strong enough");
 }

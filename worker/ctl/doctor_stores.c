@@ -3,8 +3,12 @@
 #include "worker/ctl/doctor.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
+#include "base/url.h"
 #include "domain/migrate.h"
 #include "domain/store_doctor.h"
+#include "domain/store_timing.h"
+#include "worker/ctl/skew.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +17,7 @@
 enum {
     REDIS_OLDEST = 7,         /* README.md, "What it needs" */
     POSTGRES_OLDEST = 130000, /* likewise */
+    POSTGRES_PORT = 5432,
     SILENT_MS = 60000,        /* a process not heard of for longer */
     SLOW_US = 10000,          /* a round trip */
     SKEW_US = 1000000,        /* clocks that far apart confuse people, */
@@ -53,7 +58,7 @@ static void ask_clock(struct doctor *d, struct clock_look *look, struct hl_err *
 {
     struct answer a;
     look->before = clock_wall_us();
-    bool fine = ask_store(d, store_doctor_clock, &a);
+    bool fine = ask_store(d, store_clock, &a);
     look->after = clock_wall_us();
     look->there = fine ? db_int(a.rows, 0, 0) : 0;
     if (!fine)
@@ -120,15 +125,21 @@ static bool db_known(const struct doctor *d)
 
 /* --- Redis ------------------------------------------------------------------------------- */
 
+static const char *redis_remedy(const struct hl_err *err)
+{
+    if (err->why == HL_WHY_REFUSED)
+        return "Correct user and password in WEBHOOK_REDIS_URL, or let that user run every command "
+               "that it names (ACL SETUSER).";
+    return "Is WEBHOOK_REDIS_URL right, the server running, and reachable from here?";
+}
+
 void doctor_redis(struct doctor *d)
 {
     const struct redis_exam *r = &d->redis;
     if (!d->asks)
         return;
     if (!redis_known(d))
-        doctor_say(d, DOCTOR_ERROR,
-            "Is WEBHOOK_REDIS_URL right, the server running, and reachable from here?", "%s",
-            d->redis_err.msg);
+        doctor_say(d, DOCTOR_ERROR, redis_remedy(&d->redis_err), "%s", d->redis_err.msg);
     else if (strcmp(r->role, "master") != 0)
         doctor_say(d, DOCTOR_ERROR, "Point WEBHOOK_REDIS_URL at the primary.",
             "this Redis is a replica: it takes no jobs");
@@ -168,7 +179,7 @@ void doctor_redis_memory(struct doctor *d)
         return;
     put_bytes(&used, r->memory);
     put_bytes(&max, r->max_memory);
-    bool evicts = strcmp(r->policy, "noeviction") != 0;
+    bool evicts = *r->policy && strcmp(r->policy, "noeviction") != 0;
     if (evicts && r->max_memory > 0)
         doctor_say(d, DOCTOR_ERROR, "Set maxmemory-policy noeviction.",
             "at %s Redis deletes keys (maxmemory-policy %s); %lld so far: producers do not use it",
@@ -180,7 +191,8 @@ void doctor_redis_memory(struct doctor *d)
         doctor_say(d, DOCTOR_WARNING, "Raise maxmemory, or find out what fills it.",
             "%s of %s are used: beyond, Redis refuses jobs", buf_str(&used), buf_str(&max));
     else
-        doctor_say(d, DOCTOR_OK, NULL, "noeviction, %s used%s%s", buf_str(&used),
+        doctor_say(d, DOCTOR_OK, NULL, "%s, %s used%s%s",
+            *r->policy ? r->policy : "what is done when it is full is not told", buf_str(&used),
             r->max_memory > 0 ? " of " : "", r->max_memory > 0 ? buf_str(&max) : "");
     buf_release(&used);
     buf_release(&max);
@@ -214,17 +226,26 @@ static bool postgres_is_safe(struct doctor *d)
     return synced && whole && waits;
 }
 
+/* Connections are made to servers that take writes only. */
+static const char *postgres_remedy(const struct hl_err *err)
+{
+    switch (err->why) {
+    case HL_WHY_READ_ONLY:
+        return "Point WEBHOOK_DATABASE_URL at the primary; unset default_transaction_read_only "
+               "where that is it.";
+    case HL_WHY_REFUSED:
+        return "Correct user, password or database in WEBHOOK_DATABASE_URL, or let them in "
+               "(pg_hba.conf, max_connections).";
+    default: return "Is WEBHOOK_DATABASE_URL right, the server running, and reachable from here?";
+    }
+}
+
 void doctor_postgres(struct doctor *d)
 {
     if (!d->asks)
         return;
     if (!db_known(d))
-        doctor_say(d, DOCTOR_ERROR,
-            "Is WEBHOOK_DATABASE_URL right, the server running, and reachable from here?", "%s",
-            d->db_err.msg);
-    else if (server_is(d, SERVER_RECOVERING, "t") || server_is(d, SERVER_READ_ONLY, "t"))
-        doctor_say(d, DOCTOR_ERROR, "Point WEBHOOK_DATABASE_URL at the primary.",
-            "this PostgreSQL takes no writes (a standby, or default_transaction_read_only)");
+        doctor_say(d, DOCTOR_ERROR, postgres_remedy(&d->db_err), "%s", d->db_err.msg);
     else if (db_int(d->server.rows, 0, SERVER_VERSION_NUM) < POSTGRES_OLDEST)
         doctor_say(d, DOCTOR_ERROR, "Use PostgreSQL 13 or later.", "this is PostgreSQL %s",
             server_text(d, SERVER_VERSION));
@@ -286,6 +307,31 @@ static int64_t allowed_connections(const struct doctor *d)
     return allowed;
 }
 
+/* PostgreSQL itself listens elsewhere than where we connect to: a pooler, or a mapped port. */
+static bool is_indirect(const struct doctor *d)
+{
+    struct url_parts u;
+    int64_t port = db_int(d->server.rows, 0, SERVER_PORT);
+    if (!port || !url_parse(d->cfg.database_url, &u))
+        return false;
+    bool list = strchr(u.host ? u.host : "", ',') != NULL;
+    int64_t ours = u.port ? u.port : POSTGRES_PORT;
+    url_parts_release(&u);
+    return !list && ours != port;
+}
+
+static void say_too_many(struct doctor *d, const char *who, long long allowed, const char *todo)
+{
+    if (is_indirect(d))
+        doctor_say(d, DOCTOR_WARNING,
+            "If that is a pooler, let it take so many clients (max_client_conn) with pools that "
+            "PostgreSQL can fill; else lower WEBHOOK_DB_POOL_SIZE, or raise max_connections.",
+            "%s; PostgreSQL gives us %lld, and something between us and its port %lld", who,
+            allowed, (long long)db_int(d->server.rows, 0, SERVER_PORT));
+    else
+        doctor_say(d, DOCTOR_ERROR, todo, "%s; PostgreSQL gives us %lld", who, allowed);
+}
+
 void doctor_connections(struct doctor *d)
 {
     if (!db_known(d) || !d->fleet.rows)
@@ -295,35 +341,19 @@ void doctor_connections(struct doctor *d)
     long long used = db_int(d->server.rows, 0, SERVER_IN_USE);
     const char *todo = "Lower WEBHOOK_DB_POOL_SIZE or WEBHOOK_DB_MAX_OVERFLOW, run fewer "
                        "processes, raise max_connections, or put PgBouncer in between.";
+    char *who = mem_printf("%lld worker and %lld producer processes may open %lld connections",
+        workers, producers, most);
     if (most > allowed)
-        doctor_say(d, DOCTOR_ERROR, todo,
-            "%lld worker and %lld producer processes may open %lld connections; PostgreSQL gives "
-            "us %lld",
-            workers, producers, most, allowed);
+        say_too_many(d, who, allowed, todo);
     else if (used > allowed / 10 * 9)
         doctor_say(d, DOCTOR_WARNING, todo, "%lld of %lld connections are in use, by all together",
             used, allowed);
     else
-        doctor_say(d, DOCTOR_OK, NULL,
-            "%lld worker and %lld producer processes may open %lld of %lld connections", workers,
-            producers, most, allowed);
+        doctor_say(d, DOCTOR_OK, NULL, "%s of %lld", who, allowed);
+    free(who);
 }
 
 /* --- round trips and clocks -------------------------------------------------------------- */
-
-struct doctor_skew doctor_skew(const struct clock_look *looks, int n)
-{
-    struct doctor_skew best = {.round_trip = INT64_MAX};
-    for (int i = 0; i < n; i++) {
-        int64_t trip = looks[i].after - looks[i].before;
-        if (trip < 0 || trip >= best.round_trip)
-            continue; /* below 0: our clock was set meanwhile */
-        best.round_trip = trip;
-        best.ahead = looks[i].there - looks[i].before - trip / 2;
-        best.unsure = trip / 2;
-    }
-    return best;
-}
 
 static int by_size(const void *a, const void *b)
 {
@@ -359,7 +389,7 @@ void doctor_latency(struct doctor *d)
 
 static void say_clock(struct doctor *d, const char *store, const struct clock_look *looks)
 {
-    struct doctor_skew s = doctor_skew(looks, EXAM_TIMES);
+    struct skew s = skew_of(looks, EXAM_TIMES);
     int64_t off = (s.ahead < 0 ? -s.ahead : s.ahead) - s.unsure;
     enum doctor_level level = off > SKEW_WRONG_US ? DOCTOR_ERROR
                               : off > SKEW_US     ? DOCTOR_WARNING
@@ -395,7 +425,9 @@ void doctor_fleet(struct doctor *d)
         return;
     if (d->fleet.rc != HL_OK) {
         doctor_say(d, DOCTOR_ERROR,
-            "Give this role the rights on schema webhook that its owner has.",
+            strcmp(d->fleet.err.sqlstate, "42501") == 0
+                ? "Give this role the rights on schema webhook that its owner has."
+                : "Look for locks that are held long (pg_locks), and at the server's load.",
             "what the processes tell cannot be read: %s", d->fleet.err.msg);
         return;
     }

@@ -165,19 +165,31 @@ static int no_answer(const struct post *p, const struct http_response *res)
     return code;
 }
 
+/* As it came, if it is what was asked for: anything else may hold escape sequences. */
+static void show_json(const struct http_response *res)
+{
+    struct hl_err err;
+    struct buf line = {0};
+    json_t *answer = json_parse(res->body, res->body_len, &err);
+    if (answer) {
+        buf_append(&line, res->body, res->body_len);
+        print_line(&line);
+    } else {
+        fputs("hooklinectl: the answer is no JSON: is this a Hookline producer?\n", stderr);
+    }
+    json_decref(answer);
+}
+
 static void show(const struct post *p, const struct http_response *res, bool accepted)
 {
     if (p->manner != POST_TELL)
         return;
-    if (p->json) {
-        struct buf answer = {0};
-        buf_append(&answer, res->body, res->body_len);
-        print_line(&answer);
-    } else if (accepted && p->events) {
+    if (p->json)
+        show_json(res);
+    else if (accepted && p->events)
         show_line(res);
-    } else if (accepted) {
+    else if (accepted)
         show_accepted(res);
-    }
 }
 
 static void on_answer(const struct http_response *res, void *ctx)
