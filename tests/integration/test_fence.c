@@ -280,11 +280,11 @@ Test(fence, the_row_of_a_killed_producer_goes_when_a_neighbour_has_had_time_to_t
     cr_expect_eq(producers(&r, "true"), all);
 }
 
-/* --- an audit ---------------------------------------------------------------------------- */
+/* --- the list ---------------------------------------------------------------------------- */
 
 TestSuite(fence_store, .init = bench_start, .fini = bench_stop, .timeout = 60);
 
-Test(fence_store, an_audit_of_events_asks_for_their_segments_only)
+Test(fence_store, the_list_of_spools_has_segments_of_both_queues)
 {
     struct store *s = bench_store(NULL);
     struct bench_rows r;
@@ -292,6 +292,7 @@ Test(fence_store, an_audit_of_events_asks_for_their_segments_only)
     store_spool_note(s, "host-1-abc.seg", "host", "/spool", "host-1", 20, NULL, NULL);
     BENCH_UNTIL(bench_count("webhook.spools") == 2);
     BENCH_ASK(r, store_list_spools(s, BENCH_CB(r)));
-    cr_assert_eq(bench_nrows(&r), 1);
-    cr_expect_str_eq(bench_cell(&r, 0, 0), "host-1-abc.seg");
+    cr_assert_eq(bench_nrows(&r), 2);
+    cr_expect_str_eq(bench_cell(&r, 0, 0), "host-1-abc.crawl");
+    cr_expect_str_eq(bench_cell(&r, 1, 0), "host-1-abc.seg");
 }
