@@ -126,6 +126,23 @@ Test(fence, it_is_acknowledged_only_when_nothing_let_in_before_is_under_way)
     test_redis_resume(r.redis);
 }
 
+/* The fence falls when a starting producer has looked, and has no row yet that it could be waited for by. */
+Test(fence, a_producer_opens_when_it_has_heard_its_orders_behind_its_row)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db,
+        "CREATE FUNCTION webhook.put_fence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE webhook.queues SET fenced_at = now() WHERE name = 'change'; RETURN new; END $$;"
+        "CREATE TRIGGER put_fence BEFORE INSERT ON webhook.producers"
+        " FOR EACH ROW EXECUTE FUNCTION webhook.put_fence()");
+    start_producer(&r);
+    struct test_reply reply;
+    WAIT_FOR((reply = post_change(&r, "/early")).status != 0, SOON);
+    expect_refused(&reply);
+    cr_expect_eq(rig_rows(&r, "true"), 0);
+}
+
 /* Who fences it again would go by the row. */
 Test(fence, a_queue_opens_only_when_the_row_says_its_fence_is_noted_no_more)
 {
