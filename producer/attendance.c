@@ -256,6 +256,7 @@ static void failed(struct attendance *a)
 static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct attendance *a = ctx;
+    bool had_row = a->has_row;
     (void)err; /* who waits for the schema says what is wrong with PostgreSQL */
     a->busy = false;
     if (a->stopped)
@@ -269,6 +270,10 @@ static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
     obey(a, rows);
     if (a->leaving) {
         take_row_away(a);
+        return;
+    }
+    if (!had_row) { /* a fence given meanwhile was not heard, and whoever gave it has not seen us */
+        timer_start(&a->look, 0);
         return;
     }
     bool all = take_note(a);

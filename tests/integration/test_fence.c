@@ -127,6 +127,23 @@ Test(fence, it_is_acknowledged_only_when_nothing_let_in_before_is_under_way)
     test_redis_resume(r.redis);
 }
 
+/* The fence falls when a starting producer has looked, and has no row yet that it could be waited for by. */
+Test(fence, a_producer_opens_when_it_has_heard_its_orders_behind_its_row)
+{
+    struct rig r;
+    rig_start(&r);
+    sql_exec(r.db,
+        "CREATE FUNCTION webhook.put_fence() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " UPDATE webhook.queues SET fenced_at = now() WHERE name = 'change'; RETURN new; END $$;"
+        "CREATE TRIGGER put_fence BEFORE INSERT ON webhook.producers"
+        " FOR EACH ROW EXECUTE FUNCTION webhook.put_fence()");
+    start_producer(&r);
+    struct test_reply reply;
+    WAIT_FOR((reply = post_change(&r, "/early")).status != 0, SOON);
+    expect_refused(&reply);
+    cr_expect_eq(rig_rows(&r, "true"), 0);
+}
+
 /* Who fences it again would go by the row. */
 Test(fence, a_queue_opens_only_when_the_row_says_its_fence_is_noted_no_more)
 {
@@ -300,11 +317,11 @@ Test(fence, the_row_of_an_ended_producer_goes_though_nobody_waited_for_the_proce
     cr_expect_eq(waitpid(zombie, NULL, 0), zombie);
 }
 
-/* --- an audit ---------------------------------------------------------------------------- */
+/* --- the list ---------------------------------------------------------------------------- */
 
 TestSuite(fence_store, .init = bench_start, .fini = bench_stop, .timeout = 60);
 
-Test(fence_store, an_audit_of_events_asks_for_their_segments_only)
+Test(fence_store, the_list_of_spools_has_segments_of_both_queues)
 {
     struct store *s = bench_store(NULL);
     struct bench_rows r;
@@ -312,6 +329,7 @@ Test(fence_store, an_audit_of_events_asks_for_their_segments_only)
     store_spool_note(s, "host-1-abc.seg", "host", "/spool", "host-1", 20, NULL, NULL);
     BENCH_UNTIL(bench_count("webhook.spools") == 2);
     BENCH_ASK(r, store_list_spools(s, BENCH_CB(r)));
-    cr_assert_eq(bench_nrows(&r), 1);
-    cr_expect_str_eq(bench_cell(&r, 0, 0), "host-1-abc.seg");
+    cr_assert_eq(bench_nrows(&r), 2);
+    cr_expect_str_eq(bench_cell(&r, 0, 0), "host-1-abc.crawl");
+    cr_expect_str_eq(bench_cell(&r, 1, 0), "host-1-abc.seg");
 }

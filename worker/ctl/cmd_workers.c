@@ -149,7 +149,8 @@ static bool is_alive(const PGresult *rows, int row)
 
 static bool begins(const PGresult *rows, int row, const char *word)
 {
-    return is_alive(rows, row) && strncmp(db_text(rows, row, FLEET_ID), word, strlen(word)) == 0;
+    return *word && is_alive(rows, row) &&
+           strncmp(db_text(rows, row, FLEET_ID), word, strlen(word)) == 0;
 }
 
 /* The row of the living worker of that name, or the only one whose name begins so; else -1. */
