@@ -2,6 +2,7 @@
  * the two looks, producers that race. It never says empty when it is not. */
 #include "tests/support/fleet.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 
 #include <criterion/criterion.h>
@@ -448,6 +449,35 @@ Test(ctl_drain, ends_with_124_at_the_timeout_and_2_when_stuck_or_told_to_end)
     }
 }
 
+/* A hang must not keep a preStop hook beyond its time. */
+Test(ctl_drain, a_store_that_hangs_is_not_waited_for_beyond_the_timeout)
+{
+    stores();
+    struct test_pg *pg = test_pg_start();
+    at.db = test_pg_url(pg);
+    sql_exec(at.db, "INSERT INTO webhook.workers (id, host, pid) VALUES ('w', 'h', 1)");
+    redis_text(at.redis, "XADD {hookline}:q:crawl * id a job x");
+    for (int i = 0; i < 2; i++) {
+        int64_t began_ms = clock_mono_ms();
+        struct test_proc *p = start(ARGS("--json", "--timeout", "3", "--patience", "60"));
+        WAIT_FOR(test_proc_logged(p, "\"draining\""), 20000);
+        if (i)
+            test_pg_pause(pg);
+        else
+            test_redis_pause(at.redis);
+        int code = test_proc_wait(p, 30000);
+        cr_expect_lt(clock_mono_ms() - began_ms, 5500, "%d", i);
+        if (i)
+            test_pg_resume(pg);
+        else
+            test_redis_resume(at.redis);
+        cr_expect_eq(code, 69, "%d: %s", i, test_proc_log(p));
+        cr_expect(test_proc_logged(p, i ? "PostgreSQL did not answer before the timeout"
+                                        : "Redis did not answer before the timeout"),
+            "%s", test_proc_log(p));
+    }
+}
+
 Test(ctl_drain, stores_that_are_away_are_69_and_wrong_usage_is_64)
 {
     static const char *const wrong[][4] = {
@@ -472,11 +502,13 @@ Test(ctl_drain, stores_that_are_away_are_69_and_wrong_usage_is_64)
 
 /* --- the fence --------------------------------------------------------------------------- */
 
+/* One that goes on telling of itself. */
 static void put_producer(const char *fenced)
 {
     sql_exec(at.db,
-        "INSERT INTO webhook.producers (id, host, pid, fenced) VALUES ('p', 'h', 1, '%s')"
-        " ON CONFLICT (id) DO UPDATE SET fenced = excluded.fenced, seen_at = now()",
+        "INSERT INTO webhook.producers (id, host, pid, fenced, seen_at) VALUES"
+        " ('p', 'h', 1, '%s', now() + interval '1 min')"
+        " ON CONFLICT (id) DO UPDATE SET fenced = excluded.fenced, seen_at = excluded.seen_at",
         fenced);
 }
 

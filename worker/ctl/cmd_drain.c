@@ -206,6 +206,14 @@ static void moved(enum hl_rc rc, int64_t n, bool left, void *ctx)
     session_answered(m->session);
 }
 
+static void wait_for(struct drain *d)
+{
+    if (d->ask.until_ms)
+        session_wait_until(&d->session, d->ask.until_ms);
+    else
+        session_wait(&d->session);
+}
+
 /* Rows first: a job that came before its row would be sent back. A failure passes: the next look
  * tries again. */
 static void hasten(struct drain *d)
@@ -214,7 +222,7 @@ static void hasten(struct drain *d)
     for (int n = HASTEN_BATCH; d->ask.queues[QUEUE_CHANGE] && n == HASTEN_BATCH && !interrupted;) {
         struct answer a = {.session = s};
         store_hasten(s->store, HASTEN_BATCH, answer_keep, answer_asked(&a));
-        session_wait(s);
+        wait_for(d);
         n = a.rc == HL_OK ? PQntuples(a.rows) : 0;
         d->hastened += n;
         answer_release(&a);
@@ -224,7 +232,7 @@ static void hasten(struct drain *d)
         while (m.left && !interrupted) {
             session_asked(s);
             queue_hasten(k == QUEUE_CRAWL ? s->crawl_queue : s->queue, HASTEN_BATCH, moved, &m);
-            session_wait(s);
+            wait_for(d);
             m.left = m.left && m.ok;
         }
     }
@@ -278,6 +286,15 @@ static enum drain_state judge(struct drain *d)
     return fence_is_open(&d->now) ? DRAIN_FENCING : DRAIN_DRAINING;
 }
 
+/* A store that hangs is not waited for beyond the timeout, but for the look that comes behind it. */
+static int64_t patience_until(const struct drain *d)
+{
+    int64_t end = d->started_ms + d->timeout_ms, least = clock_mono_ms() + SETTLE_MS;
+    if (d->timeout_ms <= 0)
+        return 0;
+    return end > least ? end : least;
+}
+
 static void look(struct drain *d)
 {
     if (d->state == DRAIN_SETTLING && !d->has_first) { /* the last look found nothing */
@@ -288,6 +305,7 @@ static void look(struct drain *d)
     } else {
         census_release(&d->now);
     }
+    d->ask.until_ms = patience_until(d);
     census_take(&d->session, &d->ask, &d->now);
     measure(d);
     d->state = judge(d);
@@ -373,7 +391,10 @@ static int exit_code(struct drain *d)
     case DRAIN_EMPTY: return CTL_OK;
     case DRAIN_TIMEOUT: return ctl_fail(CTL_TIMEOUT, "not empty at the timeout");
     case DRAIN_INTERRUPTED: return ctl_fail(CTL_NOT_EMPTY, "interrupted before it was empty");
-    case DRAIN_UNREACHABLE: return ctl_fail_err(&d->now.err);
+    case DRAIN_UNREACHABLE:
+        if (d->now.err.why == HL_WHY_TIMEOUT) /* of a store, which is not the time that we had */
+            return ctl_fail(CTL_UNREACHABLE, "%s", d->now.err.msg);
+        return ctl_fail_err(&d->now.err);
     case DRAIN_STUCK: return ctl_fail(CTL_NOT_EMPTY, "not empty, and what is left is stuck");
     default: return ctl_fail(CTL_NOT_EMPTY, "not empty");
     }
@@ -382,6 +403,7 @@ static int exit_code(struct drain *d)
 static int finish(struct drain *d, const struct oplog *log)
 {
     const char *outcome = d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state);
+    drain_progress_ends(d);
     int lifted = lift(d), logged = CTL_OK;
     drain_report(d);
     int code = exit_code(d);

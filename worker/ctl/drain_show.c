@@ -3,13 +3,15 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/ctl/listing.h"
 
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { BAR = 20, LINE_EVERY_MS = 5000 };
+enum { BAR = 20, LINE_EVERY_MS = 5000, MAX_LINE = 1000 };
 
 static const char *const queue_names[] = {[QUEUE_CHANGE] = "change", [QUEUE_CRAWL] = "crawl"};
 
@@ -69,6 +71,8 @@ static void put_blocks(struct buf *b, const struct drain *d)
         buf_printf(b, "; %lld for a later attempt", (long long)c->later);
         put_labelled(b, ", the next in ", (c->next_due_us - c->at_us) / 1000);
     }
+    if (d->compared && d->has_first && c->heard_of)
+        buf_printf(b, "; waits for word of %s", c->heard_of);
     if (c->rows_oldest_ms > 0)
         put_labelled(b, "; oldest ", c->rows_oldest_ms);
 }
@@ -85,12 +89,20 @@ static void put_progress(struct buf *b, const struct drain *d)
     put_blocks(b, d);
 }
 
+/* Of the terminal that the bar is on; standard output may be elsewhere. */
+static int bar_width(void)
+{
+    struct winsize size;
+    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    return known ? size.ws_col - 1 : 79;
+}
+
 static void progress_bar(struct drain *d)
 {
     struct buf line = {0}, shown = {0};
     put_bar(&line, d->done, d->done + d->now.events);
     put_progress(&line, d);
-    put_cell(&shown, buf_str(&line), terminal_width() > 1 ? terminal_width() - 1 : 79);
+    put_cell(&shown, buf_str(&line), bar_width());
     fprintf(stderr, "\r\033[K%s", buf_str(&shown));
     d->bar = true;
     buf_release(&line);
@@ -99,10 +111,12 @@ static void progress_bar(struct drain *d)
 
 static void progress_line(struct drain *d)
 {
-    struct buf line = {0};
+    struct buf line = {0}, shown = {0};
     put_progress(&line, d);
-    fprintf(stderr, "%s\n", buf_str(&line));
+    text_one_line(buf_str(&line), MAX_LINE, &shown);
+    fprintf(stderr, "%s\n", buf_str(&shown));
     buf_release(&line);
+    buf_release(&shown);
 }
 
 static void put_state(struct buf *b, const struct drain *d)
@@ -131,11 +145,11 @@ void drain_progress(struct drain *d)
 {
     int64_t now = clock_mono_ms();
     bool news = d->state != d->said;
+    if (d->quiet)
+        return;
     if (d->args->shared.json) {
         if (news)
             progress_json(d);
-    } else if (d->quiet) {
-        return;
     } else if (isatty(STDERR_FILENO)) {
         progress_bar(d);
     } else if (news || now - d->said_ms >= LINE_EVERY_MS) {
@@ -249,11 +263,15 @@ static void say_left(const struct drain *d)
         puts("  nothing was left when it was last looked at; a second look is missing");
 }
 
-void drain_report(struct drain *d)
+void drain_progress_ends(struct drain *d)
 {
     if (d->bar)
         fputs("\r\033[K", stderr);
     d->bar = false;
+}
+
+void drain_report(struct drain *d)
+{
     if (d->args->shared.json) {
         struct buf b = {0};
         put_end(&b, d);
