@@ -347,12 +347,20 @@ static bool over(struct drain *d)
     return true;
 }
 
+/* A look that takes long, since much is left, is not taken all the time. */
+static int64_t until_next_look(const struct drain *d)
+{
+    int64_t now = clock_mono_ms(), took = now - d->now.began_ms;
+    if (d->state == DRAIN_SETTLING && !d->has_first)
+        return now + d->settle_ms;
+    return now + (took > SETTLE_MS ? took : SETTLE_MS);
+}
+
 /* Not only with the look after the next: signals, and the deadline, are heeded in between. The second
  * look is waited for even behind the deadline, when the first found nothing. */
 static void wait_a_little(struct drain *d)
 {
-    bool settling = d->state == DRAIN_SETTLING && !d->has_first;
-    int64_t end = clock_mono_ms() + (settling ? d->settle_ms : SETTLE_MS);
+    int64_t end = until_next_look(d);
     while (!interrupted && clock_mono_ms() < end) {
         if (d->state != DRAIN_SETTLING && d->timeout_ms >= 0 &&
             clock_mono_ms() - d->started_ms >= d->timeout_ms)
@@ -365,14 +373,15 @@ static void drain(struct drain *d)
 {
     int64_t hastened_ms = 0;
     d->started_ms = clock_mono_ms();
+    if (writes(d)) /* the look before the question went well */
+        measure(d);
     for (;;) {
         look(d);
         if (over(d))
             return;
         drain_progress(d);
-        bool first_failed = d->state == DRAIN_UNREACHABLE && d->last_events < 0;
-        if (first_failed)
-            return;
+        if (d->state == DRAIN_UNREACHABLE && d->last_events < 0)
+            return; /* it never answered: there may be nobody to wait for */
         int64_t now = clock_mono_ms();
         if (d->ask.retries == RETRIES_NOW && d->now.rc == HL_OK && !census_empty(&d->now) &&
             (!hastened_ms || now - hastened_ms >= HASTEN_EVERY_MS)) {

@@ -195,7 +195,10 @@ static void put_end(struct buf *b, const struct drain *d)
     buf_putc(b, '{');
     for (int k = 0; k < 2; k++)
         if (d->ask.queues[k])
-            json_put_text(b, queue_names[k], d->now.fenced[k] && !d->unfence ? "fenced" : "open");
+            json_put_text(b, queue_names[k],
+                d->now.rc != HL_OK                ? NULL
+                : d->now.fenced[k] && !d->unfence ? "fenced"
+                                                  : "open");
     buf_putc(b, '}');
     json_put_text(b, "retries", retries[d->ask.retries]);
     json_put_int(b, "retries_ignored", d->now.ignored);
@@ -281,5 +284,7 @@ void drain_report(struct drain *d)
     } else if (d->now.rc == HL_OK) {
         say_left(d);
     }
+    if (!d->args->shared.json && d->state != DRAIN_EMPTY && d->fence && !d->unfence)
+        puts("The intake stays fenced; `hooklinectl resume --intake` opens it.");
     fflush(stdout);
 }
