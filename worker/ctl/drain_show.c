@@ -3,7 +3,6 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/ctl/listing.h"
 
@@ -11,7 +10,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { BAR = 20, LINE_EVERY_MS = 5000, MAX_LINE = 1000 };
+enum { BAR = 20, LINE_EVERY_MS = 5000 };
 
 static const char *const queue_names[] = {[QUEUE_CHANGE] = "change", [QUEUE_CRAWL] = "crawl"};
 
@@ -111,12 +110,10 @@ static void progress_bar(struct drain *d)
 
 static void progress_line(struct drain *d)
 {
-    struct buf line = {0}, shown = {0};
+    struct buf line = {0};
     put_progress(&line, d);
-    text_one_line(buf_str(&line), MAX_LINE, &shown);
-    fprintf(stderr, "%s\n", buf_str(&shown));
+    fprintf(stderr, "%s\n", buf_str(&line));
     buf_release(&line);
-    buf_release(&shown);
 }
 
 static void put_state(struct buf *b, const struct drain *d)
