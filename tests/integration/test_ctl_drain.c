@@ -1,7 +1,8 @@
 /* hooklinectl drain, and everything that might fool it: one item in each place, whatever happens between
  * the two looks, producers that race. It never says empty when it is not. */
-#include "tests/support/fleet.h"
+#include "tests/support/terminal.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 
 #include <criterion/criterion.h>
@@ -448,6 +449,35 @@ Test(ctl_drain, ends_with_124_at_the_timeout_and_2_when_stuck_or_told_to_end)
     }
 }
 
+/* A hang must not keep a preStop hook beyond its time. */
+Test(ctl_drain, a_store_that_hangs_is_not_waited_for_beyond_the_timeout)
+{
+    stores();
+    struct test_pg *pg = test_pg_start();
+    at.db = test_pg_url(pg);
+    sql_exec(at.db, "INSERT INTO webhook.workers (id, host, pid) VALUES ('w', 'h', 1)");
+    redis_text(at.redis, "XADD {hookline}:q:crawl * id a job x");
+    for (int i = 0; i < 2; i++) {
+        int64_t began_ms = clock_mono_ms();
+        struct test_proc *p = start(ARGS("--json", "--timeout", "3", "--patience", "60"));
+        WAIT_FOR(test_proc_logged(p, "\"draining\""), 20000);
+        if (i)
+            test_pg_pause(pg);
+        else
+            test_redis_pause(at.redis);
+        int code = test_proc_wait(p, 30000);
+        cr_expect_lt(clock_mono_ms() - began_ms, 5500, "%d", i);
+        if (i)
+            test_pg_resume(pg);
+        else
+            test_redis_resume(at.redis);
+        cr_expect_eq(code, 69, "%d: %s", i, test_proc_log(p));
+        cr_expect(test_proc_logged(p, i ? "PostgreSQL did not answer before the timeout"
+                                        : "Redis did not answer before the timeout"),
+            "%s", test_proc_log(p));
+    }
+}
+
 Test(ctl_drain, stores_that_are_away_are_69_and_wrong_usage_is_64)
 {
     static const char *const wrong[][4] = {
@@ -472,11 +502,13 @@ Test(ctl_drain, stores_that_are_away_are_69_and_wrong_usage_is_64)
 
 /* --- the fence --------------------------------------------------------------------------- */
 
+/* One that goes on telling of itself. */
 static void put_producer(const char *fenced)
 {
     sql_exec(at.db,
-        "INSERT INTO webhook.producers (id, host, pid, fenced) VALUES ('p', 'h', 1, '%s')"
-        " ON CONFLICT (id) DO UPDATE SET fenced = excluded.fenced, seen_at = now()",
+        "INSERT INTO webhook.producers (id, host, pid, fenced, seen_at) VALUES"
+        " ('p', 'h', 1, '%s', now() + interval '1 min')"
+        " ON CONFLICT (id) DO UPDATE SET fenced = excluded.fenced, seen_at = excluded.seen_at",
         fenced);
 }
 
@@ -626,4 +658,98 @@ Test(ctl_drain, a_fence_of_real_producers_ends_a_race_and_what_was_accepted_is_d
     cr_expect_not(rig_try_post(&r, "/late", &id));
     cr_expect_eq(drain(ARGS("--unfence", "--yes", "--timeout", "0"), &out), 0, "%s", out);
     WAIT_FOR(rig_try_post(&r, "/late", &id), 20000);
+}
+
+/* --- on a terminal ----------------------------------------------------------------------- */
+
+static int64_t fences(struct rig *r)
+{
+    return sql_int(r->db, "SELECT count(*) FROM webhook.queues WHERE fenced_at IS NOT NULL");
+}
+
+static int columns(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += (*text & 0xc0) != 0x80;
+    return n;
+}
+
+Test(ctl_drain, the_bar_fits_the_terminal_that_it_is_on_whatever_its_size)
+{
+    static const int widths[] = {40, 12, 3};
+    struct rig r;
+    rig_as_stores(&r);
+    rig_fleet(&r, 1, NULL);
+    struct rig_id held = rig_post(&r, "/hold/1");
+    WAIT_FOR(rig_status_is(&r, held, "in_progress"), 20000);
+    struct terminal *t = terminal_start(
+        &r, 100, 5, NULL, "%s drain >%s/proof", rig_program("hooklinectl"), harness_dir());
+    WAIT_FOR(terminal_shows(t, "] draining, 0 of 1 done"), 20000);
+    for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+        terminal_resize(t, widths[i], 5);
+        WAIT_FOR(columns(terminal_line(t, 0)) == widths[i] - 1, 20000);
+        cr_expect_not(terminal_overflowed(t), "%d: %s", widths[i], terminal_text(t));
+    }
+    terminal_resize(t, 60, 5);
+    rig_release(&r);
+    cr_expect_eq(terminal_wait(t, 30000), 0, "%s", terminal_text(t));
+    cr_expect_not(terminal_overflowed(t), "%s", terminal_text(t));
+    cr_expect_not(terminal_shows(t, "draining"), "the bar is taken away: %s", terminal_text(t));
+}
+
+Test(ctl_drain, a_fence_that_is_to_be_lifted_is_lifted_whatever_ends_the_drain)
+{
+    static const char *const commands[] = {
+        "%s drain --fence --unfence --yes --timeout 2",        /* 124 */
+        "%s drain --fence --unfence --yes --patience 1; true", /* stuck */
+        "%s drain --fence --unfence --yes --timeout 2 --json 2>&1 | head -c 1",
+        "%s drain --fence --unfence --yes",
+        "%s drain --fence --unfence",
+    };
+    struct rig r;
+    rig_as_stores(&r);
+    redis_text(r.redis, "XADD {hookline}:q:crawl * id a job x");
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        long before = sql_int(r.db, "SELECT count(*) FROM webhook.operator_log");
+        struct terminal *t =
+            terminal_start(&r, 80, 24, NULL, commands[i], rig_program("hooklinectl"));
+        if (i == 4) {
+            WAIT_FOR(terminal_shows(t, "Go on?"), 20000);
+            terminal_type(t, "y\n");
+        }
+        WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM webhook.operator_log") == before + 1, 20000);
+        if (i == 3) {
+            WAIT_FOR(fences(&r) == 2, 20000);
+            terminal_hang_up(t);
+        } else if (i == 4) {
+            WAIT_FOR(fences(&r) == 2, 20000);
+            terminal_type(t, "\003");
+        }
+        WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM webhook.operator_log"
+                               " WHERE ended_at IS NULL") == 0,
+            20000);
+        cr_expect_eq(fences(&r), 0, "%zu", i);
+    }
+    struct terminal *t = terminal_start(
+        &r, 80, 24, NULL, "%s drain --fence; echo code $?", rig_program("hooklinectl"));
+    WAIT_FOR(terminal_shows(t, "Go on?"), 20000);
+    terminal_type(t, "\n");
+    WAIT_FOR(terminal_shows(t, "code 1"), 20000);
+    cr_expect(terminal_shows(t, "nothing was changed"), "%s", terminal_text(t));
+    cr_expect_eq(fences(&r), 0);
+}
+
+Test(ctl_drain, what_others_wrote_commands_no_terminal_and_quiet_is_quiet)
+{
+    const char *out;
+    stores();
+    redis_text(at.redis, "XADD {hookline}:q:crawl * id \033[31mred job x");
+    sql_exec(at.db, "INSERT INTO webhook.spools (segment, host, folder, holder, bytes) VALUES"
+                    " ('a.seg', E'far\\033]0;title\\007', '/s', 'h', 100)");
+    cr_expect_eq(drain(ARGS("--timeout", "0"), &out), 2, "%s", out);
+    cr_expect(strstr(out, "[31mred") && strstr(out, "title"), "%s", out);
+    cr_expect_not(strpbrk(out, "\033\007"), "%s", out);
+    cr_expect_eq(drain(ARGS("--quiet", "--json", "--timeout", "1"), &out), 124, "%s", out);
+    cr_expect_eq(strncmp(out, "{\"version\":1,\"state\":\"timeout\"", 29), 0, "%s", out);
 }

@@ -1148,3 +1148,23 @@ Test(spool, adopters_at_the_same_time_share_the_segments_and_none_gets_one_twice
     for (int i = 0; i < ADOPTERS; i++)
         waitpid(pids[i], NULL, 0);
 }
+
+Test(spool, the_depth_of_the_folder_counts_what_nobody_holds_and_its_own_kind_only)
+{
+    struct rig r;
+    const char *dir = new_dir();
+    leave_segment(dir, 3);
+    open_rig(&r, dir, MIB);
+    cr_expect_eq(spool_depth(r.spool), 0);
+    int64_t left = spool_folder_depth(r.spool);
+    cr_expect_gt(left, 0);
+    FILE *f = fopen(harness_text("%s/a-1-b.crawl", dir), "we");
+    cr_assert(f);
+    fputs("HKSPOOL1and more", f);
+    fclose(f);
+    cr_expect_eq(spool_folder_depth(r.spool), left);
+    spool_adopt(r.spool);
+    cr_expect_eq(spool_depth(r.spool), left);
+    cr_expect_eq(spool_folder_depth(r.spool), left);
+    close_rig(&r);
+}

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "domain/store_orders.h"
 #include "io/spool.h"
 #include "io/spool_file.h"
@@ -22,6 +23,7 @@
 enum {
     LATE_MS = 10000,   /* a producer writes its row every 2 s */
     SILENT_MS = 60000, /* it is not expected to any more */
+    MAX_NAME = 1000,   /* characters that are shown */
 };
 
 static const char *const queue_names[] = {[QUEUE_CHANGE] = "change", [QUEUE_CRAWL] = "crawl"};
@@ -96,6 +98,18 @@ static bool failed(struct census *c, enum hl_rc rc, const struct hl_err *err)
     c->rc = rc;
     c->err = *err;
     return true;
+}
+
+/* Waits for answers of a store; false where they came too late. */
+static bool answered(
+    struct session *s, const struct census_ask *ask, struct census *c, const char *store)
+{
+    if (!ask->until_ms)
+        session_wait(s);
+    else if (!session_wait_until(s, ask->until_ms))
+        c->rc = hl_fail_why(
+            &c->err, HL_RETRY, HL_WHY_TIMEOUT, "%s did not answer before the timeout", store);
+    return c->rc == HL_OK;
 }
 
 /* --- spools here ------------------------------------------------------------------------- */
@@ -218,25 +232,21 @@ static void saw_spool(const struct census_ask *ask, const struct member *m, stru
     free(since);
 }
 
-static bool has_confirmed(const struct member *m, int queue, const struct census *c)
-{
-    return names_queue(m->text, queue_names[queue]) && m->age_ms < c->fenced_ms[queue];
-}
-
-/* One that lets nothing in any more has told all that it will ever have: nothing new has to be heard
- * of it. */
+/* What it wrote before the fence was set is of an earlier one. */
 static void await_fence(const struct census_ask *ask, const struct member *m, struct census *c)
 {
-    bool confirmed = ask->must_be_fenced;
-    for (int k = 0; k < 2; k++) {
-        if (!ask->must_be_fenced || !ask->queues[k] || has_confirmed(m, k, c))
-            continue;
-        confirmed = false;
-        leave(c, queue_names[k], "fence", 0)->what =
-            mem_printf("%s on %s has not confirmed it yet", m->name, m->host);
-    }
+    for (int k = 0; k < 2; k++)
+        if (ask->must_be_fenced && ask->queues[k] &&
+            (!names_queue(m->text, queue_names[k]) || m->age_ms >= c->fenced_ms[k]))
+            leave(c, queue_names[k], "fence", 0)->what =
+                mem_printf("%s on %s has not confirmed it yet", m->name, m->host);
+}
+
+/* A confirmed fence does not spare it: a neighbour may have left something in its folder meanwhile. */
+static void hear(const struct member *m, struct census *c)
+{
     int64_t seen_us = m->now_us - m->age_ms * 1000;
-    if (confirmed || (c->heard_of && seen_us >= c->heard_us))
+    if (c->heard_of && seen_us >= c->heard_us)
         return;
     free(c->heard_of);
     c->heard_of = mem_printf("%s on %s", m->name, m->host);
@@ -260,8 +270,7 @@ static void what_it_holds(const struct census_ask *ask, const struct member *m, 
     }
 }
 
-/* Whether it may still be taking events in, and what is on its disk, only it knows. What it wrote before the
- * fence was set is of an earlier one. */
+/* Whether it may still be taking events in, and what is on its disk, only it knows. */
 static void saw_producer(const struct census_ask *ask, const struct member *m, struct census *c)
 {
     char *since = duration(m->age_ms);
@@ -280,6 +289,7 @@ static void saw_producer(const struct census_ask *ask, const struct member *m, s
             mem_printf("%s on %s has not reported for %s", m->name, m->host, since);
     } else {
         await_fence(ask, m, c);
+        hear(m, c);
     }
     if (m->age_ms <= SILENT_MS)
         what_it_holds(ask, m, c);
@@ -327,9 +337,10 @@ static bool look_at_fleet(struct session *s, const struct census_ask *ask, struc
 {
     struct answer a = {.session = s};
     store_census_fleet(s->store, answer_keep, answer_asked(&a));
-    session_wait(s);
-    if (failed(c, a.rc, &a.err))
+    if (!answered(s, ask, c, "PostgreSQL") || failed(c, a.rc, &a.err)) {
+        answer_release(&a);
         return false;
+    }
     if (PQntuples(a.rows) == CENSUS_MEMBERS)
         hinder(c, "fleet", "more producers, workers and spools than can be looked at",
             "delete rows of webhook.producers that stand for nothing any more");
@@ -433,8 +444,7 @@ static bool look_at_redis(struct tally_call *call)
     struct session *s = call->session;
     session_asked(s);
     queue_tally(s->queue, s->crawl_queue, tallied, call);
-    session_wait(s);
-    return call->census->rc == HL_OK;
+    return answered(s, call->ask, call->census, "Redis");
 }
 
 /* --- rows -------------------------------------------------------------------------------- */
@@ -519,11 +529,10 @@ static bool look_at_rows(struct tally_call *call)
     struct answer rows = {.session = s}, names = {.session = s};
 
     store_census_names(s->store, QUEUE_CENSUS_IDS, answer_keep, answer_asked(&names));
-    session_wait(s);
-    if (!failed(c, names.rc, &names.err)) {
+    if (answered(s, call->ask, c, "PostgreSQL") && !failed(c, names.rc, &names.err)) {
         store_census(s->store, answer_keep, answer_asked(&rows));
-        session_wait(s);
-        failed(c, rows.rc, &rows.err);
+        if (answered(s, call->ask, c, "PostgreSQL"))
+            failed(c, rows.rc, &rows.err);
     }
     if (c->rc == HL_OK) {
         saw_rows(call->ask, rows.rows, names.rows, c);
@@ -615,6 +624,13 @@ static void put_count(const struct census_left *l, struct buf *out)
     buf_printf(out, l->n ? " in %s" : "%s", l->place);
 }
 
+/* What others wrote, without what a terminal would obey. */
+static void put_named(const char *before, const char *text, struct buf *out)
+{
+    buf_puts(out, before);
+    text_one_line(text, MAX_NAME, out);
+}
+
 void census_put_left(const struct census *c, struct buf *out)
 {
     for (size_t i = 0; i < c->nleft; i++) {
@@ -622,9 +638,9 @@ void census_put_left(const struct census *c, struct buf *out)
         buf_puts(out, "  ");
         put_count(l, out);
         if (l->what)
-            buf_printf(out, ": %s", l->what);
+            put_named(": ", l->what, out);
         for (size_t k = 0; k < l->nids; k++)
-            buf_printf(out, "%s%s", k ? " " : ": ", l->ids[k]);
+            put_named(k ? " " : ": ", l->ids[k], out);
         if (l->n > (int64_t)l->nids && l->nids && !l->bytes)
             buf_puts(out, " ...");
         if (l->stuck)

@@ -21,6 +21,7 @@ struct census_ask {
     bool ignore_silent; /* producers that are not heard of any more hinder nothing */
     bool must_be_fenced;
     int64_t lease_ms;
+    int64_t until_ms; /* wait for answers no longer (clock_mono_ms); 0 = as long as each may take */
 };
 
 /* Something that is left, or hinders. */

@@ -206,6 +206,14 @@ static void moved(enum hl_rc rc, int64_t n, bool left, void *ctx)
     session_answered(m->session);
 }
 
+static void wait_for(struct drain *d)
+{
+    if (d->ask.until_ms)
+        session_wait_until(&d->session, d->ask.until_ms);
+    else
+        session_wait(&d->session);
+}
+
 /* Rows first: a job that came before its row would be sent back. A failure passes: the next look
  * tries again. */
 static void hasten(struct drain *d)
@@ -214,7 +222,7 @@ static void hasten(struct drain *d)
     for (int n = HASTEN_BATCH; d->ask.queues[QUEUE_CHANGE] && n == HASTEN_BATCH && !interrupted;) {
         struct answer a = {.session = s};
         store_hasten(s->store, HASTEN_BATCH, answer_keep, answer_asked(&a));
-        session_wait(s);
+        wait_for(d);
         n = a.rc == HL_OK ? PQntuples(a.rows) : 0;
         d->hastened += n;
         answer_release(&a);
@@ -224,7 +232,7 @@ static void hasten(struct drain *d)
         while (m.left && !interrupted) {
             session_asked(s);
             queue_hasten(k == QUEUE_CRAWL ? s->crawl_queue : s->queue, HASTEN_BATCH, moved, &m);
-            session_wait(s);
+            wait_for(d);
             m.left = m.left && m.ok;
         }
     }
@@ -278,6 +286,15 @@ static enum drain_state judge(struct drain *d)
     return fence_is_open(&d->now) ? DRAIN_FENCING : DRAIN_DRAINING;
 }
 
+/* A store that hangs is not waited for beyond the timeout, but for the look that comes behind it. */
+static int64_t patience_until(const struct drain *d)
+{
+    int64_t end = d->started_ms + d->timeout_ms, least = clock_mono_ms() + SETTLE_MS;
+    if (d->timeout_ms <= 0)
+        return 0;
+    return end > least ? end : least;
+}
+
 static void look(struct drain *d)
 {
     if (d->state == DRAIN_SETTLING && !d->has_first) { /* the last look found nothing */
@@ -288,6 +305,7 @@ static void look(struct drain *d)
     } else {
         census_release(&d->now);
     }
+    d->ask.until_ms = patience_until(d);
     census_take(&d->session, &d->ask, &d->now);
     measure(d);
     d->state = judge(d);
@@ -329,12 +347,20 @@ static bool over(struct drain *d)
     return true;
 }
 
+/* A look that takes long, since much is left, is not taken all the time. */
+static int64_t until_next_look(const struct drain *d)
+{
+    int64_t now = clock_mono_ms(), took = now - d->now.began_ms;
+    if (d->state == DRAIN_SETTLING && !d->has_first)
+        return now + d->settle_ms;
+    return now + (took > SETTLE_MS ? took : SETTLE_MS);
+}
+
 /* Not only with the look after the next: signals, and the deadline, are heeded in between. The second
  * look is waited for even behind the deadline, when the first found nothing. */
 static void wait_a_little(struct drain *d)
 {
-    bool settling = d->state == DRAIN_SETTLING && !d->has_first;
-    int64_t end = clock_mono_ms() + (settling ? d->settle_ms : SETTLE_MS);
+    int64_t end = until_next_look(d);
     while (!interrupted && clock_mono_ms() < end) {
         if (d->state != DRAIN_SETTLING && d->timeout_ms >= 0 &&
             clock_mono_ms() - d->started_ms >= d->timeout_ms)
@@ -347,14 +373,15 @@ static void drain(struct drain *d)
 {
     int64_t hastened_ms = 0;
     d->started_ms = clock_mono_ms();
+    if (writes(d)) /* the look before the question went well */
+        measure(d);
     for (;;) {
         look(d);
         if (over(d))
             return;
         drain_progress(d);
-        bool first_failed = d->state == DRAIN_UNREACHABLE && d->last_events < 0;
-        if (first_failed)
-            return;
+        if (d->state == DRAIN_UNREACHABLE && d->last_events < 0)
+            return; /* it never answered: there may be nobody to wait for */
         int64_t now = clock_mono_ms();
         if (d->ask.retries == RETRIES_NOW && d->now.rc == HL_OK && !census_empty(&d->now) &&
             (!hastened_ms || now - hastened_ms >= HASTEN_EVERY_MS)) {
@@ -373,7 +400,10 @@ static int exit_code(struct drain *d)
     case DRAIN_EMPTY: return CTL_OK;
     case DRAIN_TIMEOUT: return ctl_fail(CTL_TIMEOUT, "not empty at the timeout");
     case DRAIN_INTERRUPTED: return ctl_fail(CTL_NOT_EMPTY, "interrupted before it was empty");
-    case DRAIN_UNREACHABLE: return ctl_fail_err(&d->now.err);
+    case DRAIN_UNREACHABLE:
+        if (d->now.err.why == HL_WHY_TIMEOUT) /* of a store, which is not the time that we had */
+            return ctl_fail(CTL_UNREACHABLE, "%s", d->now.err.msg);
+        return ctl_fail_err(&d->now.err);
     case DRAIN_STUCK: return ctl_fail(CTL_NOT_EMPTY, "not empty, and what is left is stuck");
     default: return ctl_fail(CTL_NOT_EMPTY, "not empty");
     }
@@ -382,6 +412,7 @@ static int exit_code(struct drain *d)
 static int finish(struct drain *d, const struct oplog *log)
 {
     const char *outcome = d->state == DRAIN_EMPTY ? "done" : drain_state_name(d->state);
+    drain_progress_ends(d);
     int lifted = lift(d), logged = CTL_OK;
     drain_report(d);
     int code = exit_code(d);

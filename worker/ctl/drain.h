@@ -44,6 +44,8 @@ struct drain {
 
 /* After each look. */
 void drain_progress(struct drain *d);
+/* No bar stands on the terminal any more. */
+void drain_progress_ends(struct drain *d);
 /* At the end: the proof, or what is left. */
 void drain_report(struct drain *d);
 

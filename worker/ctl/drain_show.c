@@ -8,6 +8,7 @@
 #include "worker/ctl/listing.h"
 
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { BAR = 20, LINE_EVERY_MS = 5000 };
@@ -70,6 +71,8 @@ static void put_blocks(struct buf *b, const struct drain *d)
         buf_printf(b, "; %lld for a later attempt", (long long)c->later);
         put_labelled(b, ", the next in ", (c->next_due_us - c->at_us) / 1000);
     }
+    if (d->compared && d->has_first && c->heard_of)
+        buf_printf(b, "; waits for word of %s", c->heard_of);
     if (c->rows_oldest_ms > 0)
         put_labelled(b, "; oldest ", c->rows_oldest_ms);
 }
@@ -86,12 +89,20 @@ static void put_progress(struct buf *b, const struct drain *d)
     put_blocks(b, d);
 }
 
+/* Of the terminal that the bar is on; standard output may be elsewhere. */
+static int bar_width(void)
+{
+    struct winsize size;
+    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1;
+    return known ? size.ws_col - 1 : 79;
+}
+
 static void progress_bar(struct drain *d)
 {
     struct buf line = {0}, shown = {0};
     put_bar(&line, d->done, d->done + d->now.events);
     put_progress(&line, d);
-    put_cell(&shown, buf_str(&line), terminal_width() > 1 ? terminal_width() - 1 : 79);
+    put_cell(&shown, buf_str(&line), bar_width());
     fprintf(stderr, "\r\033[K%s", buf_str(&shown));
     d->bar = true;
     buf_release(&line);
@@ -133,11 +144,11 @@ void drain_progress(struct drain *d)
 {
     int64_t now = clock_mono_ms();
     bool news = d->state != d->said;
+    if (d->quiet)
+        return;
     if (d->args->shared.json) {
         if (news)
             progress_json(d);
-    } else if (d->quiet) {
-        return;
     } else if (isatty(STDERR_FILENO)) {
         progress_bar(d);
     } else if (news || now - d->said_ms >= LINE_EVERY_MS) {
@@ -183,7 +194,10 @@ static void put_end(struct buf *b, const struct drain *d)
     buf_putc(b, '{');
     for (int k = 0; k < 2; k++)
         if (d->ask.queues[k])
-            json_put_text(b, queue_names[k], d->now.fenced[k] && !d->unfence ? "fenced" : "open");
+            json_put_text(b, queue_names[k],
+                d->now.rc != HL_OK                ? NULL
+                : d->now.fenced[k] && !d->unfence ? "fenced"
+                                                  : "open");
     buf_putc(b, '}');
     json_put_text(b, "retries", retries[d->ask.retries]);
     json_put_int(b, "retries_ignored", d->now.ignored);
@@ -251,11 +265,15 @@ static void say_left(const struct drain *d)
         puts("  nothing was left when it was last looked at; a second look is missing");
 }
 
-void drain_report(struct drain *d)
+void drain_progress_ends(struct drain *d)
 {
     if (d->bar)
         fputs("\r\033[K", stderr);
     d->bar = false;
+}
+
+void drain_report(struct drain *d)
+{
     if (d->args->shared.json) {
         struct buf b = {0};
         put_end(&b, d);
@@ -265,5 +283,7 @@ void drain_report(struct drain *d)
     } else if (d->now.rc == HL_OK) {
         say_left(d);
     }
+    if (!d->args->shared.json && d->state != DRAIN_EMPTY && d->fence && !d->unfence)
+        puts("The intake stays fenced; `hooklinectl resume --intake` opens it.");
     fflush(stdout);
 }

@@ -1,6 +1,7 @@
 /* session: see session.h. */
 #include "worker/ctl/session.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "domain/connect.h"
 #include "domain/store_operator.h"
@@ -12,8 +13,9 @@
 
 enum { TIMEOUT_MS = 10000 };
 
-enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_err *err)
+static bool connect_all(struct session *s, struct hl_err *err)
 {
+    const struct config *cfg = s->cfg;
     struct db_conf db = connect_db_conf(cfg, "hooklinectl");
     const struct redis_conf redis = connect_redis_conf(cfg, "hooklinectl");
 
@@ -21,27 +23,43 @@ enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_e
     db.pool_size = 2;
     db.max_overflow = 0;
     db.pool_timeout_ms = TIMEOUT_MS;
-    *s = (struct session){.loop = loop_new(err)};
-    s->offload = s->loop ? offload_new(s->loop, err) : NULL;
-    s->pool = s->offload ? dbpool_new(s->loop, s->offload, &db, err) : NULL;
+    s->pool = dbpool_new(s->loop, s->offload, &db, err);
     s->redis = s->pool ? redis_new(s->loop, s->offload, &redis, err) : NULL;
-    if (!s->redis) {
-        session_close(s);
-        return HL_FATAL;
-    }
+    if (!s->redis)
+        return false;
     s->store = store_new(s->loop, s->pool, NULL, 0);
     s->queue = queue_new(s->loop, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     s->crawl_queue = queue_new(s->loop, s->redis, cfg->queue_prefix, QUEUE_CRAWL, NULL);
-    return HL_OK;
+    return true;
 }
 
-void session_close(struct session *s)
+/* What is not answered fails from inside this call. */
+static void disconnect_all(struct session *s)
 {
     dbpool_free(s->pool);
     redis_free(s->redis);
     store_free(s->store);
     queue_free(s->queue);
     queue_free(s->crawl_queue);
+    s->pool = NULL;
+    s->redis = NULL;
+    s->store = NULL;
+    s->queue = s->crawl_queue = NULL;
+}
+
+enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_err *err)
+{
+    *s = (struct session){.cfg = cfg, .loop = loop_new(err)};
+    s->offload = s->loop ? offload_new(s->loop, err) : NULL;
+    if (s->offload && connect_all(s, err))
+        return HL_OK;
+    session_close(s);
+    return HL_FATAL;
+}
+
+void session_close(struct session *s)
+{
+    disconnect_all(s);
     offload_free(s->offload);
     loop_free(s->loop);
     *s = (struct session){0};
@@ -67,6 +85,29 @@ void session_wait(struct session *s)
     ctl_watch_waits(true);
     loop_run(s->loop);
     ctl_watch_waits(false);
+}
+
+static void too_late(void *ctx)
+{
+    struct session *s = ctx;
+    loop_stop(s->loop);
+}
+
+bool session_wait_until(struct session *s, int64_t until_ms)
+{
+    struct timer limit;
+    struct hl_err err;
+    int64_t left = until_ms - clock_mono_ms();
+    timer_init(s->loop, &limit, too_late, s);
+    timer_start(&limit, left > 0 ? left : 0);
+    session_wait(s);
+    timer_stop(&limit);
+    if (!s->open)
+        return true;
+    disconnect_all(s);
+    if (!connect_all(s, &err)) /* it could, with the same settings */
+        abort();
+    return false;
 }
 
 static void pause_over(void *ctx)

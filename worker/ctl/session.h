@@ -10,6 +10,7 @@
 #include "worker/ctl/ctl.h"
 
 struct session {
+    const struct config *cfg; /* borrowed */
     struct loop *loop;
     struct offload *offload;
     struct dbpool *pool;
@@ -26,6 +27,9 @@ void session_asked(struct session *s);
 void session_answered(struct session *s);
 /* Runs until every question is answered; each has a deadline of its own. */
 void session_wait(struct session *s);
+/* The same, no longer than until then (clock_mono_ms): what is not answered by then fails, and the
+ * session has new connections. False when that was so. */
+bool session_wait_until(struct session *s, int64_t until_ms);
 /* The loop goes on for so long. */
 void session_pause(struct session *s, int64_t ms);
 /* Redis (which has answered) forgets keys when it is full; says so. */
