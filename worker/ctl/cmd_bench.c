@@ -333,7 +333,7 @@ static double accepted_rate(const struct bench_load *l)
 static void each_error(
     const struct bench_load *l, void (*put)(struct buf *, const char *, int64_t), struct buf *out)
 {
-    char name[16];
+    char name[24];
     for (int i = BENCH_ANSWERED + 1; i < BENCH_ENDS; i++)
         if (l->ends[i])
             put(out, end_names[i], l->ends[i]);
