@@ -151,3 +151,15 @@ Test(ctl_zombies, none_is_a_sentence)
     cr_expect_eq(zombies(ARGS("list", "--json"), &out), 0);
     cr_expect_str_eq(out, "{\"version\":1,\"zombies\":[]}\n");
 }
+
+/* --- a standby --------------------------------------------------------------------------- */
+
+Test(ctl_zombies, a_database_that_takes_no_writes_is_as_good_as_away)
+{
+    const char *out;
+    db = harness_database(true);
+    sql_exec(db, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET"
+                 " default_transaction_read_only = on', current_database()); END $$");
+    cr_expect_eq(zombies(ARGS("reap", "--yes"), &out), 69, "%s", out);
+    cr_expect(strstr(out, "read-only"), "%s", out);
+}

@@ -338,7 +338,9 @@ static void got_jobs(struct upstream_list *u, enum hl_rc rc, const struct hl_err
     struct listing l = LISTING(job_columns);
     int counts = 0;
     if (rc != HL_OK) {
-        c->code = ctl_fail_err(err);
+        c->code = err->why == HL_WHY_READ_ONLY /* the transaction is so by our own wish */
+                      ? ctl_fail(CTL_ERROR, "%s", err->msg)
+                      : ctl_fail_err(err);
     } else if (u->place != UPSTREAM_FOUND) {
         c->code = refuse(u);
     } else {
