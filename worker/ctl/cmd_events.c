@@ -207,30 +207,12 @@ static int show_list(void *ctx)
     return code;
 }
 
-/* Connects, and shows once or again and again. */
-static int look(struct ctl *ctl, struct reader *r, int (*show_it)(void *ctx))
-{
-    struct config cfg;
-    struct hl_err err;
-    int code;
-    if (!ctl_config(ctl, &cfg))
-        return CTL_ERROR;
-    if (session_open(&r->session, &cfg, &err) == HL_OK) {
-        code = ctl_watch(&r->args->shared, show_it, r);
-        session_close(&r->session);
-    } else {
-        code = ctl_fail_err(&err);
-    }
-    config_release(&cfg);
-    return code;
-}
-
 static int run_list(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&list, ctl, argc, argv);
     struct reader r = {.args = &args};
     int code = ctl_parse(&args);
-    return code >= 0 ? code : look(ctl, &r, show_list);
+    return code >= 0 ? code : session_watch(&args, &r.session, show_list, &r);
 }
 
 /* --- one event --------------------------------------------------------------------------- */
@@ -281,7 +263,7 @@ static int run_show(struct ctl *ctl, int argc, char **argv)
     if (args.rest != argc - 1)
         return ctl_usage_error(&show, "give the id of one event");
     code = event_id_read(&show, argv[args.rest], &r.key);
-    return code >= 0 ? code : look(ctl, &r, show_event);
+    return code >= 0 ? code : session_watch(&args, &r.session, show_event, &r);
 }
 
 /* --- tried again ------------------------------------------------------------------------- */

@@ -111,19 +111,6 @@ static int show(void *ctx)
     return code;
 }
 
-static int search(struct search *s)
-{
-    struct config cfg;
-    struct hl_err err;
-    if (!ctl_config(s->args->ctl, &cfg))
-        return CTL_ERROR;
-    int code = session_open(&s->session, &cfg, &err) == HL_OK ? ctl_watch(&s->args->shared, show, s)
-                                                              : ctl_fail_err(&err);
-    session_close(&s->session);
-    config_release(&cfg);
-    return code;
-}
-
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_search, ctl, argc, argv);
@@ -141,7 +128,7 @@ static int run(struct ctl *ctl, int argc, char **argv)
     for (int i = args.rest; i < argc; i++)
         buf_printf(&words, i > args.rest ? " %s" : "%s", argv[i]);
     s.words = buf_str(&words);
-    int code = search(&s);
+    int code = session_watch(&args, &s.session, show, &s);
     buf_release(&words);
     return code;
 }

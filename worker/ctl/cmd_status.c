@@ -317,29 +317,13 @@ static int show(void *ctx)
     return code;
 }
 
-static int show_of(const struct config *cfg, const struct ctl_shared *shared)
-{
-    struct status s = {.json = shared->json,
-        .events = LISTING(event_columns),
-        .workers = LISTING(worker_columns),
-        .upstreams = LISTING(upstream_columns)};
-    struct hl_err err;
-    if (session_open(&s.session, cfg, &err) != HL_OK)
-        return ctl_fail_err(&err);
-    int code = ctl_watch(shared, show, &s);
-    session_close(&s.session);
-    return code;
-}
-
 static int run(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&cmd_status, ctl, argc, argv);
-    if (ctl_parse(&args) >= 0)
-        return args.done;
-    struct config cfg;
-    if (!ctl_config(ctl, &cfg))
-        return CTL_ERROR;
-    int code = show_of(&cfg, &args.shared);
-    config_release(&cfg);
-    return code;
+    struct status s = {.events = LISTING(event_columns),
+        .workers = LISTING(worker_columns),
+        .upstreams = LISTING(upstream_columns)};
+    int code = ctl_parse(&args);
+    s.json = args.shared.json;
+    return code >= 0 ? code : session_watch(&args, &s.session, show, &s);
 }

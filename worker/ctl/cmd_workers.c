@@ -110,18 +110,8 @@ static const struct ctl_command workers_list = {
 static int run_list(struct ctl *ctl, int argc, char **argv)
 {
     struct list_verb v = {.args = CTL_ARGS(&workers_list, ctl, argc, argv)};
-    struct config cfg;
-    struct hl_err err;
     int code = ctl_parse(&v.args);
-    if (code >= 0)
-        return code;
-    if (!ctl_config(ctl, &cfg))
-        return CTL_ERROR;
-    code = session_open(&v.session, &cfg, &err) == HL_OK ? ctl_watch(&v.args.shared, show_list, &v)
-                                                         : ctl_fail_err(&err);
-    session_close(&v.session);
-    config_release(&cfg);
-    return code;
+    return code >= 0 ? code : session_watch(&v.args, &v.session, show_list, &v);
 }
 
 /* --- quiet, kick ------------------------------------------------------------------------- */

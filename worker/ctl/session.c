@@ -65,6 +65,19 @@ void session_close(struct session *s)
     *s = (struct session){0};
 }
 
+int session_watch(const struct ctl_args *args, struct session *s, int (*show)(void *ctx), void *ctx)
+{
+    struct config cfg;
+    struct hl_err err;
+    if (!ctl_config(args->ctl, &cfg))
+        return CTL_ERROR;
+    int code = session_open(s, &cfg, &err) == HL_OK ? ctl_watch(&args->shared, show, ctx)
+                                                    : ctl_fail_err(&err);
+    session_close(s);
+    config_release(&cfg);
+    return code;
+}
+
 /* --- questions --------------------------------------------------------------------------- */
 
 void session_asked(struct session *s)

@@ -22,6 +22,9 @@ struct session {
 
 enum hl_rc session_open(struct session *s, const struct config *cfg, struct hl_err *err);
 void session_close(struct session *s);
+/* For readers: loads the settings, opens s, ctl_watch(show), closes it; an exit code. */
+int session_watch(
+    const struct ctl_args *args, struct session *s, int (*show)(void *ctx), void *ctx);
 /* Before a question is asked, and when its answer is there. */
 void session_asked(struct session *s);
 void session_answered(struct session *s);

@@ -36,7 +36,8 @@ void view_follow(struct top_view *v, const struct top_look *l)
 {
     for (enum top_pane p = 0; p < TOP_PANES; p++) {
         size_t row = v->at[p].row;
-        for (size_t i = 0; v->at[p].key && i < rows_of(l, p); i++)
+        bool at_rest = p != v->pane && row == 0; /* nobody is there: what is new is seen */
+        for (size_t i = 0; !at_rest && v->at[p].key && i < rows_of(l, p); i++)
             if (strcmp(listing_cell(&l->panes[p], i, 0), v->at[p].key) == 0)
                 row = i;
         select_row(v, l, p, row);

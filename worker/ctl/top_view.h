@@ -36,7 +36,8 @@ void view_release(struct top_view *v);
 
 /* A picture of c's size. Of any height: everything, once, for no terminal. */
 void view_draw(struct top_view *v, const struct top_look *l, struct canvas *c);
-/* After a look: the selection stays with the thing, or where it was. */
+/* After a look: the selection stays with the thing, or where it was; at the beginning of a pane that
+ * nobody has moved in. */
 void view_follow(struct top_view *v, const struct top_look *l);
 /* Up (negative) or down so many rows, into the next pane at the end of one. */
 void view_move(struct top_view *v, const struct top_look *l, int rows);
