@@ -24,6 +24,7 @@ enum {
     LATE_MS = 10000,   /* a producer writes its row every 2 s */
     SILENT_MS = 60000, /* it is not expected to any more */
     MAX_NAME = 1000,   /* characters that are shown */
+    MAX_IDS_SHOWN = 3, /* of a place, to people */
 };
 
 static const char *const queue_names[] = {[QUEUE_CHANGE] = "change", [QUEUE_CRAWL] = "crawl"};
@@ -631,6 +632,16 @@ static void put_named(const char *before, const char *text, struct buf *out)
     text_one_line(text, MAX_NAME, out);
 }
 
+/* Enough to look one up; the rest is in the JSON. They were read a moment after they were counted. */
+static void put_some_ids(const struct census_left *l, struct buf *out)
+{
+    size_t k = 0;
+    for (; k < l->nids && k < MAX_IDS_SHOWN; k++)
+        put_named(k ? " " : ": ", l->ids[k], out);
+    if (k && l->n > (int64_t)k && !l->bytes)
+        buf_puts(out, " ...");
+}
+
 void census_put_left(const struct census *c, struct buf *out)
 {
     for (size_t i = 0; i < c->nleft; i++) {
@@ -639,10 +650,7 @@ void census_put_left(const struct census *c, struct buf *out)
         put_count(l, out);
         if (l->what)
             put_named(": ", l->what, out);
-        for (size_t k = 0; k < l->nids; k++)
-            put_named(k ? " " : ": ", l->ids[k], out);
-        if (l->n > (int64_t)l->nids && l->nids && !l->bytes)
-            buf_puts(out, " ...");
+        put_some_ids(l, out);
         if (l->stuck)
             buf_printf(out, "\n    stuck: %s", l->stuck);
         buf_putc(out, '\n');
