@@ -3,7 +3,6 @@
 
 #include "domain/store_private.h"
 
-/* Who has not been heard of for a minute is none that takes anything in, or works. */
 STMT(transfer_state, "operator", ROWS_ONE, 0,
     "SELECT (SELECT generation::text FROM webhook.queues WHERE name = 'change'),"
     " (SELECT string_agg(concat_ws(' ', name, extract(epoch FROM paused_at),"
@@ -14,7 +13,8 @@ STMT(transfer_state, "operator", ROWS_ONE, 0,
     "   AND w.seen_at > now() - interval '1 minute'),"
     " (SELECT count(*) FROM webhook.spools),"
     " (SELECT count(*) FROM webhook.producers WHERE seen_at > now() - interval '1 minute'"
-    "  AND NOT fenced @> ARRAY['change', 'crawl'])");
+    "  AND NOT fenced @> ARRAY['change', 'crawl']),"
+    " (SELECT count(*) FROM webhook.producers WHERE seen_at <= now() - interval '1 minute')");
 
 STMT(transfer_finished, "operator", ROWS_ANY, 1,
     "SELECT event_id::text FROM webhook.change_events WHERE event_id = ANY ($1::uuid[])"

@@ -11,6 +11,7 @@ enum transfer_column {
     TRANSFER_RUNNING,    /* rows that living workers work on */
     TRANSFER_SPOOLS,     /* spool segments with records */
     TRANSFER_OPEN,       /* living producers that have not noted the fence */
+    TRANSFER_SILENT,     /* producers not heard of for a minute that never took their leave */
 };
 void store_transfer_state(struct store *s, store_cb *cb, void *ctx);
 

@@ -391,7 +391,12 @@ Test(ctl_transfer, export_refuses_what_moves_and_says_what)
                      " VALUES ('p', 'h', 1)");
     cr_expect_eq(CTL("export", file()), NOT_EMPTY);
     cr_expect(strstr(out, "1 producers"), "%s", out);
-    sql_exec(rig.db, "UPDATE webhook.producers SET fenced = '{change,crawl}'; INSERT INTO"
+    sql_exec(rig.db, "UPDATE webhook.producers SET fenced = '{change,crawl}',"
+                     " seen_at = now() - interval '61 s'");
+    cr_expect_eq(CTL("export", file()), NOT_EMPTY);
+    cr_expect(strstr(out, "1 producers have not been heard of"), "%s", out);
+    cr_expect_eq(CTL("export", "--ignore-silent", harness_text("%s.other", file())), 0, "%s", out);
+    sql_exec(rig.db, "UPDATE webhook.producers SET seen_at = now(); INSERT INTO"
                      " webhook.workers (id, host, pid) VALUES ('w', 'h', 1)");
     row(ID "2", "in_progress");
     sql_exec(rig.db, "UPDATE webhook.change_events SET claimed_by = 'w'");

@@ -15,11 +15,12 @@
 #include "worker/ctl/listing.h"
 #include "worker/ctl/transfer.h"
 
-enum { OPT_LIVE = 1, OPT_QUIET };
+enum { OPT_LIVE = 1, OPT_IGNORE_SILENT, OPT_QUIET };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
     {OPT_LIVE, "live", NULL, "while the queues move: a copy, which must not be imported as a move"},
+    {OPT_IGNORE_SILENT, "ignore-silent", NULL, "leave out producers not heard of for a minute"},
     {OPT_QUIET, "quiet", NULL, "no progress"},
     CTL_JSON_OPTION,
     {0},
@@ -35,9 +36,10 @@ const struct ctl_command cmd_export = {
     .about =
         "Writes the jobs of both queues (delivered or not, waiting for their time, large ones),\n"
         "dead letters, refused webhooks and what is remembered of deliveries to FILE, for\n"
-        "'hooklinectl import' into another Redis. All queues must be paused and fenced, and the\n"
-        "spools empty, or it exits with 2. Run again after an interruption, it goes on. FILE has\n"
-        "whole events in it: it is made readable for its owner only.\n",
+        "'hooklinectl import' into another Redis. All queues must be paused and fenced, the\n"
+        "spools empty and no producer silent, or it exits with 2. Run again after an\n"
+        "interruption, it goes on. FILE has whole events in it: it is made readable for its\n"
+        "owner only.\n",
     .examples = "hooklinectl export /backup/queue.jsonl\n"
                 "hooklinectl export --live --json copy.jsonl\n",
     .options = options,
@@ -73,7 +75,7 @@ struct export_run {
     struct piece *pieces;
     size_t npieces;
     struct buf generation, blob; /* answers */
-    bool live, quiet, json;
+    bool live, ignore_silent, quiet, json;
 };
 
 static int broken(const struct export_run *x)
@@ -441,6 +443,12 @@ static int check_rest(const struct export_run *x)
     struct buf why = {0};
     int code = CTL_OK;
     bool moves = transfer_moves(&x->manners, &why);
+    if (!moves && !x->live && !x->ignore_silent && x->manners.silent_producers)
+        return ctl_fail(CTL_NOT_EMPTY,
+            "%lld producers have not been heard of for a minute, and may still bring events to "
+            "this "
+            "Redis. Nothing was written; --ignore-silent leaves them out",
+            (long long)x->manners.silent_producers);
     if (moves && x->live)
         fprintf(stderr,
             "This is a copy, not a move: %s. What is done from now on is in the file all the "
@@ -522,6 +530,7 @@ static int run(struct ctl *ctl, int argc, char **argv)
     while ((key = ctl_next(&args)) != 0) {
         x.live |= key == OPT_LIVE;
         x.quiet |= key == OPT_QUIET;
+        x.ignore_silent |= key == OPT_IGNORE_SILENT;
     }
     if (args.done >= 0)
         return args.done;

@@ -285,6 +285,7 @@ int transfer_ask_manners(struct session *s, struct transfer_manners *m)
         m->running = db_int(a.rows, 0, TRANSFER_RUNNING);
         m->spools = db_int(a.rows, 0, TRANSFER_SPOOLS);
         m->open_producers = db_int(a.rows, 0, TRANSFER_OPEN);
+        m->silent_producers = db_int(a.rows, 0, TRANSFER_SILENT);
     }
     answer_release(&a);
     return code;

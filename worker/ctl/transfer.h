@@ -87,7 +87,7 @@ void transfer_hash_hex(const EVP_MD_CTX *hash, char out[static 65]);
 struct transfer_manners {
     char *generation; /* "" = none */
     char *pause;      /* NULL = not everything is paused and fenced */
-    int64_t running, spools, open_producers;
+    int64_t running, spools, open_producers, silent_producers;
 };
 int transfer_ask_manners(struct session *s, struct transfer_manners *m);
 void transfer_manners_release(struct transfer_manners *m);
