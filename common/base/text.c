@@ -194,6 +194,15 @@ void text_append_utf8(struct buf *out, const char *s, size_t len)
     buf_append(out, s + kept, len - kept);
 }
 
+char *text_utf8_copy(const char *s)
+{
+    struct buf b = {0};
+    if (!s)
+        return NULL;
+    text_append_utf8(&b, s, strlen(s));
+    return buf_detach(&b);
+}
+
 void text_trim(const char **s, size_t *len)
 {
     while (*len > 0) {

@@ -17,6 +17,8 @@ size_t text_prefix_bytes(const char *s, size_t max_bytes);
 /* Appends s, NUL dropped, and each longest run of bytes that could have begun a code point but did
  * not replaced by one U+FFFD (Unicode 15, section 3.9, as Python's errors='replace' does). */
 void text_append_utf8(struct buf *out, const char *s, size_t len);
+/* The same of a text, as a copy; caller frees. NULL gives NULL. */
+char *text_utf8_copy(const char *s);
 
 /* Narrows *s, *len to leave out Unicode white space at both ends, as Python's str.strip() does. */
 void text_trim(const char **s, size_t *len);

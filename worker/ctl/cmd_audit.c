@@ -4,15 +4,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "worker/ctl/audit_report.h"
+#include "worker/ctl/folders.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { OPT_WAIT = 1, OPT_RECEIPTS, OPT_SPOOL, OPT_LIMIT };
-enum { DEFAULT_LIMIT = 100, MAX_LIMIT = 1000000, MAX_FOLDERS = 64 };
+enum { DEFAULT_LIMIT = 100, MAX_LIMIT = 1000000 };
 enum {
     WAIT_MS = 60000,
     POLL_MS = 250,
@@ -48,11 +47,6 @@ const struct ctl_command cmd_audit = {
                 "hooklinectl audit --json | jq '.discrepancies[]'\n",
     .options = options,
     .run = run,
-};
-
-struct folders {
-    const char *dirs[MAX_FOLDERS];
-    int n;
 };
 
 struct audit_run {
@@ -209,35 +203,14 @@ static int audit(struct audit_run *a, const struct config *cfg)
     return code;
 }
 
-/* Without folders on the command line those of the settings. No producer may have run on this host:
- * its spool's folder, where only a default names it, need not be there. */
-static void default_folders(struct audit_run *a, const struct config *cfg)
-{
-    struct stat st;
-    if (!a->journals.n && cfg->receipts_dir)
-        a->journals.dirs[a->journals.n++] = cfg->receipts_dir;
-    if (!a->spools.n && !(stat(cfg->spool_dir, &st) < 0 && errno == ENOENT))
-        a->spools.dirs[a->spools.n++] = cfg->spool_dir;
-}
-
-static bool add_folder(struct ctl_args *args, struct folders *f)
-{
-    if (f->n < MAX_FOLDERS && *args->value) {
-        f->dirs[f->n++] = args->value;
-        return true;
-    }
-    args->done = ctl_usage_error(&cmd_audit, "at most %d folders, each with a name", MAX_FOLDERS);
-    return false;
-}
-
 static bool take_option(struct ctl_args *args, int key, struct audit_run *a)
 {
     switch (key) {
     case OPT_WAIT:
         a->wait_ms = WAIT_MS;
         return !args->value || ctl_duration(args, "wait", &a->wait_ms);
-    case OPT_RECEIPTS: return add_folder(args, &a->journals);
-    case OPT_SPOOL: return add_folder(args, &a->spools);
+    case OPT_RECEIPTS: return folders_add(args, &a->journals);
+    case OPT_SPOOL: return folders_add(args, &a->spools);
     default: return ctl_count(args, "limit", MAX_LIMIT, &a->report.limit);
     }
 }
@@ -256,7 +229,9 @@ static int run(struct ctl *ctl, int argc, char **argv)
         return args.done;
     if (!ctl_config(ctl, &cfg))
         return CTL_ERROR;
-    default_folders(&a, &cfg);
+    if (!a.journals.n && cfg.receipts_dir) /* that one must be there */
+        a.journals.dirs[a.journals.n++] = cfg.receipts_dir;
+    folders_default(&a.spools, cfg.spool_dir);
     int code = audit(&a, &cfg);
     config_release(&cfg);
     return code;

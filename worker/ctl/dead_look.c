@@ -71,19 +71,9 @@ static int compare_ids(const void *a, const void *b)
 
 /* --- letters ----------------------------------------------------------------------------- */
 
-/* Anybody may have written what is in Redis: as UTF-8, for JSON. NULL stays; caller frees. */
-static char *clean(const char *text)
-{
-    struct buf b = {0};
-    if (!text)
-        return NULL;
-    text_append_utf8(&b, text, strlen(text));
-    return buf_detach(&b);
-}
-
 static void put_clean(struct buf *b, const char *key, const char *text)
 {
-    char *copy = clean(text);
+    char *copy = text_utf8_copy(text);
     json_put_text(b, key, copy);
     free(copy);
 }
@@ -149,8 +139,8 @@ static void take_job(struct dead_item *item, const struct queue_letter *l)
     enum hl_rc rc = named && l->job ? event_decode(l->job, l->len, &ev, NULL) : HL_FATAL;
     if (rc == HL_OK) {
         item->kind = uuid_equal(&ev.id, &id) ? DEAD_LETTER : DEAD_BYTES;
-        item->url = clean(ev.watch_url);
-        item->watch = clean(ev.watch_id);
+        item->url = text_utf8_copy(ev.watch_url);
+        item->watch = text_utf8_copy(ev.watch_id);
         item->detail = event_detail(&ev);
         event_release(&ev);
         return;
@@ -165,7 +155,7 @@ static void take_letter(struct dead_look *look, const struct queue_letter *l)
     struct dead_item *item = add_item(look);
     snprintf(item->entry, sizeof(item->entry), "%s", l->entry);
     item->at = queue_letter_us(l->entry);
-    item->error = clean(l->reason);
+    item->error = text_utf8_copy(l->reason);
     item->blob = mem_strdup(l->blob);
     item->bytes = (int64_t)l->len;
     take_job(item, l);

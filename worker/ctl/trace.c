@@ -12,19 +12,18 @@
 #include "domain/store_events.h"
 #include "domain/store_view.h"
 #include "worker/ctl/event_id.h"
+#include "worker/ctl/folders.h"
 #include "worker/ctl/listing.h"
 #include "worker/ctl/session.h"
 #include "worker/ctl/trace_local.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { OPT_RECEIPTS = 1, OPT_SPOOL };
-enum { MAX_FOLDERS = 64, CELLS = TRACE_DETAIL + 1 };
+enum { CELLS = TRACE_DETAIL + 1 };
 #define TOMBSTONE_MS INT64_C(86400000) /* PROTOCOL.md, "Redis": for which `done` is remembered */
 #define HOUR_MS      INT64_C(3600000)
 
@@ -76,16 +75,6 @@ struct trail {
     size_t nholes;
 };
 
-/* Anybody may have written what is in Redis and in folders: as UTF-8, for JSON. Caller frees. */
-static char *clean(const char *text)
-{
-    struct buf b = {0};
-    if (!text)
-        return NULL;
-    text_append_utf8(&b, text, strlen(text));
-    return buf_detach(&b);
-}
-
 /* cells: copied; NULL = nothing. */
 static void add(struct trail *t, const char *const cells[CELLS])
 {
@@ -94,7 +83,7 @@ static void add(struct trail *t, const char *const cells[CELLS])
     m->n = t->n++;
     m->at = cells[TRACE_AT] ? atoll(cells[TRACE_AT]) : INT64_MAX;
     for (int k = 0; k < CELLS; k++)
-        m->cells[k] = clean(cells[k]);
+        m->cells[k] = text_utf8_copy(cells[k]);
 }
 
 /* What no store has as rows. at_us 0: no time of its own. detail: taken. */
@@ -114,7 +103,7 @@ static void hole(struct trail *t, const char *what, const struct hl_err *err)
 {
     t->holes = mem_grow(t->holes, (t->nholes + 1) * sizeof(*t->holes));
     char *text = mem_printf("%s: %s", what, err->msg);
-    t->holes[t->nholes++] = clean(text);
+    t->holes[t->nholes++] = text_utf8_copy(text);
     free(text);
 }
 
@@ -139,11 +128,6 @@ static void trail_release(struct trail *t)
 }
 
 /* --- the verb's state -------------------------------------------------------------------- */
-
-struct folders {
-    const char *dirs[MAX_FOLDERS];
-    int n;
-};
 
 struct in_redis { /* one queue */
     struct trace *trace;
@@ -475,34 +459,13 @@ static int show(void *ctx)
 
 /* --- the action -------------------------------------------------------------------------- */
 
-static bool add_folder(struct ctl_args *args, struct folders *f)
-{
-    if (f->n < MAX_FOLDERS && *args->value) {
-        f->dirs[f->n++] = args->value;
-        return true;
-    }
-    args->done =
-        ctl_usage_error(&events_trace, "at most %d folders, each with a name", MAX_FOLDERS);
-    return false;
-}
-
-/* Without folders on the command line those of the settings, where they are. */
-static void default_folders(struct trace *t, const struct config *cfg)
-{
-    struct stat st;
-    if (!t->journals.n && cfg->receipts_dir &&
-        !(stat(cfg->receipts_dir, &st) < 0 && errno == ENOENT))
-        t->journals.dirs[t->journals.n++] = cfg->receipts_dir;
-    if (!t->spools.n && !(stat(cfg->spool_dir, &st) < 0 && errno == ENOENT))
-        t->spools.dirs[t->spools.n++] = cfg->spool_dir;
-}
-
 static int trace_with(struct trace *t, const struct config *cfg)
 {
     struct hl_err err;
     if (session_open(&t->session, cfg, &err) != HL_OK)
         return ctl_fail_err(&err);
-    default_folders(t, cfg);
+    folders_default(&t->journals, cfg->receipts_dir);
+    folders_default(&t->spools, cfg->spool_dir);
     int code = ctl_watch(&t->args->shared, show, t);
     session_close(&t->session);
     return code;
@@ -513,7 +476,7 @@ static int read_words(struct ctl_args *args, struct trace *t)
 {
     int key;
     while ((key = ctl_next(args)) != 0)
-        if (!add_folder(args, key == OPT_RECEIPTS ? &t->journals : &t->spools))
+        if (!folders_add(args, key == OPT_RECEIPTS ? &t->journals : &t->spools))
             break;
     if (args->done >= 0)
         return args->done;
