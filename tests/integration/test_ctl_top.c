@@ -478,7 +478,7 @@ Test(ctl_top, in_the_background_it_leaves_the_terminal_alone_and_can_be_ended)
     terminal_type(t, CTRL('z'));
     WAIT_FOR(terminal_shows(t, "lives") && terminal_shows(t, "stopped again"), SOON);
     cr_expect_eq(terminal_wait(t, SOON), 0);
-    cr_expect(rig_gone(pid));
+    WAIT_FOR(rig_gone(pid), SOON); /* the shell does not wait for what it had stopped */
     cr_expect(terminal_at_rest(t));
 }
 

@@ -26,6 +26,7 @@ struct terminal {
     struct test_proc *proc;
     int master, slave;
     int width, height, row, column;
+    int height_before; /* what was on its way when the size changed is laid out for this one */
     struct cell main[MOST_ROWS][MOST_COLUMNS], alternate[MOST_ROWS][MOST_COLUMNS];
     bool on_alternate, hidden, no_wrap, pastes, reverse, overflowed;
     char sequence[SEQUENCE]; /* one that is not all there */
@@ -97,8 +98,9 @@ static void move_to(struct terminal *t, const char *to)
 {
     int row = 1, column = 1;
     sscanf(to, "%d;%d", &row, &column);
-    cr_assert(row >= 1 && row <= t->height && column >= 1, "beyond the screen: %s", to);
-    t->row = row - 1;
+    cr_assert(row >= 1 && column >= 1 && (row <= t->height || row <= t->height_before),
+        "beyond the screen: %s", to);
+    t->row = (row < t->height ? row : t->height) - 1; /* as terminals do */
     t->column = column - 1;
 }
 
@@ -286,6 +288,7 @@ void terminal_resize(struct terminal *t, int width, int height)
     cr_assert(width <= MOST_COLUMNS && height <= MOST_ROWS);
     take_in(t);
     t->width = width;
+    t->height_before = t->height;
     t->height = height;
     if (t->row >= height)
         t->row = height - 1;
