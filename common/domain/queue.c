@@ -475,12 +475,17 @@ static void fetched(const redisReply *reply, const struct hl_err *err, void *ctx
         err ? err->rc : HL_OK, there ? reply->str : NULL, there ? reply->len : 0, err, call.ctx);
 }
 
-void queue_fetch(struct queue *q, const char *id, queue_fetch_cb *cb, void *ctx)
+void queue_fetch_key(struct queue *q, const char *key, queue_fetch_cb *cb, void *ctx)
 {
     struct fetch_call *call = mem_new(struct fetch_call);
-    char *key = mem_printf("%s%s", q->blob_prefix, id);
     *call = (struct fetch_call){cb, ctx};
     redis_call(q->redis, TIMEOUT_MS + LARGEST / BYTES_A_MS, fetched, call, "GET", key, NULL);
+}
+
+void queue_fetch(struct queue *q, const char *id, queue_fetch_cb *cb, void *ctx)
+{
+    char *key = mem_printf("%s%s", q->blob_prefix, id);
+    queue_fetch_key(q, key, cb, ctx);
     free(key);
 }
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TIMEOUT_MS = 10000, FETCH_TIMEOUT_MS = 50000 };
+enum { TIMEOUT_MS = 10000 };
 
 static bool is_text(const redisReply *r)
 {
@@ -112,25 +112,9 @@ void queue_letter(struct queue *q, const char *entry, queue_letters_cb *cb, void
         entry, NULL);
 }
 
-struct fetch_call {
-    queue_fetch_cb *cb;
-    void *ctx;
-};
-
-static void fetched(const redisReply *reply, const struct hl_err *err, void *ctx)
-{
-    struct fetch_call call = *(struct fetch_call *)ctx;
-    bool there = !err && is_text(reply);
-    free(ctx);
-    call.cb(
-        err ? err->rc : HL_OK, there ? reply->str : NULL, there ? reply->len : 0, err, call.ctx);
-}
-
 void queue_letter_fetch(struct queue *q, const char *blob, queue_fetch_cb *cb, void *ctx)
 {
-    struct fetch_call *call = mem_new(struct fetch_call);
-    *call = (struct fetch_call){cb, ctx};
-    redis_call(queue_keys(q).redis, FETCH_TIMEOUT_MS, fetched, call, "GET", blob, NULL);
+    queue_fetch_key(q, blob, cb, ctx);
 }
 
 /* --- putting back ------------------------------------------------------------------------ */

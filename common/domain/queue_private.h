@@ -13,4 +13,7 @@ struct queue_keys {
 };
 struct queue_keys queue_keys(const struct queue *q);
 
+/* queue_fetch of a key of any name. */
+void queue_fetch_key(struct queue *q, const char *key, queue_fetch_cb *cb, void *ctx);
+
 #endif
