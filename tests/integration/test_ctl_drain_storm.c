@@ -240,8 +240,9 @@ static void begin(void)
 static void end(void)
 {
     long taken = 0;
-    kill(at.sender, SIGKILL);
     WAIT_FOR(rig_serves(at.rig.producer_port), 30000);
+    WAIT_FOR((not_at_an_end(INT64_MAX, &taken), taken > 100), 60000); /* however short the rounds */
+    kill(at.sender, SIGKILL);
     struct test_proc *p = drain(true, "90");
     cr_expect_eq(test_proc_wait(p, 120000), 0, "%s", test_proc_log(p));
     cr_expect_eq(not_at_an_end(INT64_MAX, &taken), 0);
