@@ -257,6 +257,7 @@ static bool closes_silently(const struct canned_request *r)
     return false;
 }
 
+/* Closes after its answer was read: who takes the connection for alive sends into the void. */
 static bool old(const struct canned_request *r)
 {
     canned_printf(r, "HTTP/1.0 202 OK\r\nContent-Length: 2\r\n\r\n{}");
@@ -277,6 +278,7 @@ static bool chunked(const struct canned_request *r)
     return true;
 }
 
+/* A packet for each byte, which the pause between them sees to. */
 static bool in_pieces(const struct canned_request *r)
 {
     static const char text[] = "HTTP/1.1 202 Accepted\r\ncontent-length:2\r\n\r\n{}";

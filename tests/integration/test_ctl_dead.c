@@ -29,22 +29,9 @@ static int run(const char *const *args)
 
 #define EXPECT_SAID(text) cr_expect(strstr(out, text), "'%s' is missing: %s", text, out)
 
-/* The object on the line that begins with one; other lines are for people. */
-static json_t *parsed(void)
-{
-    struct hl_err err;
-    const char *from = *out == '{' ? out : strstr(out, "\n{");
-    cr_assert(from, "no JSON: %s", out);
-    from += *from == '\n';
-    json_t *root = json_parse(from, strcspn(from, "\n"), &err);
-    cr_assert(root, "%s: %s", err.msg, out);
-    cr_expect_eq(json_integer_value(json_object_get(root, "version")), 1);
-    return root;
-}
-
 static long answered(const char *key)
 {
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     const json_t *v = json_object_get(root, key);
     cr_assert(json_is_integer(v), "%s: %s", key, out);
     long n = (long)json_integer_value(v);
@@ -58,7 +45,7 @@ static const json_t *listed(const char *kind, json_t **all)
     size_t i;
     json_t *item;
     cr_assert_eq(RUN("list", "--json"), 0, "%s", out);
-    *all = parsed();
+    *all = rig_json(out);
     json_array_foreach(json_object_get(*all, "dead"), i, item)
     {
         if (strcmp(json_get_string(item, "kind"), kind) == 0)
@@ -224,7 +211,7 @@ Test(ctl_dead, one_is_shown_by_the_id_of_its_event_its_row_or_its_letter)
     const char *ids[] = {failed.text, rig_row(&rig, failed, "id"), of_row};
     for (size_t i = 0; i < sizeof(ids) / sizeof(*ids); i++) {
         cr_assert_eq(RUN("show", ids[i], "--json"), 0, "%s", out);
-        json_t *root = parsed();
+        json_t *root = rig_json(out);
         const json_t *item = json_object_get(root, "dead");
         cr_expect_str_eq(json_get_string(item, "id"), failed.text);
         cr_expect_str_eq(json_get_string(item, "letter"), of_row);
@@ -271,7 +258,7 @@ Test(ctl_dead, a_redrive_leaves_no_letters_of_what_it_put_back)
     failed_event("/page", &letter);
     lone_letter("/other", &other);
     cr_assert_eq(rig_ctl(&rig, RIG_ENV("redrive", "plan", "--json"), &out), 0, "%s", out);
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     const char *token =
         harness_text("%s", json_get_string(json_object_get(root, "redrive"), "token"));
     json_decref(root);
@@ -408,7 +395,7 @@ Test(ctl_dead, what_fails_again_during_a_redrive_keeps_its_new_letter)
     struct rig_id first = failed_event("/first", &letter);
     failed_event("/second", &letter);
     cr_assert_eq(rig_ctl(&rig, RIG_ENV("redrive", "plan", "--json"), &out), 0, "%s", out);
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     const char *token =
         harness_text("%s", json_get_string(json_object_get(root, "redrive"), "token"));
     json_decref(root);
@@ -422,7 +409,7 @@ Test(ctl_dead, what_fails_again_during_a_redrive_keeps_its_new_letter)
     cr_assert_eq(test_proc_wait(apply, 20000), 0, "%s", test_proc_log(apply));
     cr_expect_eq(letters(), 1);
     cr_assert_eq(RUN("show", first.text, "--json"), 0, "%s", out);
-    root = parsed();
+    root = rig_json(out);
     cr_expect_str_eq(json_get_string(json_object_get(root, "dead"), "letter"), again);
     json_decref(root);
 }
@@ -472,7 +459,7 @@ Test(ctl_dead, whatever_bytes_a_letter_has_it_is_shown_and_its_json_is_valid)
     json_array_foreach(json_object_get(all, "dead"), i, item)
     {
         cr_expect_eq(RUN("show", json_get_string(item, "id"), "--json"), 0, "%s", out);
-        json_decref(parsed());
+        json_decref(rig_json(out));
         cr_expect_eq(RUN("show", json_get_string(item, "id")), 0, "%s", out);
         cr_expect_not(strchr(out, 27) || strstr(out, "\xC2\x9B"), "%s", out);
     }

@@ -25,16 +25,6 @@ TestSuite(ctl_doctor, .timeout = 120);
 static const char *out; /* of the last run */
 static json_t *root;    /* its JSON */
 
-static json_t *parsed(const char *text)
-{
-    struct hl_err err;
-    const char *line = strchr(text, '{');
-    cr_assert(line, "%s", text);
-    json_t *v = json_parse(line, strcspn(line, "\n"), &err);
-    cr_assert(v, "%s: %s", err.msg, text);
-    return v;
-}
-
 /* Settings, later ones win: a database and a Redis that are well, no Firecrawl. */
 static int doctor(const char *db, const char *redis, const char *const *more)
 {
@@ -50,7 +40,7 @@ static int doctor(const char *db, const char *redis, const char *const *more)
     int code = test_proc_wait(p, 30000);
     out = test_proc_log(p);
     json_decref(root);
-    root = parsed(out);
+    root = rig_json(out);
     return code;
 }
 

@@ -1,5 +1,5 @@
 /* hooklinectl events: what it lists and shows of the rows, and what it tries again. */
-#include "tests/support/harness.h"
+#include "tests/support/fleet.h"
 
 #include "base/json.h"
 
@@ -41,17 +41,6 @@ static int events(const char *const *args, const char **out)
     return code;
 }
 
-/* The one line that is JSON; messages stand in the same log. */
-static json_t *parsed(const char *out)
-{
-    struct hl_err err;
-    const char *from = strstr(out, "{\"version\":1");
-    cr_assert(from, "%s", out);
-    json_t *root = json_parse(from, strcspn(from, "\n"), &err);
-    cr_assert(root, "%s: %s", err.msg, out);
-    return root;
-}
-
 static json_int_t number(const json_t *root, const char *key)
 {
     return json_integer_value(json_object_get(root, key));
@@ -64,7 +53,7 @@ static const char *listed(const char *const *args)
     size_t i;
     json_t *event;
     cr_assert_eq(events(args, &out), 0, "%s", out);
-    json_t *root = parsed(out);
+    json_t *root = rig_json(out);
     json_array_foreach(json_object_get(root, "events"), i, event)
     {
         ids = harness_text(
@@ -179,7 +168,7 @@ Test(ctl_events, show_takes_both_kinds_of_ids_and_keeps_the_signature_to_itself)
     const char *out;
     put_events();
     cr_assert_eq(events(ARGS("show", EVENT "5", "--json"), &out), 0, "%s", out);
-    json_t *root = parsed(out), *event = json_object_get(root, "event");
+    json_t *root = rig_json(out), *event = json_object_get(root, "event");
     cr_expect_eq(number(event, "change_event_id"), 5);
     cr_expect_str_eq(json_get_string(event, "status"), "failed: x");
     cr_expect_str_eq(json_get_string(event, "error"), "x");
@@ -206,7 +195,7 @@ Test(ctl_events, retry_queues_failed_events_with_their_jobs_and_keeps_why)
         events(ARGS("retry", EVENT "1", "3", "3", "--yes", "--json", "--reason", "peer is back"),
             &out),
         0, "%s", out);
-    json_t *root = parsed(out);
+    json_t *root = rig_json(out);
     cr_expect_eq(number(root, "found"), 2);
     cr_expect_eq(number(root, "affected"), 2);
     cr_expect_eq(number(root, "changed_meanwhile"), 0);
@@ -250,7 +239,7 @@ Test(ctl_events, a_dry_run_changes_nothing_not_even_the_log)
     cr_expect_eq(events(ARGS("retry", "--status", "failed", "--dry-run"), &out), 0, "%s", out);
     cr_expect(strstr(out, EVENT "1"), "%s", out);
     cr_expect_eq(events(ARGS("retry", "--status", "failed", "--dry-run", "--json"), &out), 0);
-    json_t *root = parsed(out);
+    json_t *root = rig_json(out);
     cr_expect_eq(number(root, "found"), 3);
     cr_expect_eq(number(root, "affected"), 0);
     json_decref(root);

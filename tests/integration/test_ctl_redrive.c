@@ -25,19 +25,6 @@ static int run(const char *const *args)
 
 #define EXPECT_SAID(text) cr_expect(strstr(out, text), "'%s' is missing: %s", text, out)
 
-/* The object on the line that begins with one; other lines are for people. */
-static json_t *parsed(void)
-{
-    struct hl_err err;
-    const char *from = *out == '{' ? out : strstr(out, "\n{");
-    cr_assert(from, "no JSON: %s", out);
-    from += *from == '\n';
-    json_t *root = json_parse(from, strcspn(from, "\n"), &err);
-    cr_assert(root, "%s: %s", err.msg, out);
-    cr_expect_eq(json_integer_value(json_object_get(root, "version")), 1);
-    return root;
-}
-
 static long number(const json_t *object, const char *key)
 {
     const json_t *v = json_object_get(object, key);
@@ -47,7 +34,7 @@ static long number(const json_t *object, const char *key)
 
 static long answered(const char *key)
 {
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     long n = number(root, key);
     json_decref(root);
     return n;
@@ -60,7 +47,7 @@ static const char *planned(const char *const *options)
     for (int i = 0; i < 12 && options && options[i]; i++)
         args[3 + i] = options[i];
     cr_assert_eq(run(args), 0, "%s", out);
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     const char *token =
         harness_text("%s", json_get_string(json_object_get(root, "redrive"), "token"));
     json_decref(root);
@@ -112,7 +99,7 @@ Test(ctl_redrive, a_plan_touches_nothing_and_says_how_many_of_what)
     fail_events(1, 3, "HTTP 503");
     fail_events(3, 2, "timed out");
     cr_assert_eq(RUN("plan", "--json", "--reason", "firecrawl was down"), 0, "%s", out);
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     const json_t *plan = json_object_get(root, "redrive");
     cr_expect_eq(number(plan, "total"), 5);
     cr_expect_eq(number(plan, "left"), 5);
@@ -193,7 +180,7 @@ Test(ctl_redrive, what_changed_since_the_plan_or_failed_later_is_left_alone)
     cr_expect_eq(answered("affected"), 0);
     cr_expect_eq(jobs(), 2, "once is enough");
     cr_assert_eq(RUN("show", token, "--json"), 0, "%s", out);
-    json_t *root = parsed();
+    json_t *root = rig_json(out);
     const json_t *items = json_object_get(root, "events");
     cr_expect_eq(json_array_size(items), 4);
     cr_expect_str_eq(json_get_string(json_array_get(items, 0), "outcome"), "changed");

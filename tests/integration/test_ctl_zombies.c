@@ -1,5 +1,5 @@
 /* hooklinectl zombies: which events in progress it takes for dead, and what becomes of them. */
-#include "tests/support/harness.h"
+#include "tests/support/fleet.h"
 
 #include "base/json.h"
 
@@ -31,16 +31,6 @@ static int zombies(const char *const *args, const char **out)
     int code = test_proc_wait(p, 30000);
     *out = test_proc_log(p);
     return code;
-}
-
-static json_t *parsed(const char *out)
-{
-    struct hl_err err;
-    const char *from = strstr(out, "{\"version\":1");
-    cr_assert(from, "%s", out);
-    json_t *root = json_parse(from, strcspn(from, "\n"), &err);
-    cr_assert(root, "%s: %s", err.msg, out);
-    return root;
 }
 
 static json_int_t number(const json_t *root, const char *key)
@@ -85,7 +75,7 @@ Test(ctl_zombies, list_names_each_kind_and_leaves_out_who_is_at_work)
     json_t *zombie;
     put_events();
     cr_assert_eq(zombies(ARGS("list", "--json"), &out), 0, "%s", out);
-    json_t *root = parsed(out);
+    json_t *root = rig_json(out);
     json_array_foreach(json_object_get(root, "zombies"), i, zombie)
     {
         seen = harness_text("%s%lld %s %s, ", seen, (long long)number(zombie, "change_event_id"),
@@ -108,7 +98,7 @@ Test(ctl_zombies, reap_does_what_the_janitor_does)
     redis = test_redis_start();
     cr_assert_eq(
         zombies(ARGS("reap", "--yes", "--json", "--reason", "host lost"), &out), 0, "%s", out);
-    json_t *root = parsed(out);
+    json_t *root = rig_json(out);
     cr_expect_eq(number(root, "found"), 5);
     cr_expect_eq(number(root, "affected"), 5);
     cr_expect_eq(number(root, "queued"), 4);

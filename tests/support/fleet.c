@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "tests/support/harness_private.h"
 
+#include <criterion/criterion.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -156,6 +157,21 @@ int rig_ctl(struct rig *r, const char *const *args, const char **out)
     int code = test_proc_wait(p, START_MS);
     *out = test_proc_log(p);
     return code;
+}
+
+json_t *rig_json(const char *out)
+{
+    static const char begin[] = "{\"version\":1";
+    struct hl_err err;
+    const char *from = out;
+    while (strncmp(from, begin, sizeof(begin) - 1) != 0) {
+        from = strchr(from, '\n');
+        cr_assert(from, "no JSON: %s", out);
+        from++;
+    }
+    json_t *root = json_parse(from, strcspn(from, "\n"), &err);
+    cr_assert(root, "%s: %s", err.msg, out);
+    return root;
 }
 
 /* --- posting ----------------------------------------------------------------------------- */

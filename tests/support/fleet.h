@@ -4,6 +4,7 @@
 #ifndef HL_TESTS_FLEET_H
 #define HL_TESTS_FLEET_H
 
+#include "base/json.h"
 #include "tests/support/harness.h"
 
 #define RIG_SECRET     "a-secret-that-is-long-enough-for-everyone"
@@ -44,6 +45,9 @@ const char *rig_program(const char *name);
 bool rig_serves(int port); /* a producer there answers and is healthy */
 /* hooklinectl with these settings; its exit status and output. */
 int rig_ctl(struct rig *r, const char *const *args, const char **out);
+/* The JSON object in such output: the line that begins with one; what is for people stands beside it.
+ * Fails the test when there is none, or its first member is not "version":1. Caller: json_decref. */
+json_t *rig_json(const char *out);
 
 /* Posts a signed event about RIG_SITE + path; fails the test unless it is accepted. */
 struct rig_id rig_post(struct rig *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

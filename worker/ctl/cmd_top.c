@@ -429,7 +429,7 @@ static const struct top_help help[] = {
     {"/",             "which events: a status, parts of URL, watch, id, error"  },
     {"r",             "look again now, draw anew"                               },
     {"?",             "this text"                                               },
-    {"q",             "end; Ctrl-C likewise, Ctrl-Z stops for now"              },
+    {"q",             "end; Ctrl-C likewise, Ctrl-Z stops it until fg"          },
     {NULL,            NULL                                                      },
 };
 
