@@ -5,7 +5,9 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "base/timestamp.h"
+#include "base/url.h"
 #include "producer/api_query.h"
 #include "producer/client.h"
 
@@ -20,6 +22,9 @@
 static void call_free(struct api_call *call)
 {
     stores_intake_ends(call->stores);
+    for (int i = 0; i < API_MAX_PLACES; i++)
+        free(call->places[i]);
+    free(call->path);
     for (int i = 0; i < API_MAX_PARAMS; i++)
         free(call->values[i].text);
     buf_release(&call->out);
@@ -29,7 +34,10 @@ static void call_free(struct api_call *call)
 
 void api_reply(struct api_call *call, int status)
 {
-    httpd_reply(call->req, status, "application/json", buf_str(&call->out), call->out.len);
+    if (call->req)
+        httpd_reply(call->req, status, "application/json", buf_str(&call->out), call->out.len);
+    else
+        call->sink(status, buf_str(&call->out), call->out.len, call->sink_ctx);
     call_free(call);
 }
 
@@ -40,9 +48,12 @@ void api_detail(struct api_call *call, int status, const char *fmt, ...)
     va_start(ap, fmt);
     buf_vprintf(&text, fmt, ap);
     va_end(ap);
-    httpd_reply_detail(call->req, status, "%s", buf_str(&text));
+    buf_clear(&call->out);
+    buf_putc(&call->out, '{');
+    json_put_text(&call->out, "detail", buf_str(&text));
+    buf_putc(&call->out, '}');
     buf_release(&text);
-    call_free(call);
+    api_reply(call, status);
 }
 
 static const char *trouble(const struct api_call *call, enum hl_rc rc, const struct hl_err *err)
@@ -66,8 +77,8 @@ static const char *trouble(const struct api_call *call, enum hl_rc rc, const str
 /* The shape of a 500 is the contract's; its text names no statement and no value. */
 static void fail_for_good(struct api_call *call, const struct hl_err *err)
 {
-    log_error("api_failed", LOG_S("request_id", httpd_request_id(call->req)),
-        LOG_S("path", httpd_path(call->req)), LOG_S("sqlstate", err->sqlstate),
+    log_error("api_failed", LOG_S("request_id", api_request_id(call)),
+        LOG_S("path", call->entry->path), LOG_S("sqlstate", err->sqlstate),
         LOG_S("error", err->msg));
     buf_clear(&call->out);
     buf_puts(&call->out, "{\"detail\":\"Internal server error\",\"error\":\"the log has the cause"
@@ -82,7 +93,7 @@ void api_fail(struct api_call *call, enum hl_rc rc, const struct hl_err *err)
         fail_for_good(call, err);
         return;
     }
-    httpd_add_header(call->req, "Retry-After", RETRY_AFTER);
+    api_header(call, "Retry-After", RETRY_AFTER);
     api_detail(call, 503, "%s", why);
 }
 
@@ -97,7 +108,7 @@ static bool is_ascii(const char *s)
 
 static void refuse(struct api_call *call, const char *why)
 {
-    httpd_add_header(call->req, "WWW-Authenticate", "Bearer");
+    api_header(call, "WWW-Authenticate", "Bearer");
     api_detail(call, 401, "%s", why);
 }
 
@@ -119,18 +130,18 @@ static void refuse_query(struct api_call *call, const struct buf *faults)
 static void admitted(struct api_call *call)
 {
     struct buf faults = {0};
-    api_query_read(call->route->params, httpd_query(call->req), call->values, &faults);
+    api_query_read(call->entry->route->params, call->query, call->values, &faults);
     if (faults.len)
         refuse_query(call, &faults);
     else
-        call->route->go(call);
+        call->entry->route->go(call);
     buf_release(&faults);
 }
 
 static void authenticate(struct api_call *call)
 {
     const char *given = httpd_header(call->req, "Authorization");
-    if (call->route->open)
+    if (call->entry->route->open)
         admitted(call);
     else if (!given || !*given)
         refuse(call, "Missing Authorization header");
@@ -149,26 +160,131 @@ static void counted(int64_t wait_s, void *ctx)
         return;
     }
     snprintf(seconds, sizeof(seconds), "%lld", (long long)wait_s);
-    httpd_add_header(call->req, "Retry-After", seconds);
+    api_header(call, "Retry-After", seconds);
     buf_printf(&call->out, "{\"error\":\"Rate limit exceeded: %lld per 1 minute\"}",
         (long long)limits_max(call->stores->limits));
     api_reply(call, 429);
 }
 
-void api_handle(struct httpd_req *req, void *stores, const struct api_route *route)
+static struct api_call *call_new(struct stores *s, const struct api_entry *entry)
 {
     struct api_call *call = mem_new(struct api_call);
+    call->stores = s;
+    call->entry = entry;
+    stores_intake_begins(s);
+    return call;
+}
+
+static const struct api_entry *entry_of(const char *method, const char *pattern)
+{
+    const struct api_entry *e = api_routes;
+    while (e->method && (strcmp(e->path, pattern) != 0 || strcmp(e->method, method) != 0))
+        e++;
+    return e;
+}
+
+void api_serve(struct httpd_req *req, void *stores)
+{
+    const struct api_entry *entry = entry_of(httpd_method(req), httpd_route_path(req));
+    struct api_call *call = call_new(stores, entry);
     char client[CLIENT_LEN + 1];
     call->req = req;
-    call->stores = stores;
-    call->route = route;
-    stores_intake_begins(call->stores);
-    if (!route->limited || !call->stores->limits) {
+    call->query = httpd_query(req);
+    if (!entry->route->limited || !call->stores->limits) {
         authenticate(call);
         return;
     }
     client_address(req, client);
     limits_take(call->stores->limits, client, httpd_path(req), counted, call);
+}
+
+/* --- a question without a request ---------------------------------------------------------- */
+
+/* path is of this form; "{name}" stands for one segment. */
+static bool fits(const char *pattern, const char *path)
+{
+    for (;;) {
+        size_t want = strcspn(pattern, "/"), have = strcspn(path, "/");
+        bool any = *pattern == '{' && have > 0;
+        if (!any && (want != have || strncmp(pattern, path, want) != 0))
+            return false;
+        pattern += want;
+        path += have;
+        if (!*pattern || !*path)
+            return *pattern == *path;
+        pattern++;
+        path++;
+    }
+}
+
+static const struct api_entry *entry_for(const char *path)
+{
+    for (const struct api_entry *e = api_routes; e->method; e++)
+        if (strcmp(e->method, "GET") == 0 && fits(e->path, path))
+            return e;
+    return NULL;
+}
+
+bool api_ask(struct stores *s, const char *target, api_sink *sink, void *ctx)
+{
+    size_t len = strcspn(target, "?");
+    char *path = mem_strndup(target, len);
+    const struct api_entry *entry = entry_for(path);
+    if (!entry) {
+        free(path);
+        return false;
+    }
+    struct api_call *call = call_new(s, entry);
+    call->path = path;
+    call->query = target[len] ? target + len + 1 : "";
+    call->sink = sink;
+    call->sink_ctx = ctx;
+    admitted(call);
+    return true;
+}
+
+/* The segment of path where the pattern says {name}; allocated, NULL = none. */
+static char *segment(const char *pattern, const char *path, const char *name)
+{
+    size_t name_len = strlen(name);
+    for (; *pattern && *path; pattern++, path++) {
+        size_t want = strcspn(pattern, "/"), have = strcspn(path, "/");
+        if (*pattern == '{' && want == name_len + 2 && strncmp(pattern + 1, name, name_len) == 0)
+            return mem_strndup(path, have);
+        pattern += want;
+        path += have;
+        if (!*pattern || !*path)
+            break;
+    }
+    return NULL;
+}
+
+const char *api_place(struct api_call *call, const char *name)
+{
+    int i = 0;
+    if (call->req)
+        return httpd_param(call->req, name);
+    while (i < API_MAX_PLACES - 1 && call->places[i])
+        i++;
+    char *raw = segment(call->entry->path, call->path, name);
+    if (!raw)
+        return NULL;
+    struct buf b = {0};
+    text_append_utf8(&b, raw, url_decode(raw, false));
+    free(raw);
+    free(call->places[i]);
+    return call->places[i] = buf_detach(&b);
+}
+
+void api_header(struct api_call *call, const char *name, const char *value)
+{
+    if (call->req)
+        httpd_add_header(call->req, name, value);
+}
+
+const char *api_request_id(struct api_call *call)
+{
+    return call->req ? httpd_request_id(call->req) : "";
 }
 
 bool api_before(struct httpd_req *req, void *stores)

@@ -10,6 +10,7 @@
 #include "producer/stores.h"
 
 #define API_MAX_PARAMS 12
+#define API_MAX_PLACES 4
 
 enum api_type { API_INT, API_FLOAT, API_BOOL, API_TEXT, API_TIME };
 
@@ -26,24 +27,48 @@ struct api_value {
     char *text; /* owned by the call; NULL unless given */
 };
 
+/* Who gets an answer that goes to no client: borrowed, JSON. */
+typedef void api_sink(int status, const char *body, size_t len, void *ctx);
+
 struct api_call {
-    struct httpd_req *req;
+    struct httpd_req *req; /* NULL: api_ask */
+    char *path;            /* of api_ask */
+    api_sink *sink;
+    void *sink_ctx;
     struct stores *stores;
-    const struct api_route *route;
+    const struct api_entry *entry;
+    const char *query;                       /* borrowed until `go` returns */
+    char *places[API_MAX_PLACES];            /* what api_place has found for api_ask */
     struct api_value values[API_MAX_PARAMS]; /* in the order of the route's params */
     struct buf out;                          /* the answer under construction */
     void *own;   /* the route's, freed with free() at the end; NULL ok */
     int pending; /* the route's: answers it waits for */
 };
 
-struct api_route {
-    bool limited; /* one of the contract's routes: counts against the rate limit */
-    bool open;    /* needs no secret */
+struct api_route { /* api_routes has them all, with method and path */
+    bool limited;  /* one of the contract's routes: counts against the rate limit */
+    bool open;     /* needs no secret */
     const struct api_param *params;    /* NULL = none */
     void (*go)(struct api_call *call); /* answers now or later, once, by one of those below */
 };
-/* What a handler of httpd calls. */
-void api_handle(struct httpd_req *req, void *stores, const struct api_route *route);
+struct api_entry {
+    const char *method, *path;
+    const struct api_route *route;
+};
+/* Every route that goes through here; ends with method NULL. */
+extern const struct api_entry api_routes[];
+/* Handler of httpd for all of them. */
+void api_serve(struct httpd_req *req, void *stores);
+/* Puts the question of a GET route ("/api/events?status=failed") for somebody who was admitted to ask
+ * it, past limits and credentials. sink gets the answer, once, later or from inside the call. False: no
+ * GET route has this path. */
+bool api_ask(struct stores *s, const char *target, api_sink *sink, void *ctx);
+
+/* The segment of the path that the route calls {name}, decoded; borrowed until the call ends. */
+const char *api_place(struct api_call *call, const char *name);
+/* A header of the answer. */
+void api_header(struct api_call *call, const char *name, const char *value);
+const char *api_request_id(struct api_call *call); /* "" = none */
 
 /* Each ends the call. */
 void api_reply(struct api_call *call, int status); /* call->out, as JSON */

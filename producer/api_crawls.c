@@ -74,8 +74,4 @@ static void go(struct api_call *call)
         view_crawls(call->stores->reads, &q, page_read, call);
 }
 
-void api_crawls_list(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.params = params, .go = go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_crawls_list = {.params = params, .go = go};

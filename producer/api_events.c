@@ -125,18 +125,14 @@ static void list_go(struct api_call *call)
         view_events(call->stores->reads, &q, list_read, call);
 }
 
-void api_events_list(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.params = list_params, .go = list_go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_events_list = {.params = list_params, .go = list_go};
 
 /* --- one event --------------------------------------------------------------------------- */
 
 /* The path names an event id or a row id; false: neither, so there is no such event. */
-static bool read_key(const struct api_call *call, struct view_key *key)
+static bool read_key(struct api_call *call, struct view_key *key)
 {
-    const char *id = httpd_param(call->req, "id");
+    const char *id = api_place(call, "id");
     struct uuid parsed;
     size_t digits = strspn(id, "0123456789");
     *key = (struct view_key){0};
@@ -151,7 +147,7 @@ static bool read_key(const struct api_call *call, struct view_key *key)
 
 static void not_found(struct api_call *call)
 {
-    api_detail(call, 404, "Event not found: %s", httpd_param(call->req, "id"));
+    api_detail(call, 404, "Event not found: %s", api_place(call, "id"));
 }
 
 static void timeline_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -198,11 +194,7 @@ static void get_go(struct api_call *call)
         not_found(call);
 }
 
-void api_events_get(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.go = get_go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_events_get = {.go = get_go};
 
 /* --- tried again ------------------------------------------------------------------------- */
 
@@ -250,7 +242,7 @@ static void reply_queued(struct api_call *call, const PGresult *rows)
     log_info("event_retried", LOG_S("event_id", db_text(rows, 0, RETRY_EVENT_ID)),
         LOG_I("change_event_id", db_int(rows, 0, RETRY_ROW_ID)),
         LOG_S("was", db_text(rows, 0, RETRY_STATUS_BEFORE)),
-        LOG_S("request_id", httpd_request_id(call->req)));
+        LOG_S("request_id", api_request_id(call)));
     buf_puts(&call->out, "{\"status\":\"queued\"");
     api_put_text(call, "event_id", rows, 0, RETRY_EVENT_ID);
     api_put_int(call, "change_event_id", rows, 0, RETRY_ROW_ID);
@@ -282,8 +274,4 @@ static void retry_go(struct api_call *call)
         not_found(call);
 }
 
-void api_events_retry(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.go = retry_go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_events_retry = {.go = retry_go};

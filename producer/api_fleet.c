@@ -134,11 +134,7 @@ static void queues_go(struct api_call *call)
     view_queues(call->stores->reads, queues_read, call);
 }
 
-void api_queues(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.go = queues_go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_queues = {.go = queues_go};
 
 /* --- workers ----------------------------------------------------------------------------- */
 
@@ -198,8 +194,4 @@ static void workers_go(struct api_call *call)
     view_workers(call->stores->reads, workers_read, call);
 }
 
-void api_workers(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.go = workers_go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_workers = {.go = workers_go};

@@ -108,12 +108,8 @@ static void ask_requests(struct api_call *call)
     store_read_requests(call->stores->reads, &q, requests_read, call);
 }
 
-void api_metrics_requests(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {
-        .limited = true, .params = requests_params, .go = ask_requests};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_metrics_requests = {
+    .limited = true, .params = requests_params, .go = ask_requests};
 
 /* --- operations -------------------------------------------------------------------------- */
 
@@ -193,12 +189,8 @@ static void ask_operations(struct api_call *call)
     store_read_operations(call->stores->reads, &q, operations_read, call);
 }
 
-void api_metrics_operations(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {
-        .limited = true, .params = operations_params, .go = ask_operations};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_metrics_operations = {
+    .limited = true, .params = operations_params, .go = ask_operations};
 
 /* --- summary ----------------------------------------------------------------------------- */
 
@@ -252,12 +244,8 @@ static void ask_summary(struct api_call *call)
     store_read_summary(call->stores->reads, call->values[0].n, summary_read, call);
 }
 
-void api_metrics_summary(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {
-        .limited = true, .params = summary_params, .go = ask_summary};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_metrics_summary = {
+    .limited = true, .params = summary_params, .go = ask_summary};
 
 /* --- one crawl --------------------------------------------------------------------------- */
 
@@ -289,7 +277,7 @@ static void steps_read(enum hl_rc rc, const PGresult *rows, const struct hl_err 
         return;
     }
     if (PQntuples(rows) > MAX_STEPS)
-        httpd_add_header(call->req, "Hookline-Truncated", "per_page_metrics");
+        api_header(call, "Hookline-Truncated", "per_page_metrics");
     json_put_key(&call->out, "per_page_metrics");
     buf_putc(&call->out, '[');
     for (int i = 0; i < PQntuples(rows) && i < MAX_STEPS; i++)
@@ -339,7 +327,7 @@ static void ask_steps(struct api_call *call, const PGresult *rows)
     out->len = at;
     out->data[at] = '\0';
     store_read_crawl_steps(
-        call->stores->reads, httpd_param(call->req, "crawl_id"), MAX_STEPS + 1, steps_read, call);
+        call->stores->reads, api_place(call, "crawl_id"), MAX_STEPS + 1, steps_read, call);
 }
 
 static void crawl_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -350,7 +338,7 @@ static void crawl_read(enum hl_rc rc, const PGresult *rows, const struct hl_err 
         return;
     }
     if (!PQntuples(rows)) {
-        api_detail(call, 404, "Crawl not found: %s", httpd_param(call->req, "crawl_id"));
+        api_detail(call, 404, "Crawl not found: %s", api_place(call, "crawl_id"));
         return;
     }
     put_session(call, rows);
@@ -365,12 +353,8 @@ static void crawl_read(enum hl_rc rc, const PGresult *rows, const struct hl_err 
 
 static void ask_crawl(struct api_call *call)
 {
-    store_read_crawl(call->stores->reads, httpd_param(call->req, "crawl_id"), crawl_read, call);
+    store_read_crawl(call->stores->reads, api_place(call, "crawl_id"), crawl_read, call);
 }
 
-void api_metrics_crawl(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {
-        .limited = true, .params = crawl_params, .go = ask_crawl};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_metrics_crawl = {
+    .limited = true, .params = crawl_params, .go = ask_crawl};

@@ -3,11 +3,11 @@
 #ifndef HL_PRODUCER_API_METRICS_H
 #define HL_PRODUCER_API_METRICS_H
 
-#include "io/httpd.h"
+#include "producer/api.h"
 
-void api_metrics_requests(struct httpd_req *req, void *stores);
-void api_metrics_operations(struct httpd_req *req, void *stores);
-void api_metrics_summary(struct httpd_req *req, void *stores);
-void api_metrics_crawl(struct httpd_req *req, void *stores);
+extern const struct api_route api_metrics_requests;
+extern const struct api_route api_metrics_operations;
+extern const struct api_route api_metrics_summary;
+extern const struct api_route api_metrics_crawl;
 
 #endif

@@ -13,7 +13,7 @@ static void refuse(
 {
     struct buf *b = &call->out;
     buf_printf(b, "{\"detail\":[{\"type\":\"%s\",\"loc\":[\"query\",\"%s\"]", type,
-        call->route->params[param].name);
+        call->entry->route->params[param].name);
     json_put_key(b, "msg");
     json_put_string(b, msg);
     json_put_key(b, "input");

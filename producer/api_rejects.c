@@ -56,7 +56,7 @@ static void listed(enum hl_rc rc, const struct reject_entry *entries, size_t n,
         return;
     }
     if (rc != HL_OK) {
-        httpd_add_header(call->req, "Retry-After", "5");
+        api_header(call, "Retry-After", "5");
         api_detail(call, 503, "Redis cannot be asked now");
         return;
     }
@@ -78,8 +78,4 @@ static void go(struct api_call *call)
         listed(HL_OK, NULL, 0, NULL, call); /* none are kept */
 }
 
-void api_rejects(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.params = params, .go = go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_rejects = {.params = params, .go = go};

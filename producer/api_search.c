@@ -46,8 +46,4 @@ static void go(struct api_call *call)
         call->stores->reads, call->values[WORDS].text, (int)call->values[LIMIT].n, found, call);
 }
 
-void api_search(struct httpd_req *req, void *stores)
-{
-    static const struct api_route route = {.params = params, .go = go};
-    api_handle(req, stores, &route);
-}
+const struct api_route api_search = {.params = params, .go = go};

@@ -3,16 +3,16 @@
 #ifndef HL_PRODUCER_API_VIEWS_H
 #define HL_PRODUCER_API_VIEWS_H
 
-#include "io/httpd.h"
+#include "producer/api.h"
 
-void api_events_list(struct httpd_req *req, void *stores);  /* GET /api/events */
-void api_events_get(struct httpd_req *req, void *stores);   /* GET /api/events/{id} */
-void api_events_retry(struct httpd_req *req, void *stores); /* POST /api/events/{id}/retry */
-void api_crawls_list(struct httpd_req *req, void *stores);  /* GET /api/crawls */
-void api_queues(struct httpd_req *req, void *stores);       /* GET /api/queues */
-void api_workers(struct httpd_req *req, void *stores);      /* GET /api/workers */
-void api_search(struct httpd_req *req, void *stores);       /* GET /api/search */
-void api_rejects(struct httpd_req *req, void *stores);      /* GET /api/rejects */
-void api_openapi(struct httpd_req *req, void *stores);      /* GET /openapi.json */
+extern const struct api_route api_events_list;         /* GET /api/events */
+extern const struct api_route api_events_get;          /* GET /api/events/{id} */
+extern const struct api_route api_events_retry;        /* POST /api/events/{id}/retry */
+extern const struct api_route api_crawls_list;         /* GET /api/crawls */
+extern const struct api_route api_queues;              /* GET /api/queues */
+extern const struct api_route api_workers;             /* GET /api/workers */
+extern const struct api_route api_search;              /* GET /api/search */
+extern const struct api_route api_rejects;             /* GET /api/rejects */
+void api_openapi(struct httpd_req *req, void *stores); /* GET /openapi.json */
 
 #endif

@@ -2,9 +2,9 @@
 #ifndef HL_PRODUCER_HEALTH_H
 #define HL_PRODUCER_HEALTH_H
 
-#include "io/httpd.h"
+#include "producer/api.h"
 
-void health_root(struct httpd_req *req, void *stores);
-void health_get(struct httpd_req *req, void *stores);
+extern const struct api_route health_root;
+extern const struct api_route health_get;
 
 #endif

@@ -6,13 +6,11 @@
 #include "base/mem.h"
 #include "io/httpd.h"
 #include "producer/api.h"
-#include "producer/api_metrics.h"
 #include "producer/api_views.h"
 #include "producer/attendance.h"
 #include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
 #include "producer/forward.h"
-#include "producer/health.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
 #include "producer/refusals.h"
@@ -42,25 +40,10 @@ struct server {
 };
 
 /* clang-format off */
-const struct httpd_route server_routes[] = {
-    {"GET", "/", health_root, 0, 0},
-    {"GET", "/health", health_get, 0, 0},
+static const struct httpd_route own_routes[] = {
     {"GET", "/openapi.json", api_openapi, 0, 0},
-    {"GET", "/api/metrics/requests", api_metrics_requests, 0, 0},
-    {"GET", "/api/metrics/operations", api_metrics_operations, 0, 0},
-    {"GET", "/api/metrics/summary", api_metrics_summary, 0, 0},
-    {"GET", "/api/metrics/crawls/{crawl_id}", api_metrics_crawl, 0, 0},
-    {"GET", "/api/events", api_events_list, 0, 0},
-    {"GET", "/api/events/{id}", api_events_get, 0, 0},
-    {"POST", "/api/events/{id}/retry", api_events_retry, 0, 0},
-    {"GET", "/api/crawls", api_crawls_list, 0, 0},
-    {"GET", "/api/queues", api_queues, 0, 0},
-    {"GET", "/api/workers", api_workers, 0, 0},
-    {"GET", "/api/search", api_search, 0, 0},
-    {"GET", "/api/rejects", api_rejects, 0, 0},
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
     {"POST", "/api/webhook/firecrawl", crawl_intake, 0, HTTPD_ANY_SLASH},
-    {0},
 };
 /* clang-format on */
 
@@ -174,13 +157,26 @@ static void heartbeat(void *ctx)
 
 /* --- building ---------------------------------------------------------------------------- */
 
-static void set_routes(struct server *s, const struct config *cfg)
+static void add_route(struct httpd_route **routes, size_t *n, const struct httpd_route *one)
 {
-    s->routes = mem_alloc(sizeof(server_routes));
-    memcpy(s->routes, server_routes, sizeof(server_routes));
-    for (struct httpd_route *r = s->routes; r->method; r++)
-        if (r->handler == crawl_intake)
-            r->max_body = (size_t)cfg->crawl_max_body_bytes;
+    *routes = mem_grow(*routes, (*n + 2) * sizeof(**routes));
+    (*routes)[(*n)++] = *one;
+    (*routes)[*n] = (struct httpd_route){0};
+}
+
+struct httpd_route *server_routes(const struct config *cfg)
+{
+    struct httpd_route *routes = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof(own_routes) / sizeof(*own_routes); i++) {
+        struct httpd_route r = own_routes[i];
+        if (r.handler == crawl_intake)
+            r.max_body = (size_t)cfg->crawl_max_body_bytes;
+        add_route(&routes, &n, &r);
+    }
+    for (const struct api_entry *e = api_routes; e->method; e++)
+        add_route(&routes, &n, &(struct httpd_route){e->method, e->path, api_serve, 0, 0});
+    return routes;
 }
 
 /* When it is known what is fenced; whoever has connected waits so long. */
@@ -246,7 +242,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     heartbeat(&s);
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);
-    set_routes(&s, cfg);
+    s.routes = server_routes(cfg);
     s.attendance = attendance_new(&s.stores, open_door, &s);
     loop_run(s.loop);
     /* Hurried: the kernel takes back the rest, and exit() nothing, since a helper thread may be at work

@@ -9,7 +9,8 @@
 /* prefork_role.run; listen_fd is shared by all processes. Returns the exit status. */
 int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_fd);
 
-/* Every route, up to one without a method; producer/openapi.json describes them all. */
-extern const struct httpd_route server_routes[];
+/* Every route under these settings, up to one without a method; producer/openapi.json describes them
+ * all. Caller frees. */
+struct httpd_route *server_routes(const struct config *cfg);
 
 #endif

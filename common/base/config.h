@@ -28,6 +28,15 @@ struct config {
     char *webhook_secret_previous; /* NULL = none */
     char *intake_token;            /* NULL = off */
     char *api_secret;              /* NULL: the read API is closed */
+    char *api_secret_readonly;     /* NULL = none */
+    bool dashboard;
+    char *admin_host;
+    int64_t admin_port;          /* 0 = none */
+    int64_t producer_admin_port; /* 0 = on port */
+    char *otlp_endpoint;         /* NULL: no spans */
+    char *otlp_headers;
+    char *otel_service_name;
+    int64_t log_burst; /* 0 = no limit */
     char *redis_url;
     char *database_url; /* +asyncpg and the like already stripped */
     int64_t log_level;  /* enum log_level */

@@ -68,6 +68,8 @@ ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P | C,        
     "Bearer token for senders that cannot sign; without it they are refused.")                     \
 ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,           \
     "Bearer token of the read API; without it nobody may read.")                                   \
+ROW(api_secret_readonly, secret, "WEBHOOK_API_SECRET_READONLY", NULL, 1, 4096, P,                  \
+    "Bearer token, and password of the dashboard, for those who may look but change nothing.")     \
 ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                                      \
     "What a 202 waits for: both (row and queue) or queue (the row follows).")                      \
 ROW(dedup_window_ms, time_or_off, "WEBHOOK_DEDUP_WINDOW", "10m", MS_SECOND, 168 * MS_HOUR, P,      \
@@ -113,6 +115,25 @@ ROW(metrics_sample, fraction, "WEBHOOK_METRICS_SAMPLE", "1.0", 0, 1000000, P,   
     "Share of the requests without an error that are measured.")                                   \
 ROW(rejects_kept, number, "WEBHOOK_REJECTS_KEPT", "1000", 0, 100000, P,                            \
     "Refused webhooks that Redis keeps for people to see; 0 = none.")                              \
+                                                                                                   \
+ROW(dashboard, on_off, "WEBHOOK_DASHBOARD", "on", 0, 1, P,                                         \
+    "Serve the dashboard at /dashboard.")                                                          \
+                                                                                                   \
+GROUP("Health, metrics and traces for monitoring")                                                 \
+ROW(admin_host, text, "WEBHOOK_ADMIN_HOST", "0.0.0.0", 1, 255, P | W,                              \
+    "Address of the ports for monitoring.")                                                        \
+ROW(admin_port, number, "WEBHOOK_ADMIN_PORT", "52110", 0, 65535, W,                                \
+    "Port of the worker's /metrics, /livez, /readyz, /startupz; 0 = none.")                        \
+ROW(producer_admin_port, number, "WEBHOOK_PRODUCER_ADMIN_PORT", "0", 0, 65535, P,                  \
+    "Port of the producer's; 0: they are on WEBHOOK_PORT, /metrics with the API's secret.")        \
+ROW(otlp_endpoint, web_url, "OTEL_EXPORTER_OTLP_ENDPOINT", NULL, 1, 2048, P | W,           \
+    "OpenTelemetry collector that gets spans over HTTP; not set: none are made.")                  \
+ROW(otlp_headers, api_key, "OTEL_EXPORTER_OTLP_HEADERS", "", 0, 8192, P | W,                       \
+    "Headers for it: name=value, with commas between, values percent-encoded.")                    \
+ROW(otel_service_name, text, "OTEL_SERVICE_NAME", "hookline", 1, 255, P | W,                       \
+    "What traces call this installation.")                                                         \
+ROW(log_burst, number, "WEBHOOK_LOG_BURST", "200", 0, 1000000, P | W,                              \
+    "Log lines of one event and process in ten seconds; further ones are counted; 0 = any number.")\
                                                                                                    \
 GROUP("Work")                                                                                      \
 ROW(workers, number, "WEBHOOK_WORKERS", "0", 0, 256, W,                                            \

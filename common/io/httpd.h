@@ -99,6 +99,22 @@ void httpd_reply_detail(struct httpd_req *req, int status, const char *fmt, ...)
  * nowhere. It is still tried. */
 bool httpd_client_gone(const struct httpd_req *req);
 
+/* --- answers without an end (server-sent events) ------------------------------------------- */
+
+/* Begins the answer: 200, these headers and what httpd_add_header added, no length (chunked for
+ * HTTP/1.1, until the end of the connection for 1.0). The request lives until httpd_stream_end, or until
+ * `closed`, which runs once when the client has gone, does not take what was written within the
+ * write_timeout_ms, or the server drains: nothing may be written from then on, and the request is gone
+ * when it returns. on_reply runs now. */
+struct httpd_stream; /* the request, as a stream */
+struct httpd_stream *httpd_stream_begin(
+    struct httpd_req *req, const char *content_type, void (*closed)(void *ctx), void *ctx);
+void httpd_stream_write(struct httpd_stream *st, const void *data, size_t len); /* copied */
+/* Bytes that the client has not taken: who writes more only when there are few holds a bounded number
+ * in memory. */
+size_t httpd_stream_unsent(const struct httpd_stream *st);
+void httpd_stream_end(struct httpd_stream *st); /* the answer is complete; closed will not run */
+
 /* Answers made by httpd itself, JSON like the contract's section 1.1: 400 {"detail":"Bad Request:
  * <fault>"}, 404 {"detail":"Not Found"}, 405 {"detail":"Method Not Allowed"} with Allow, 408, 413,
  * 414, 417, 431, 501, 505; 307 with an absolute Location for one extra trailing slash on a GET

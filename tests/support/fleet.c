@@ -64,6 +64,8 @@ static struct test_proc *start(
         "WEBHOOK_DB_POOL_SIZE=3",
         "WEBHOOK_DB_MAX_OVERFLOW=1",
         "WEBHOOK_LOG_FORMAT=json",
+        "WEBHOOK_LOG_BURST=0", /* tests count lines */
+        "WEBHOOK_ADMIN_PORT=0",
     };
     int n = 0;
     for (; more && more[n]; n++)

@@ -116,11 +116,17 @@ static const char *printed(const struct config *cfg, int program)
 
 /* --- the table --------------------------------------------------------------------------- */
 
+/* Ours, or that of a standard: OpenTelemetry's. */
+static bool is_known_prefix(const char *names)
+{
+    return strncmp(names, "WEBHOOK_", 8) == 0 || strncmp(names, "OTEL_", 5) == 0;
+}
+
 Test(config, every_row_has_help_and_users_and_a_name_of_ours)
 {
     for (size_t i = 0; i < NSETTINGS; i++) {
         const struct setting *s = &settings[i];
-        cr_assert(strncmp(s->names, "WEBHOOK_", 8) == 0, "%s", s->names);
+        cr_assert(is_known_prefix(s->names), "%s", s->names);
         cr_assert(strlen(s->help) > 10 && s->help[strlen(s->help) - 1] == '.', "%s", s->names);
         cr_assert(s->users & CFG_ALL, "%s", s->names);
         cr_assert_eq(s->users >> 8 & ~s->users, 0, "%s: needed by who does not use it", s->names);

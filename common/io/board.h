@@ -1,0 +1,48 @@
+/* board: what a supervisor and its children show each other and whoever looks after them (io/admin), in
+ * shared memory made before the first fork: the supervisor's own beat, and a place for each child with its
+ * state and its meters (base/meter.h). The meters of a place go on when a successor takes it, so that
+ * counters never fall; its gauges go with the process.
+ *
+ * One writer each: the supervisor writes the places' identity, a child its meters. */
+#ifndef HL_IO_BOARD_H
+#define HL_IO_BOARD_H
+
+#include "base/meter.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define BOARD_PLACES                                                                               \
+    288 /* PREFORK_MAX, their successors during a change are counted among them, the others */
+
+enum board_state { BOARD_FREE, BOARD_STARTING, BOARD_READY, BOARD_GONE /* restarts */ };
+
+struct board_place {
+    char process[32]; /* "worker-0", "janitor": role and index; "" = never used */
+    char role[16];
+    _Atomic int state;                        /* enum board_state */
+    _Atomic int64_t pid, beat_ms, started_ms; /* clock_mono_ms() */
+    _Atomic int64_t starts, crashes, hangs;   /* of this place, ever */
+};
+
+struct board {
+    _Atomic int64_t beat_ms; /* the supervisor came round; clock_mono_ms() */
+    _Atomic int64_t started_ms;
+    _Atomic bool draining, was_ready; /* every child was ready once */
+    struct board_place places[BOARD_PLACES];
+    /* the meters follow: board_cells */
+};
+
+struct board *board_new(void); /* NULL: no memory (errno) */
+void board_free(struct board *b);
+meter_cell *board_cells(const struct board *b, int place);
+
+/* Children of that role: how many there are, how many of them are ready. */
+void board_count(const struct board *b, const char *role, int *all, int *ready);
+/* Prometheus' text of the program's meters over all places, and what the board itself knows: build info,
+ * children by role and state, starts, crashes, the supervisor's beat. */
+void board_print(const struct board *b, enum meter_program program, struct buf *out);
+
+#endif

@@ -1,0 +1,24 @@
+/* api_routes: every route of the API that goes through api.c. */
+#include "producer/api_metrics.h"
+#include "producer/api_views.h"
+#include "producer/health.h"
+
+/* clang-format off */
+const struct api_entry api_routes[] = {
+    {"GET", "/", &health_root},
+    {"GET", "/health", &health_get},
+    {"GET", "/api/metrics/requests", &api_metrics_requests},
+    {"GET", "/api/metrics/operations", &api_metrics_operations},
+    {"GET", "/api/metrics/summary", &api_metrics_summary},
+    {"GET", "/api/metrics/crawls/{crawl_id}", &api_metrics_crawl},
+    {"GET", "/api/events", &api_events_list},
+    {"GET", "/api/events/{id}", &api_events_get},
+    {"POST", "/api/events/{id}/retry", &api_events_retry},
+    {"GET", "/api/crawls", &api_crawls_list},
+    {"GET", "/api/queues", &api_queues},
+    {"GET", "/api/workers", &api_workers},
+    {"GET", "/api/search", &api_search},
+    {"GET", "/api/rejects", &api_rejects},
+    {0},
+};
+/* clang-format on */
