@@ -64,6 +64,7 @@ deps: ## install what building and running need (Debian packages; only what is m
 	@deploy/local/deps.sh run
 deps-test: ## install what the tests need besides
 	@deploy/local/deps.sh test
+	@deploy/local/deps.sh browser || echo "There is no Chromium: the tests of the dashboard are skipped." >&2
 deps-dev: ## install what lint, format and coverage need besides
 	@deploy/local/deps.sh dev
 

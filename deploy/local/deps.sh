@@ -2,6 +2,7 @@
 # Installs the Debian packages that Hookline needs, and only those that are missing.
 #     deps.sh run     to build the programs and run them on this machine
 #     deps.sh test    to run the tests
+#     deps.sh browser to run those of the dashboard
 #     deps.sh dev     to lint, format and measure coverage
 # With apt-get, through sudo when not root. Where there is no apt-get it only says what is missing.
 set -euo pipefail
@@ -34,6 +35,9 @@ openssl openssl
 pgbouncer pgbouncer
 mandoc mandoc
 zsh zsh'
+# Only for the tests of the dashboard, which are skipped without: not every relative of Debian has them.
+browser_deps='chromium chromium
+chromium-driver chromedriver'
 dev_deps='clang clang
 clang-format clang-format
 clang-tidy clang-tidy
@@ -43,9 +47,10 @@ shellcheck shellcheck'
 case ${1-} in
 run) wanted=$run_deps ;;
 test) wanted=$test_deps ;;
+browser) wanted=$browser_deps ;;
 dev) wanted=$dev_deps ;;
 *)
-    echo "usage: deps.sh run|test|dev" >&2
+    echo "usage: deps.sh run|test|browser|dev" >&2
     exit 2
     ;;
 esac
