@@ -99,6 +99,7 @@ void board_start(struct board *b, int place, int64_t pid)
     atomic_store(&p->started_ms, clock_mono_ms());
     atomic_store(&p->beat_ms, clock_mono_ms());
     atomic_fetch_add(&p->starts, 1);
+    atomic_store(&p->extra, false);
     atomic_store(&p->state, BOARD_STARTING);
 }
 

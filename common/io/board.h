@@ -30,7 +30,8 @@ struct board_place {
      * used. A place may get another name when it is free, never another role. */
     char process[32];
     char role[16];
-    _Atomic int state;                        /* enum board_state */
+    _Atomic int state;  /* enum board_state */
+    _Atomic bool extra; /* starts beside the one it replaces, or was replaced and finishes */
     _Atomic int64_t pid, beat_ms, started_ms; /* clock_mono_ms() */
     _Atomic int64_t starts, crashes, hangs;   /* of this place, ever */
 };

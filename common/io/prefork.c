@@ -458,8 +458,12 @@ static void tell_board(struct supervisor *s, int64_t now)
         const struct child *c = child_at(n);
         bool ready = child_is_ready(c);
         all_ready &= ready || c->role != s->conf->roles;
-        if (ready && c->place >= 0)
-            atomic_store(&s->board->places[c->place].state, BOARD_READY);
+        if (c->place < 0)
+            continue;
+        struct board_place *p = &s->board->places[c->place];
+        atomic_store(&p->extra, c->replaces || c->retired);
+        if (ready)
+            atomic_store(&p->state, BOARD_READY);
     }
     atomic_store(&s->board->beat_ms, now);
     if (all_ready)
