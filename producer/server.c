@@ -13,6 +13,7 @@
 #include "producer/forward.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
+#include "producer/monitor.h"
 #include "producer/refusals.h"
 #include "producer/stores.h"
 
@@ -150,6 +151,7 @@ static void on_state(void *ctx)
 static void heartbeat(void *ctx)
 {
     struct server *s = ctx;
+    meter_set(M_CAN_ACCEPT, 0, 0, stores_can_accept(&s->stores));
     if (!prefork_beat(s->slot) && !s->draining)
         on_term(s); /* the supervisor is gone and its death signal was missed */
     timer_start(&s->heartbeat, HEARTBEAT_MS);
@@ -174,6 +176,8 @@ struct httpd_route *server_routes(const struct config *cfg)
             r.max_body = (size_t)cfg->crawl_max_body_bytes;
         add_route(&routes, &n, &r);
     }
+    for (const struct httpd_route *r = monitor_routes; r->method && !cfg->producer_admin_port; r++)
+        add_route(&routes, &n, r);
     for (const struct api_entry *e = api_routes; e->method; e++)
         add_route(&routes, &n, &(struct httpd_route){e->method, e->path, api_serve, 0, 0});
     return routes;
@@ -233,6 +237,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
         return EXIT_FAILURE; /* the supervisor tries again, slower each time */
     }
     signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is answered like a full disk */
+    s.stores.admin = (struct admin){.board = slot->board, .program = METER_P};
     s.stores.idle = leave_if_done;
     s.stores.idle_ctx = &s;
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);

@@ -9,6 +9,7 @@
 #include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/rejects.h"
+#include "io/admin.h"
 #include "io/spool.h"
 #include "producer/cors.h"
 #include "producer/receipts.h"
@@ -18,6 +19,7 @@ enum { TAKES_CHANGE, TAKES_CRAWL, TAKES_NQUEUES };
 
 struct stores {
     const struct config *cfg;
+    struct admin admin; /* of the fleet that this process is of */
     struct loop *loop;
     struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
     struct offload *crawl_disk;   /* large writes, which take longer */
@@ -62,6 +64,8 @@ void stores_close(struct stores *s);
 
 /* True when T0 may be tried: PostgreSQL answers and has the schema. */
 bool stores_database_ready(const struct stores *s);
+/* True when an event can be taken in durably now: PostgreSQL is ready, or the spool takes it. */
+bool stores_can_accept(const struct stores *s);
 /* True when Redis may be told: it answers, and does not evict. */
 bool stores_redis_ready(const struct stores *s);
 

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "domain/connect.h"
 #include "worker/byrow.h"
 #include "worker/crawls.h"
@@ -585,6 +586,7 @@ static void retire_when_worn(struct child *c)
 static void heartbeat(void *ctx)
 {
     struct child *c = ctx;
+    meter_set(M_LEASE_AGE, 0, 0, c->lease ? lease_age_ms(c->lease) * 1000 : 0);
     if (!prefork_beat(c->slot) && !c->draining)
         on_term(c); /* the supervisor is gone and its death signal was missed */
     retire_when_worn(c);

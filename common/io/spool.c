@@ -2,6 +2,7 @@
  * one prepared buffer, into a segment that it makes where one is due. */
 #include "io/spool.h"
 
+#include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/mem.h"
 #include "io/spool_file.h"
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
@@ -23,6 +25,8 @@ enum {
     MAX_ADOPTED = 64, /* held at a time: each is an open file */
     SEGMENT_MIN = 64 * 1024,
     SEGMENT_MAX = 64 * 1024 * 1024,
+    TAKES_BYTES = 64 * 1024, /* room that an event needs, and a segment's start */
+    FAILED_MS = 10000,       /* so long after a failed write it is not to be counted on */
 };
 
 struct segment {
@@ -59,7 +63,8 @@ struct spool {
     struct segment *fresh;  /* the new one */
     char *fresh_path;
     bool busy;
-    int error; /* errno of the thread's work, 0 = good */
+    int error;         /* errno of the thread's work, 0 = good */
+    int64_t failed_ms; /* when that was last not good; 0 = never, or mended since */
 
     /* the read under way */
     struct segment *reading;
@@ -246,6 +251,7 @@ static void written(struct offload_job *job)
     list_init(&items);
     list_splice(&items, &s->items);
     s->busy = false;
+    s->failed_ms = s->error ? clock_mono_ms() : 0;
     CRASH_POINT("spool.synced");
     s->faults.given_up += s->target && s->target->given_up;
     if (s->fresh)
@@ -313,6 +319,20 @@ void spool_append(struct spool *s, struct spool_append *a)
 {
     a->item.bytes = spool_frame_size(a->len);
     batch_add(s->batch, &a->item);
+}
+
+static bool disk_has_room(const struct spool *s)
+{
+    struct statvfs disk;
+    return statvfs(s->dir, &disk) == 0 && !(disk.f_flag & ST_RDONLY) &&
+           (int64_t)disk.f_bavail * (int64_t)disk.f_frsize >= TAKES_BYTES;
+}
+
+bool spool_takes(const struct spool *s)
+{
+    if (s->failed_ms && clock_mono_ms() - s->failed_ms < FAILED_MS)
+        return false;
+    return disk_has_room(s) && s->max_bytes - folder_bytes(s, NULL, 0) >= TAKES_BYTES;
 }
 
 bool spool_append_undo(struct spool *s, struct spool_append *a)
