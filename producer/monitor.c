@@ -1,7 +1,7 @@
 /* monitor: see monitor.h. */
 #include "producer/monitor.h"
 
-#include "base/digest.h"
+#include "producer/session.h"
 #include "producer/stores.h"
 
 #include <string.h>
@@ -12,27 +12,17 @@ static void probe(struct httpd_req *req, void *ctx)
     admin_answer(req, &s->admin);
 }
 
-/* As for the read API: "Bearer SECRET", or the bare secret. */
-static bool may_scrape(const struct config *cfg, const char *given)
-{
-    static const char scheme[] = "Bearer ";
-    if (strncmp(given, scheme, sizeof(scheme) - 1) == 0)
-        given += sizeof(scheme) - 1;
-    return (cfg->api_secret && digest_equal(cfg->api_secret, given)) ||
-           (cfg->api_secret_readonly && digest_equal(cfg->api_secret_readonly, given));
-}
-
 static void metrics(struct httpd_req *req, void *ctx)
 {
     const struct stores *s = ctx;
-    const char *given = httpd_header(req, "Authorization");
-    if (given && may_scrape(s->cfg, given)) {
+    enum session_right right = session_of(s->cfg, req, false);
+    if (right >= SESSION_READS) {
         admin_answer(req, &s->admin);
         return;
     }
     httpd_add_header(req, "WWW-Authenticate", "Bearer");
-    httpd_reply_detail(
-        req, 401, "%s", given ? "Invalid credentials" : "Missing Authorization header");
+    httpd_reply_detail(req, 401, "%s",
+        right == SESSION_NONE ? "Missing Authorization header" : "Invalid credentials");
 }
 
 const struct httpd_route monitor_routes[] = {
