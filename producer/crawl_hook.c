@@ -134,7 +134,8 @@ static void encode(struct crawl_hooked *out, const struct crawl_request *in)
 {
     struct crawl_job job = {.id = out->id,
         .received_at = in->creds.now,
-        .request_id = (char *)in->request_id, /* both are only read */
+        .request_id = (char *)in->request_id, /* all three are only read */
+        .traceparent = (char *)in->traceparent,
         .body = (char *)in->creds.body,
         .len = in->creds.len};
     memcpy(job.digest, out->digest, sizeof(job.digest));

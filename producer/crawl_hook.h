@@ -13,6 +13,7 @@ struct crawl_request { /* all borrowed */
     struct gate gate;
     struct gate_request creds; /* body included; now is the time of receipt */
     const char *request_id;
+    const char *traceparent; /* as a job carries it; NULL = none */
 };
 
 struct crawl_hooked {

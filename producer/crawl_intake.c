@@ -4,9 +4,11 @@
  * both have answered; the client's answer goes out once. */
 #include "producer/crawl_intake.h"
 
+#include "base/clock.h"
 #include "base/crawl_job.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "producer/admission.h"
 #include "producer/crawl_hook.h"
 #include "producer/measure.h"
@@ -14,6 +16,7 @@
 #include "producer/stores.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define SOURCE "firecrawl"
 
@@ -33,7 +36,9 @@ struct crawl_intake {
     struct stores *stores;
     struct httpd_req *req; /* NULL once answered */
     struct crawl_request request;
+    char *traceparent; /* the request's; NULL = none came */
     struct crawl_hooked hooked;
+    struct trace trace; /* of the event, once it is known */
     struct offload_job crunch;
     struct queue_req publish;
     struct spool_append append;
@@ -54,6 +59,7 @@ static void finish(struct crawl_intake *in)
         return;
     timer_stop(&in->deadline);
     crawl_hooked_release(&in->hooked);
+    free(in->traceparent);
     s->taking[TAKES_CRAWL] -= in->let_in;
     free(in);
     stores_intake_ends(s);
@@ -65,15 +71,42 @@ static void measure(struct stores *s, struct httpd_req *req, const struct crawl_
 {
     char id[UUID_STRLEN + 1] = "";
     bool known = h && h->accepted;
-    if (known)
+    struct trace trace;
+    if (known) {
         uuid_format(&h->id, id);
+        trace = trace_of(&h->id, httpd_header(req, "traceparent"));
+    }
     measure_webhook(s->metrics, req,
         &(struct measure_webhook){.event = known && *h->type ? h->type : "crawl",
             .status = status,
             .error = error,
             .job_id = known ? id : NULL,
             .crawl_id = known ? h->crawl_id : NULL,
-            .document_url = known ? h->document_url : NULL});
+            .document_url = known ? h->document_url : NULL,
+            .trace = known ? &trace : NULL});
+}
+
+/* Its span is known by its event only where it is the one that took it in. */
+static void add_span(const struct crawl_intake *in, int status, const char *outcome, bool took_in)
+{
+    struct span span = {.trace = in->trace,
+        .name = "intake",
+        .kind = SPAN_SERVER,
+        .ended_at = clock_wall_us(),
+        .error = status < 400 ? NULL : outcome,
+        .event_id = &in->hooked.id,
+        .url = in->hooked.document_url,
+        .outcome = outcome,
+        .status = status};
+    struct trace sender = {0};
+    if (!in->hooked.accepted)
+        return;
+    measure_trace(in->req, &sender);
+    span.began_at = span.ended_at - (clock_mono_us() - httpd_started_us(in->req));
+    memcpy(span.trace.parent, sender.parent, sizeof(sender.parent));
+    if (took_in)
+        trace_intake_span(&in->hooked.id, span.id);
+    spans_add(in->stores->spans, &span);
 }
 
 /* The one place where a request of this route is refused; before the answer. */
@@ -93,6 +126,7 @@ static void reply(struct crawl_intake *in, bool again)
     timer_stop(&in->deadline);
     if (in->hooked.accepted)
         measure(in->stores, in->req, &in->hooked, in->hooked.status, NULL);
+    add_span(in, in->hooked.status, again ? "again" : in->spool_tried ? "spool" : "redis", !again);
     if (again)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     httpd_reply(in->req, in->hooked.status, "application/json", in->hooked.answer.data,
@@ -106,6 +140,7 @@ static void reply_detail(struct crawl_intake *in, int status, const char *detail
         return;
     timer_stop(&in->deadline);
     refused(in->stores, in->req, &in->hooked, status, detail, true);
+    add_span(in, status, status == 409 ? "conflict" : "unavailable", false);
     httpd_reply_detail(in->req, status, "%s", detail);
     in->req = NULL;
 }
@@ -151,6 +186,7 @@ static void undo_spool(struct crawl_intake *in)
 static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct crawl_intake *in = req->ctx;
+    LOG_SCOPE(&in->trace);
     in->pending--;
     in->publishing = false;
     if (rc == HL_OK) {
@@ -171,6 +207,7 @@ static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_e
 static void spool_done(struct spool_append *append, enum hl_rc rc, const struct hl_err *err)
 {
     struct crawl_intake *in = append->ctx;
+    LOG_SCOPE(&in->trace);
     in->pending--;
     in->spooling = false;
     if (rc == HL_OK)
@@ -183,6 +220,7 @@ static void spool_done(struct spool_append *append, enum hl_rc rc, const struct 
 static void timed_out(void *ctx)
 {
     struct crawl_intake *in = ctx;
+    LOG_SCOPE(&in->trace);
     struct hl_err err;
 
     if (!in->spool_tried) {
@@ -240,6 +278,8 @@ static void let_in(struct crawl_intake *in)
 static void judged(struct crawl_intake *in)
 {
     bool admitted = gate_admits(in->hooked.gate);
+    in->trace = trace_of(&in->hooked.id, in->traceparent);
+    LOG_SCOPE(&in->trace);
     if (admitted)
         admission_count(in->stores, in->hooked.gate, httpd_peer(in->req));
     if (!in->hooked.accepted) {
@@ -304,6 +344,7 @@ void crawl_intake(struct httpd_req *req, void *stores)
     in->stores = s;
     in->req = req;
     in->request = request;
+    in->request.traceparent = in->traceparent = trace_carried(httpd_header(req, "traceparent"));
     timer_init(s->loop, &in->deadline, timed_out, in);
     begin(in);
 }

@@ -4,10 +4,12 @@
  * is safe. */
 #include "producer/intake.h"
 
+#include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/trace.h"
 #include "producer/admission.h"
 #include "producer/hook.h"
 #include "producer/measure.h"
@@ -27,6 +29,7 @@ struct intake {
     struct stores *stores;
     struct httpd_req *req; /* NULL once answered */
     struct change_event ev;
+    struct trace trace;
     struct identity who;
     struct store_accept accept;
     struct spool_append append;
@@ -68,7 +71,29 @@ static void measure(const struct intake *in, int status, const char *error)
             .status = status,
             .error = error,
             .job_id = id,
-            .document_url = in->ev.watch_url});
+            .document_url = in->ev.watch_url,
+            .trace = &in->trace});
+}
+
+/* Its span is known by its event only where it is the one that took it in. */
+static void add_span(const struct intake *in, int status, const char *outcome, const char *error)
+{
+    struct span span = {.trace = in->trace,
+        .name = "intake",
+        .kind = SPAN_SERVER,
+        .ended_at = clock_wall_us(),
+        .error = error,
+        .event_id = &in->ev.id,
+        .url = in->ev.watch_url,
+        .outcome = outcome,
+        .status = status};
+    struct trace sender = {0};
+    measure_trace(in->req, &sender);
+    span.began_at = span.ended_at - (clock_mono_us() - httpd_started_us(in->req));
+    memcpy(span.trace.parent, sender.parent, sizeof(sender.parent));
+    if (status == 202 && strcmp(outcome, "again") != 0)
+        trace_intake_span(&in->ev.id, span.id);
+    spans_add(in->stores->spans, &span);
 }
 
 static void reply_accepted(struct intake *in)
@@ -79,11 +104,8 @@ static void reply_accepted(struct intake *in)
 
     if (!in->req)
         return;
-    receipts_note(in->stores->receipts, &in->ev,
-        again           ? "again"
-        : in->committed ? "row"
-        : in->spooled   ? "spool"
-                        : "redis");
+    const char *where = again ? "again" : in->committed ? "row" : in->spooled ? "spool" : "redis";
+    receipts_note(in->stores->receipts, &in->ev, where);
     uuid_format(&in->ev.id, id);
     buf_printf(&b, "{\"status\":\"queued\",\"job_id\":\"%s\",\"change_event_id\":", id);
     if (in->row_id)
@@ -98,6 +120,7 @@ static void reply_accepted(struct intake *in)
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
     CRASH_POINT("reply.before");
     measure(in, 202, NULL);
+    add_span(in, 202, where, NULL);
     httpd_reply(in->req, 202, "application/json", b.data, b.len);
     in->req = NULL;
     buf_release(&b);
@@ -118,6 +141,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     timer_stop(&in->deadline);
     httpd_add_header(in->req, "Retry-After", "5");
     measure(in, 503, err->msg);
+    add_span(in, 503, "unavailable", err->msg);
     refuse_event(in, 503, "The event cannot be stored now; try again later");
 }
 
@@ -136,6 +160,7 @@ static void reply_conflict(struct intake *in)
     log_conflict(in);
     timer_stop(&in->deadline);
     measure(in, 409, CONFLICT);
+    add_span(in, 409, "conflict", CONFLICT);
     refuse_event(in, 409,
         "Another event came under this key before, with a different body; each event needs a key "
         "of its own (webhook-id, Idempotency-Key, webhookId or scrapeId)");
@@ -184,6 +209,7 @@ static void encode(struct intake *in)
 static void buried(enum hl_rc rc, int64_t moved, bool left, void *ctx)
 {
     struct intake *in = ctx;
+    LOG_SCOPE(&in->trace);
     (void)moved;
     (void)left;
     in->pending--;
@@ -207,6 +233,7 @@ static void bury_conflict(struct intake *in)
 static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct intake *in = req->ctx;
+    LOG_SCOPE(&in->trace);
     in->pending--;
     in->committed = rc == HL_OK;
     if (in->committed) {
@@ -226,6 +253,7 @@ static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_er
 static void spool_done(struct spool_append *append, enum hl_rc rc, const struct hl_err *err)
 {
     struct intake *in = append->ctx;
+    LOG_SCOPE(&in->trace);
     in->pending--;
     in->spooled = rc == HL_OK;
     if (in->spooled)
@@ -240,6 +268,7 @@ static void spool_done(struct spool_append *append, enum hl_rc rc, const struct 
 static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct intake *in = req->ctx;
+    LOG_SCOPE(&in->trace);
     (void)err;
     in->pending--;
     in->published = rc == HL_OK;
@@ -254,6 +283,7 @@ static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_e
 static void timed_out(void *ctx)
 {
     struct intake *in = ctx;
+    LOG_SCOPE(&in->trace);
     struct hl_err err;
 
     if (safe(in)) {
@@ -327,6 +357,9 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
     in->req = req;
     in->ev = *ev;
     in->ev.request_id = mem_strdup(httpd_request_id(req));
+    in->ev.traceparent = trace_carried(httpd_header(req, "traceparent"));
+    in->trace = trace_of(&ev->id, in->ev.traceparent);
+    LOG_SCOPE(&in->trace);
     in->who = *who;
     timer_init(s->loop, &in->deadline, timed_out, in);
     if (s->cfg->ack == ACK_QUEUE && stores_redis_ready(s))

@@ -19,6 +19,11 @@ enum { MAX_PARAMS_BYTES = 8192 }; /* of path and query parameters, as JSON */
 
 #define NO_PARAMS "{\"path_params\":{},\"query_params\":{}}"
 
+bool measure_trace(const struct httpd_req *req, struct trace *out)
+{
+    return trace_parse(httpd_header(req, "traceparent"), out);
+}
+
 /* --- what is not measured ---------------------------------------------------------------- */
 
 static bool starts_with(const char *s, const char *prefix)
@@ -107,14 +112,23 @@ static void put_query_params(const struct config *cfg, struct buf *b, const char
     }
 }
 
+static void put_trace(struct buf *b, const struct trace *t)
+{
+    char id[TRACE_ID_LEN + 1];
+    trace_format_id(t, id);
+    json_put_text(b, "trace_id", id);
+}
+
 /* Caller frees; NULL = NO_PARAMS. */
 static char *params_of(const struct config *cfg, const struct httpd_req *req)
 {
     const char *query = httpd_query(req), *route = httpd_route_path(req);
     bool has_params = route && strchr(route, '{');
+    struct trace trace;
+    bool traced = measure_trace(req, &trace);
     struct buf b = {0};
 
-    if (!*query && !has_params)
+    if (!*query && !has_params && !traced)
         return NULL;
     buf_putc(&b, '{');
     if (has_params) {
@@ -129,7 +143,10 @@ static char *params_of(const struct config *cfg, const struct httpd_req *req)
     json_put_key(&b, "query_params");
     buf_putc(&b, '{');
     put_query_params(cfg, &b, query);
-    buf_puts(&b, "}}");
+    buf_putc(&b, '}');
+    if (traced)
+        put_trace(&b, &trace);
+    buf_putc(&b, '}');
     return buf_detach(&b);
 }
 
@@ -165,8 +182,18 @@ void measure_request(struct metrics *m, const struct config *cfg, struct httpd_r
 void measure_webhook(
     struct metrics *m, struct httpd_req *req, const struct measure_webhook *webhook)
 {
+    struct buf extra = {0};
+    struct trace own;
+    const struct trace *trace = webhook->trace;
     if (!m)
         return;
+    if (!trace && measure_trace(req, &own))
+        trace = &own;
+    if (trace) {
+        buf_putc(&extra, '{');
+        put_trace(&extra, trace);
+        buf_putc(&extra, '}');
+    }
     int64_t took = took_us(req);
     metrics_operation(m, &(struct metrics_operation){.at = clock_wall_us() - took,
                              .duration_ms = (double)took / 1000,
@@ -177,5 +204,7 @@ void measure_webhook(
                              .request_id = httpd_request_id(req),
                              .job_id = webhook->job_id,
                              .crawl_id = webhook->crawl_id,
-                             .document_url = webhook->document_url});
+                             .document_url = webhook->document_url,
+                             .extra = trace ? buf_str(&extra) : NULL});
+    buf_release(&extra);
 }

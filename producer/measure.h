@@ -4,6 +4,7 @@
 #define HL_PRODUCER_MEASURE_H
 
 #include "base/config.h"
+#include "base/trace.h"
 #include "domain/metrics.h"
 #include "io/httpd.h"
 
@@ -17,7 +18,11 @@ struct measure_webhook {
     int status;        /* of the answer */
     const char *error; /* why it was refused; NULL unless status says that it was */
     const char *job_id, *crawl_id, *document_url; /* NULL = not known */
+    const struct trace *trace; /* the event's; NULL: what the request says, if it does */
 };
+/* The traceparent that came with a request is valid. */
+bool measure_trace(const struct httpd_req *req, struct trace *out);
+
 /* Before the answer. All borrowed. */
 void measure_webhook(
     struct metrics *m, struct httpd_req *req, const struct measure_webhook *webhook);

@@ -25,7 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000 };
+enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000, LAST_SPANS_MS = 1000 };
 
 struct server {
     struct stores stores;
@@ -96,13 +96,20 @@ static void leave(void *ctx)
     loop_stop(s->loop);
 }
 
+static void measured(void *ctx)
+{
+    struct server *s = ctx;
+    spans_drain(s->stores.spans, LAST_SPANS_MS, leave, s);
+}
+
 static void took_leave(void *ctx)
 {
     struct server *s = ctx;
-    metrics_drain(s->stores.metrics, LAST_METRICS_MS, leave, s);
+    metrics_drain(s->stores.metrics, LAST_METRICS_MS, measured, s);
 }
 
-/* Last of all we take our leave, and what was measured is written, if PostgreSQL has time for it. */
+/* Last of all we take our leave, and what was measured is written, if PostgreSQL and the collector have
+ * time for it. */
 static void leave_if_done(void *ctx)
 {
     struct server *s = ctx;
@@ -165,6 +172,7 @@ static void heartbeat(void *ctx)
     meter_set(M_CAN_ACCEPT, 0, 0, stores_can_accept(&s->stores));
     if (!prefork_beat(s->slot) && !s->draining)
         on_term(s); /* the supervisor is gone and its death signal was missed */
+    log_tick();
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 

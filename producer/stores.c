@@ -103,6 +103,7 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
     redis.connect_timeout_ms = redis.command_timeout_ms = REDIS_MS;
 
     *s = (struct stores){.cfg = cfg, .loop = l};
+    *err = (struct hl_err){0};
     s->receipts = receipts_new(cfg->receipts_dir);
     s->names = offload_new(l, err);
     s->disk = s->names ? offload_new(l, err) : NULL;
@@ -114,6 +115,9 @@ bool stores_open(struct stores *s, struct loop *l, const struct config *cfg, str
         return false;
     s->store = store_new(l, s->pool, NULL, STORE_TIMEOUT_MS);
     s->metrics = metrics_new(l, s->pool, cfg->metrics_buffer, cfg->metrics_sample);
+    s->spans = spans_new(l, cfg, name, err);
+    if (!s->spans && err->rc != HL_OK)
+        return false;
     s->queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CHANGE, NULL);
     s->crawl_queue = queue_new(l, s->redis, cfg->queue_prefix, QUEUE_CRAWL, NULL);
     s->rejects = rejects_new(s->redis, cfg->queue_prefix, cfg->rejects_kept);
@@ -135,6 +139,7 @@ void stores_close(struct stores *s)
     close_reads(s);
     store_free(s->store);
     metrics_free(s->metrics);
+    spans_free(s->spans);
     queue_free(s->queue);
     queue_free(s->crawl_queue);
     rejects_free(s->rejects);

@@ -10,6 +10,7 @@
 #include "domain/queue.h"
 #include "domain/rejects.h"
 #include "io/admin.h"
+#include "domain/spans.h"
 #include "io/spool.h"
 #include "producer/cors.h"
 #include "producer/receipts.h"
@@ -41,6 +42,7 @@ struct stores {
     struct spool *crawl_spool;
     struct metrics *metrics; /* NULL: none are taken */
     struct rejects *rejects; /* NULL: none are kept */
+    struct spans *spans;     /* NULL: none are made */
     struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;

@@ -30,6 +30,7 @@ enum {
     OWN_CHECK_MS = 60000,    /* entries given to us that nobody works on are looked for */
     HEARTBEAT_MS = 500,
     LAST_METRICS_MS = 1000,
+    LAST_SPANS_MS = 1000,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
 };
 
@@ -419,13 +420,19 @@ static void leave(void *ctx)
     loop_stop(c->wires.loop);
 }
 
+static void measured(void *ctx)
+{
+    struct child *c = ctx;
+    spans_drain(c->wires.spans, LAST_SPANS_MS, leave, c);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct child *c = ctx;
     (void)rows;
     (void)err;
     c->exit_code = rc == HL_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-    metrics_drain(c->wires.metrics, LAST_METRICS_MS, leave, c);
+    metrics_drain(c->wires.metrics, LAST_METRICS_MS, measured, c);
 }
 
 static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
@@ -590,6 +597,7 @@ static void heartbeat(void *ctx)
     if (!prefork_beat(c->slot) && !c->draining)
         on_term(c); /* the supervisor is gone and its death signal was missed */
     retire_when_worn(c);
+    log_tick();
     timer_start(&c->heartbeat, HEARTBEAT_MS);
 }
 
@@ -636,7 +644,8 @@ static bool build(struct child *c, struct hl_err *err)
 {
     const struct config *cfg = c->cfg;
 
-    if (!wires_open(&c->wires, cfg, c->instance, true, connections(cfg), err))
+    if (!wires_open(&c->wires, cfg, c->instance, true, connections(cfg), err) ||
+        !wires_open_spans(&c->wires, cfg, c->instance, err))
         return false;
     c->lease_pool = wires_pool(&c->wires, cfg, c->instance, 1, err);
     c->reader = c->lease_pool ? wires_redis(&c->wires, cfg, c->instance, err) : NULL;
@@ -656,6 +665,7 @@ static bool build(struct child *c, struct hl_err *err)
         .scraper = c->scraper,
         .breaker = c->breaker,
         .metrics = c->wires.metrics,
+        .spans = c->wires.spans,
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,

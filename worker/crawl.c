@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/mutant.h"
+#include "base/trace.h"
 #include "worker/crawl_effects.h"
 
 #include <stdio.h>
@@ -54,17 +55,23 @@ struct crawl {
 
     size_t page, npages; /* those that are being stored */
     size_t singly;       /* PostgreSQL refuses something: pages before this one go one at a time */
-    bool spoiled;        /* the present page goes without what may be refused */
+    bool all_stored;
+    bool spoiled; /* the present page goes without what may be refused */
     struct store_crawl store;
     struct queue_req req;
     char reason[REASON_MAX]; /* bury */
 
     int64_t began_at, began_us, store_at, store_us; /* wall clock, monotonic */
     int64_t store_took_us, stored;
+    struct trace trace; /* of its event; its own until it is read */
+    uint8_t span[8];
 };
+
+static void add_job_span(const struct crawl *c);
 
 static void end(struct crawl *c, bool again)
 {
+    add_job_span(c);
     c->env->done(c, again, c->env->ctx);
     timer_stop(&c->retry);
     crawl_effects_release(&c->effects);
@@ -91,6 +98,7 @@ static void let_go(struct crawl *c)
 static void repeat_now(void *ctx)
 {
     struct crawl *c = ctx;
+    LOG_SCOPE(&c->trace);
     if (!c->aborting)
         c->step(c);
     else if (c->asking)
@@ -120,6 +128,7 @@ static bool passes(enum hl_rc rc)
 static void told(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct crawl *c = req->ctx;
+    LOG_SCOPE(&c->trace);
     CRASH_POINT("crawl.after_ack");
     if (passes(rc) && !c->aborting && clock_mono_ms() - c->entered_ms < TELL_MS) {
         repeat(c, err);
@@ -175,13 +184,27 @@ static struct metrics_operation operation(const struct crawl *c, const char *typ
         .crawl_id = c->effects.ev.id};
 }
 
+/* Every row of an event names its trace. */
+static const char *end_extra(const struct crawl *c, struct buf *extra)
+{
+    char id[TRACE_ID_LEN + 1];
+    trace_format_id(&c->trace, id);
+    json_put_text(extra, "trace_id", id);
+    buf_putc(extra, '}');
+    return buf_str(extra);
+}
+
 static void measure_wait(const struct crawl *c)
 {
     struct metrics_operation o = operation(c, "queue", "wait");
+    struct buf extra = {0};
     o.at = c->effects.job.received_at;
     o.duration_ms = ms_of(c->began_at - o.at);
     o.job_id = c->id;
+    buf_putc(&extra, '{');
+    o.extra = end_extra(c, &extra);
     metrics_operation(c->env->metrics, &o);
+    buf_release(&extra);
 }
 
 /* Where pages are kept: reference contract section 7.2. */
@@ -200,10 +223,10 @@ static void measure_batch(const struct crawl *c)
     put_source(c, source, sizeof(source));
     buf_printf(&extra, "{\"document_count\":%zu,\"source\":", c->effects.npages);
     json_put_string(&extra, source);
-    buf_printf(&extra, ",\"stored_count\":%lld}", (long long)c->stored);
+    buf_printf(&extra, ",\"stored_count\":%lld", (long long)c->stored);
     o.duration_ms = ms_of(c->store_took_us);
     o.job_id = c->id;
-    o.extra = buf_str(&extra);
+    o.extra = end_extra(c, &extra);
     metrics_operation(c->env->metrics, &o);
     buf_release(&extra);
 }
@@ -214,7 +237,8 @@ static void measure_page(const struct crawl *c, size_t i)
 {
     const struct store_crawl_page *row = &c->effects.rows[i];
     int64_t took = c->effects.pages[i].took_us + c->store_took_us / (int64_t)c->effects.npages;
-    char id[UUID_STRLEN + 1], extra[48];
+    char id[UUID_STRLEN + 1];
+    struct buf extra = {0};
     struct uuid place = crawl_document_id(&c->effects.job.id, i);
     struct metrics_operation o = operation(c, "worker", "index_document");
 
@@ -225,13 +249,56 @@ static void measure_page(const struct crawl *c, size_t i)
     o.document_url = row->url;
     o.error = row->error;
     o.success = !row->error;
+    buf_putc(&extra, '{');
+    o.extra = end_extra(c, &extra);
     metrics_operation(c->env->metrics, &o);
-    if (!row->doc.text)
+    buf_clear(&extra);
+    if (row->doc.text) {
+        buf_printf(&extra, "{\"text_length\":%zu", strlen(row->doc.text));
+        o.type = "bm25";
+        o.extra = end_extra(c, &extra);
+        metrics_operation(c->env->metrics, &o);
+    }
+    buf_release(&extra);
+}
+
+static struct span span_of(
+    const struct crawl *c, const char *name, enum span_kind kind, int64_t began_at)
+{
+    return (struct span){.trace = c->trace,
+        .name = name,
+        .kind = kind,
+        .began_at = began_at,
+        .ended_at = clock_wall_us(),
+        .event_id = &c->effects.job.id,
+        .worker = c->env->instance};
+}
+
+static void add_wait_span(const struct crawl *c)
+{
+    struct span span = span_of(c, "queue wait", SPAN_INTERNAL, c->effects.job.received_at);
+    span.ended_at = c->began_at;
+    spans_add(c->env->spans, &span);
+}
+
+static void add_store_span(const struct crawl *c)
+{
+    struct span span = span_of(c, "store", SPAN_CLIENT, c->store_at);
+    memcpy(span.trace.parent, c->span, sizeof(c->span));
+    span.error = *c->reason ? c->reason : NULL;
+    spans_add(c->env->spans, &span);
+}
+
+/* Of one that was read; otherwise nothing is known of it. */
+static void add_job_span(const struct crawl *c)
+{
+    if (!c->store_at)
         return;
-    snprintf(extra, sizeof(extra), "{\"text_length\":%zu}", strlen(row->doc.text));
-    o.type = "bm25";
-    o.extra = extra;
-    metrics_operation(c->env->metrics, &o);
+    struct span span = span_of(c, "crawl", SPAN_CONSUMER, c->began_at);
+    memcpy(span.id, c->span, sizeof(span.id));
+    span.error = *c->reason ? c->reason : NULL;
+    span.outcome = *c->reason ? "dead" : c->all_stored ? "done" : "returned";
+    spans_add(c->env->spans, &span);
 }
 
 static void measure(const struct crawl *c)
@@ -252,7 +319,10 @@ static void store(struct crawl *c);
 static void all_stored(struct crawl *c)
 {
     c->store_took_us = clock_mono_us() - c->store_us;
+    c->all_stored = true;
     measure(c);
+    add_wait_span(c);
+    add_store_span(c);
     CRASH_POINT("crawl.after_store");
     if (*c->reason)
         bury(c);
@@ -314,6 +384,7 @@ static void refused(struct crawl *c, const struct hl_err *err)
 static void store_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct crawl *c = req->ctx;
+    LOG_SCOPE(&c->trace);
     c->asking = false;
     if (c->aborting) { /* stored or not: whoever reads the entry next finds out */
         end(c, true);
@@ -375,6 +446,9 @@ static void ack_early(struct crawl *c)
 static void read_done(struct offload_job *job)
 {
     struct crawl *c = LIST_OF(job, struct crawl, reading);
+    if (c->read_rc == HL_OK)
+        c->trace = trace_of(&c->effects.job.id, c->effects.job.traceparent);
+    LOG_SCOPE(&c->trace);
     free(c->bytes);
     c->bytes = NULL;
     if (c->aborting) {
@@ -428,6 +502,7 @@ static void read_job(struct crawl *c)
 static void fetched(enum hl_rc rc, const void *job, size_t len, const struct hl_err *err, void *ctx)
 {
     struct crawl *c = ctx;
+    LOG_SCOPE(&c->trace);
     c->asking = false;
     if (rc == HL_OK && job && !c->aborting) {
         c->bytes = mem_alloc(len + 1);
@@ -463,6 +538,10 @@ struct crawl *crawl_new(const struct crawl_env *env, const struct queue_entry *e
     c->starts = e->starts;
     snprintf(c->entry, sizeof(c->entry), "%s", e->entry);
     snprintf(c->id, sizeof(c->id), "%s", e->id);
+    struct uuid id = {0};
+    uuid_parse(c->id, &id);
+    c->trace = trace_of(&id, NULL);
+    trace_new_span(c->span);
     if (e->job) {
         c->bytes = mem_alloc(e->len + 1);
         memcpy(c->bytes, e->job, e->len);
@@ -481,7 +560,9 @@ void crawl_free(struct crawl *c)
 
 void crawl_start(struct crawl *c)
 {
+    LOG_SCOPE(&c->trace);
     c->began_at = clock_wall_us();
+    c->began_us = clock_mono_us();
     if (c->starts >= c->env->max_starts) {
         snprintf(
             c->reason, sizeof(c->reason), "crashed its worker %lld times", (long long)c->starts);
@@ -502,6 +583,7 @@ void crawl_abort(struct crawl *c)
 
 void crawl_unpark(struct crawl *c)
 {
+    LOG_SCOPE(&c->trace);
     if (c->parked && !c->aborting)
         read_job(c);
 }

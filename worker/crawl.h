@@ -7,6 +7,7 @@
 
 #include "domain/metrics.h"
 #include "domain/queue.h"
+#include "domain/spans.h"
 #include "domain/store.h"
 #include "io/offload.h"
 
@@ -19,6 +20,8 @@ struct crawl_env {
     struct queue *queue;     /* of QUEUE_CRAWL */
     struct offload *offload; /* whose thread reads the jobs */
     struct metrics *metrics; /* NULL ok */
+    struct spans *spans;     /* NULL ok */
+    const char *instance;    /* this process */
     bool index;              /* pages go into the index */
     int64_t max_starts;      /* a job that so many readers have died with is a dead letter */
     /* May it be read now, which makes its event crawl_swell bytes? Otherwise it is parked. */

@@ -344,6 +344,8 @@ struct crawls *crawls_new(const struct crawls_conf *conf, struct hl_err *err)
         .queue = cs->queue,
         .offload = cs->offload,
         .metrics = conf->wires->metrics,
+        .spans = conf->wires->spans,
+        .instance = conf->instance,
         .index = conf->cfg->index == INDEX_POSTGRES,
         .max_starts = conf->cfg->max_starts,
         .admits = admits,

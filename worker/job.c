@@ -13,6 +13,7 @@
 #include "base/timestamp.h"
 #include "worker/document.h"
 #include "worker/jobmetrics.h"
+#include "worker/jobtrace.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,7 @@ struct job {
     struct timer retry, limit;
     int64_t started_us;
     int64_t began_us; /* what the present state does; 0 = not yet. For the metrics */
+    struct jobtrace traced;
     long target_status;
 
     int64_t epoch, attempts;
@@ -89,11 +91,13 @@ static void step_begins(struct job *j)
 {
     if (!j->began_us)
         j->began_us = clock_mono_us();
+    jobtrace_step_begins(&j->traced);
 }
 
 static struct jobmetric metric_of(const struct job *j)
 {
     return (struct jobmetric){.ev = &j->ev,
+        .trace = &j->traced.trace,
         .worker = j->env->instance,
         .epoch = j->epoch,
         .attempt = j->attempts + 1,
@@ -103,17 +107,31 @@ static struct jobmetric metric_of(const struct job *j)
         .reason = j->reason};
 }
 
+static struct jobtrace_facts facts_of(const struct job *j)
+{
+    return (struct jobtrace_facts){.ev = &j->ev,
+        .worker = j->env->instance,
+        .upstream = j->upstream,
+        .attempt = j->attempts + 1,
+        .target_status = j->target_status,
+        .reason = j->reason};
+}
+
 static void step_ends(struct job *j, enum job_event ev)
 {
+    const struct jobtrace_facts facts = facts_of(j);
+    jobtrace_step_ends(&j->traced, j->env->spans, &facts, j->state, ev);
     struct jobmetric metric = metric_of(j);
     metric.event = ev;
     jobmetrics_step(j->env->metrics, &metric);
     j->began_us = 0;
 }
 
-static void waited(const struct job *j, int64_t ms)
+static void waited(struct job *j, int64_t ms)
 {
     struct jobmetric metric = metric_of(j);
+    const struct jobtrace_facts facts = facts_of(j);
+    jobtrace_waited(&j->traced, j->env->spans, &facts, ms);
     jobmetrics_wait(j->env->metrics, &metric, ms);
 }
 
@@ -123,6 +141,7 @@ static void waited(const struct job *j, int64_t ms)
 static void refused(void *ctx)
 {
     struct job *j = ctx;
+    LOG_SCOPE(&j->traced.trace);
     j->waiting_for_answer = false;
     if (j->aborting) {
         job_step(j, EV_ABORT);
@@ -136,6 +155,7 @@ static void refused(void *ctx)
 static void leave_answered(struct breaker_leave *leave, bool granted, void *ctx)
 {
     struct job *j = ctx;
+    LOG_SCOPE(&j->traced.trace);
     (void)leave;
     j->waiting_for_answer = false;
     if (granted && !j->aborting)
@@ -218,6 +238,7 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         [CLAIM_DONE] = EV_LOST,
     };
     struct job *j = req->ctx;
+    LOG_SCOPE(&j->traced.trace);
     CRASH_POINT("claim.after");
     if (rc == HL_OK) {
         j->epoch = j->claim.epoch;
@@ -241,6 +262,7 @@ static void claim_done(struct store_req *req, enum hl_rc rc, const struct hl_err
 static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct job *j = req->ctx;
+    LOG_SCOPE(&j->traced.trace);
     if (rc == HL_FATAL) {
         set_text(&j->reason, err->msg);
         j->settle_as = AS_DEAD;
@@ -251,6 +273,7 @@ static void accept_done(struct store_req *req, enum hl_rc rc, const struct hl_er
 static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct job *j = req->ctx;
+    LOG_SCOPE(&j->traced.trace);
     if (rc == HL_FATAL) { /* the row or the document is refused: that is how the event ends */
         set_text(&j->reason, "the database refuses the document");
         set_text(&j->detail, err->msg);
@@ -263,6 +286,7 @@ static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_
 static void settle_done(struct store_req *req, enum hl_rc rc, const struct hl_err *err)
 {
     struct job *j = req->ctx;
+    LOG_SCOPE(&j->traced.trace);
     if (rc == HL_FATAL && !j->plain) { /* our texts are refused: the outcome still has to stand */
         log_error("failure_refused", LOG_S("error", err->msg));
         j->plain = true;
@@ -276,13 +300,16 @@ static void settle_done(struct store_req *req, enum hl_rc rc, const struct hl_er
 
 static void queue_done(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
 {
+    struct job *j = req->ctx;
+    LOG_SCOPE(&j->traced.trace);
     CRASH_POINT("ack.after");
-    answered(req->ctx, event_of[rc], err);
+    answered(j, event_of[rc], err);
 }
 
 static void scraped(struct scrape_result *res, void *ctx)
 {
     struct job *j = ctx;
+    LOG_SCOPE(&j->traced.trace);
     j->scrape = NULL;
     CRASH_POINT("scrape.after");
     enum hl_rc rc = res->rc;
@@ -346,7 +373,9 @@ static void fetch(struct job *j)
     log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
     CRASH_POINT("scrape.before");
     step_begins(j);
-    j->scrape = scrape_start(j->env->scraper, j->ev.watch_url, scraped, j);
+    char *header = jobtrace_header(&j->traced, &j->ev, j->env->spans != NULL);
+    j->scrape = scrape_start_traced(j->env->scraper, j->ev.watch_url, header, scraped, j);
+    free(header);
 }
 
 /* Lease and circuit are looked at once more before the fetch: the claim may have taken long. */
@@ -361,6 +390,7 @@ static void enter_scrape(struct job *j)
 /* The embedded index is written by T3b itself; there is nothing to wait for. */
 static void enter_index(struct job *j)
 {
+    jobtrace_step_begins(&j->traced);
     job_step(j, j->aborting ? EV_ABORT : EV_OK);
 }
 
@@ -464,6 +494,7 @@ static void decide_failure(struct job *j)
         snprintf(j->status, sizeof(j->status), "failed: %s", j->reason);
         j->status[text_prefix_chars(j->status, MAX_STATUS_CHARS)] = '\0';
     }
+    j->traced.outcome = j->settle_as == AS_LATER ? "retried" : "failed";
     log_warn("job_failed", LOG_S("url", j->ev.watch_url), LOG_I("attempt", attempt),
         LOG_S("status", j->status), LOG_S("error", j->reason), LOG_I("retry_in_ms", j->delay_ms));
 }
@@ -504,6 +535,8 @@ static void enter_settle(struct job *j)
 
 static void job_free(struct job *j)
 {
+    const struct jobtrace_facts facts = facts_of(j);
+    jobtrace_end(&j->traced, j->env->spans, &facts);
     timer_stop(&j->retry);
     timer_stop(&j->limit);
     breaker_return(j->env->breaker, &j->leave);
@@ -541,6 +574,7 @@ static void (*const on_enter[JOB_NSTATES])(struct job *) = {
 static void retry_now(void *ctx)
 {
     struct job *j = ctx;
+    LOG_SCOPE(&j->traced.trace);
     on_enter[j->state](j);
 }
 
@@ -578,6 +612,7 @@ static void job_step(struct job *j, enum job_event ev)
 static void limit_reached(void *ctx)
 {
     struct job *j = ctx;
+    LOG_SCOPE(&j->traced.trace);
     log_error(
         "job_over_limit", LOG_S("url", j->ev.watch_url), LOG_S("step", job_state_name(j->state)));
     if (j->state != JOB_SCRAPE || !j->scrape || scrape_waits(j->scrape)) {
@@ -599,6 +634,7 @@ static struct job *job_new(const struct job_env *env, struct change_event *ev)
     j->env = env;
     j->ev = *ev;
     j->retry_after_ms = -1;
+    jobtrace_begin(&j->traced, &j->ev);
     j->started_us = clock_mono_us();
     timer_init(env->loop, &j->retry, retry_now, j);
     timer_init(env->loop, &j->limit, limit_reached, j);
@@ -609,6 +645,7 @@ static struct job *job_new(const struct job_env *env, struct change_event *ev)
 struct job *job_start(const struct job_env *env, struct change_event *ev, const char *entry)
 {
     struct job *j = job_new(env, ev);
+    LOG_SCOPE(&j->traced.trace);
     j->state = JOB_CLAIM;
     snprintf(j->entry, sizeof(j->entry), "%s", entry);
     enter_claim(j);
@@ -619,6 +656,7 @@ struct job *job_start_claimed(const struct job_env *env, struct change_event *ev
     int64_t attempts, int64_t waited_ms)
 {
     struct job *j = job_new(env, ev);
+    LOG_SCOPE(&j->traced.trace);
     j->state = JOB_SCRAPE;
     j->epoch = epoch;
     j->attempts = attempts;
@@ -629,6 +667,7 @@ struct job *job_start_claimed(const struct job_env *env, struct change_event *ev
 
 void job_abort(struct job *j)
 {
+    LOG_SCOPE(&j->traced.trace);
     j->aborting = true;
     if (j->waiting_for_answer)
         return; /* its answer decides */

@@ -30,14 +30,17 @@ static const char *error_of(const struct jobmetric *j)
 static void put(struct metrics *m, const struct jobmetric *j, struct metrics_operation o)
 {
     char id[UUID_STRLEN + 1];
+    char trace_id[TRACE_ID_LEN + 1];
     struct buf extra = {0};
 
+    trace_format_id(j->trace, trace_id);
     uuid_format(&j->ev->id, id);
     buf_printf(
         &extra, "{\"attempt\":%lld,\"epoch\":%lld", (long long)j->attempt, (long long)j->epoch);
     if (j->target_status)
         buf_printf(&extra, ",\"target_status\":%ld", j->target_status);
     json_put_text(&extra, "worker", j->worker);
+    json_put_text(&extra, "trace_id", trace_id);
     buf_putc(&extra, '}');
     o.request_id = j->ev->request_id;
     o.job_id = id;

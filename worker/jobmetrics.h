@@ -4,11 +4,13 @@
 #define HL_WORKER_JOBMETRICS_H
 
 #include "base/event.h"
+#include "base/trace.h"
 #include "domain/metrics.h"
 #include "worker/jobstate.h"
 
 struct jobmetric { /* borrowed */
     const struct change_event *ev;
+    const struct trace *trace;
     const char *worker; /* this process */
     int64_t epoch, attempt;
     /* Of a step: */

@@ -32,6 +32,7 @@ struct scrape {
     struct list_node node;
     struct scraper *scraper;
     char *url;
+    char *header; /* for Firecrawl; NULL = none */
     struct turn turn;
     struct http_call *call; /* NULL: it waits, or is refused without a call */
     struct defer refuse;
@@ -119,6 +120,7 @@ static void leave(struct scrape *x)
 static void scrape_free(struct scrape *x)
 {
     free(x->url);
+    free(x->header);
     free(x);
 }
 
@@ -172,14 +174,26 @@ static struct http_call *call(struct scrape *x, struct scrape_request *req)
     return http_start(x->scraper->http, &req->http, on_answer, x);
 }
 
+/* Sites are no business of our traces: only a server of our own hears of them. */
+static void add_header(const struct scrape *x, struct scrape_request *req)
+{
+    size_t n = 0;
+    while (req->headers[n])
+        n++;
+    if (x->header && x->scraper->cfg->scraper == SCRAPER_FIRECRAWL && n < SCRAPE_MAX_HEADERS)
+        req->headers[n] = mem_strdup(x->header);
+}
+
 static void begin(struct scrape *x)
 {
     struct scraper *s = x->scraper;
     struct scrape_request req = {0};
-    if (s->kind->prepare(s->cfg, x->url, &req, &x->refusal) == HL_OK)
+    if (s->kind->prepare(s->cfg, x->url, &req, &x->refusal) == HL_OK) {
+        add_header(x, &req);
         x->call = call(x, &req);
-    else
+    } else {
         loop_defer(s->loop, &x->refuse, on_refuse, x);
+    }
     request_release(&req);
 }
 
@@ -206,9 +220,16 @@ static bool take_turn(struct scrape *x)
 
 struct scrape *scrape_start(struct scraper *s, const char *url, scrape_cb *cb, void *ctx)
 {
+    return scrape_start_traced(s, url, NULL, cb, ctx);
+}
+
+struct scrape *scrape_start_traced(
+    struct scraper *s, const char *url, const char *header, scrape_cb *cb, void *ctx)
+{
     struct scrape *x = mem_new(struct scrape);
     x->scraper = s;
     x->url = mem_strdup(url);
+    x->header = mem_strdup(header);
     x->cb = cb;
     x->ctx = ctx;
     list_push(&s->scrapes, &x->node);

@@ -38,6 +38,10 @@ void scraper_guard(struct scraper *s, bool (*may_ask)(void *ctx));
 /* Ends within cfg->scrape_timeout_ms, not counting time in which it waits for others, always through
  * cb, never inside this call. url is copied. */
 struct scrape *scrape_start(struct scraper *s, const char *url, scrape_cb *cb, void *ctx);
+/* header: a further line for a server of our own (traceparent, for Firecrawl), NULL = none; copied. The
+ * sites that are scraped directly never get it. */
+struct scrape *scrape_start_traced(
+    struct scraper *s, const char *url, const char *header, scrape_cb *cb, void *ctx);
 bool scrape_waits(const struct scrape *x); /* for others of its host; NULL: no */
 void scrape_cancel(struct scrape *x);      /* NULL ok; cb will not run; fine inside its own cb */
 

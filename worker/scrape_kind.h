@@ -6,14 +6,14 @@
 #include "io/http.h"
 #include "worker/scrape.h"
 
-enum { SCRAPE_MAX_HEADERS = 4 };
+enum { SCRAPE_MAX_HEADERS = 5 };
 
 /* The call to make. url, headers and body are owned here and freed by scrape.c, which also points
  * http at them and sets its timeouts; a way of scraping fills in the rest of http. */
 struct scrape_request {
     struct http_request http;
     char *url;
-    char *headers[SCRAPE_MAX_HEADERS + 1];
+    char *headers[SCRAPE_MAX_HEADERS + 1]; /* one is left for scrape.c */
     struct buf body;
 };
 

@@ -26,6 +26,7 @@ enum {
     HEARTBEAT_MS = 500,
     SETTLE_MS = 5000, /* for Redis to hear of the result; the row has it, and is published again */
     LAST_METRICS_MS = 1000,
+    LAST_SPANS_MS = 1000,
     LEAVE_MS = 4000, /* giving back and resigning; less than the supervisor's grace */
 };
 
@@ -70,6 +71,12 @@ static void leave(void *ctx)
     loop_stop(s->wires.loop);
 }
 
+static void measured(void *ctx)
+{
+    struct solo *s = ctx;
+    spans_drain(s->wires.spans, LAST_SPANS_MS, leave, s);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct solo *s = ctx;
@@ -79,7 +86,7 @@ static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
         s->exit_code = EXIT_FAILURE; /* the supervisor tells the janitor, which declares us dead */
     else
         s->exit_code = s->draining ? EXIT_SUCCESS : PREFORK_AGAIN;
-    metrics_drain(s->wires.metrics, LAST_METRICS_MS, leave, s);
+    metrics_drain(s->wires.metrics, LAST_METRICS_MS, measured, s);
 }
 
 static void resign(void *ctx)
@@ -247,7 +254,8 @@ static void orders_changed(void *ctx)
 
 static bool build(struct solo *s, struct hl_err *err)
 {
-    if (!wires_open_queue(&s->wires, s->cfg, s->instance, false, err))
+    if (!wires_open_queue(&s->wires, s->cfg, s->instance, false, err) ||
+        !wires_open_spans(&s->wires, s->cfg, s->instance, err))
         return false;
     s->scraper = scraper_new(s->wires.loop, s->cfg, err);
     s->lease_pool = s->scraper ? wires_pool(&s->wires, s->cfg, s->instance, 1, err) : NULL;
@@ -264,6 +272,7 @@ static bool build(struct solo *s, struct hl_err *err)
         .scraper = s->scraper,
         .breaker = s->breaker,
         .metrics = s->wires.metrics,
+        .spans = s->wires.spans,
         .alone = true,
         .may_work = may_work,
         .moved = job_moved,

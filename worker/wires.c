@@ -70,11 +70,20 @@ bool wires_open(struct wires *w, const struct config *cfg, const char *instance,
            wires_open_queue(w, cfg, instance, consume, err);
 }
 
+bool wires_open_spans(
+    struct wires *w, const struct config *cfg, const char *instance, struct hl_err *err)
+{
+    *err = (struct hl_err){0};
+    w->spans = spans_new(w->loop, cfg, instance, err);
+    return w->spans || err->rc == HL_OK;
+}
+
 void wires_close(struct wires *w)
 {
     dbpool_free(w->pool);
     store_free(w->store);
     metrics_free(w->metrics);
+    spans_free(w->spans);
     redis_free(w->redis); /* answers what the queue still waits for */
     queue_free(w->queue);
     offload_free(w->offload);

@@ -5,6 +5,7 @@
 #include "base/config.h"
 #include "domain/metrics.h"
 #include "domain/queue.h"
+#include "domain/spans.h"
 #include "domain/store.h"
 
 struct wires {
@@ -13,6 +14,7 @@ struct wires {
     struct dbpool *pool;
     struct store *store;
     struct metrics *metrics; /* NULL: none are taken */
+    struct spans *spans;     /* NULL: none are made; wires_open_spans */
     struct redis *redis;
     struct queue *queue;
 };
@@ -27,6 +29,9 @@ bool wires_open_store(struct wires *w, const struct config *cfg, const char *ins
     int connections, struct hl_err *err);
 bool wires_open_queue(struct wires *w, const struct config *cfg, const char *instance, bool consume,
     struct hl_err *err);
+/* For who works on events. True where none are wanted. */
+bool wires_open_spans(
+    struct wires *w, const struct config *cfg, const char *instance, struct hl_err *err);
 void wires_close(struct wires *w); /* everything that was opened; half-open is fine */
 
 /* host-pid-nonce: no two processes ever share a name, and people can tell where it runs. */

@@ -4,6 +4,7 @@
 #include "base/flatmap.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/trace.h"
 
 #include <msgpack.h>
 #include <stddef.h>
@@ -21,6 +22,7 @@
 void crawl_job_release(struct crawl_job *j)
 {
     free(j->request_id);
+    free(j->traceparent);
     free(j->body);
     *j = (struct crawl_job){0};
 }
@@ -45,7 +47,7 @@ void crawl_job_encode(const struct crawl_job *j, struct buf *out)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, out, flatmap_to_buf);
-    msgpack_pack_map(&pk, 9);
+    msgpack_pack_map(&pk, j->traceparent ? 10 : 9);
     flatmap_put_int(&pk, "v", CRAWL_JOB_VERSION);
     flatmap_put_text(&pk, "k", KIND);
     flatmap_put_bytes(&pk, "id", j->id.b, sizeof(j->id.b));
@@ -54,6 +56,8 @@ void crawl_job_encode(const struct crawl_job *j, struct buf *out)
     flatmap_put_bool(&pk, "c", j->reconciled);
     flatmap_put_bytes(&pk, "h", j->digest, sizeof(j->digest));
     flatmap_put_int(&pk, "n", (int64_t)j->len);
+    if (j->traceparent)
+        flatmap_put_text(&pk, "p", j->traceparent);
     put_body(&pk, j);
 }
 
@@ -109,6 +113,16 @@ static const char *take_request_id(const msgpack_object *o, struct parts *p)
     return NULL;
 }
 
+/* One that is none is as if it were not there: no event is lost for the sake of its trace. */
+static const char *take_trace(const msgpack_object *o, struct parts *p)
+{
+    char text[TRACE_PARENT_LEN + 1] = "";
+    if (o->type == MSGPACK_OBJECT_STR && o->via.str.size == TRACE_PARENT_LEN)
+        memcpy(text, o->via.str.ptr, TRACE_PARENT_LEN);
+    p->job.traceparent = trace_carried(text);
+    return NULL;
+}
+
 static const char *take_reconciled(const msgpack_object *o, struct parts *p)
 {
     if (o->type != MSGPACK_OBJECT_BOOLEAN)
@@ -137,14 +151,16 @@ static const char *take_body(const msgpack_object *o, struct parts *p)
 static const struct field {
     const char *key, *name; /* name: for people */
     const char *(*take)(const msgpack_object *o, struct parts *p);
+    bool absent; /* may be left out */
 } fields[] = {
-    {"id", "event id",          take_id        },
-    {"t",  "time of receipt",   take_time      },
-    {"q",  "request id",        take_request_id},
-    {"c",  "mark (reconciled)", take_reconciled},
-    {"h",  "body digest",       take_digest    },
-    {"n",  "body length",       take_len       },
-    {"b",  "body",              take_body      },
+    {"id", "event id",          take_id,         false},
+    {"t",  "time of receipt",   take_time,       false},
+    {"q",  "request id",        take_request_id, false},
+    {"c",  "mark (reconciled)", take_reconciled, false},
+    {"h",  "body digest",       take_digest,     false},
+    {"n",  "body length",       take_len,        false},
+    {"b",  "body",              take_body,       false},
+    {"p",  "traceparent",       take_trace,      true },
 };
 enum { NFIELDS = sizeof(fields) / sizeof(*fields) };
 
@@ -207,7 +223,7 @@ static enum hl_rc read_parts(struct flatmap *m, int pairs, struct parts *p, stru
         if (read_pair(m, p, &seen, err) != HL_OK)
             return HL_FATAL;
     for (size_t i = 0; i < NFIELDS; i++)
-        if (!(seen & 1U << i))
+        if (!(seen & 1U << i) && !fields[i].absent)
             return hl_fail(err, HL_FATAL, "crawl job has no %s", fields[i].name);
     if (m->at != m->len)
         return hl_fail(err, HL_FATAL, "%zu bytes follow the crawl job", m->len - m->at);

@@ -10,7 +10,8 @@
  *     c     bool        asked for by us (reconciled), not sent
  *     h     bin 32      SHA-256 of the body
  *     n     uint        bytes of the body
- *     b     bin         the body as it came, compressed (zstd) when shorter than n */
+ *     b     bin         the body as it came, compressed (zstd) when shorter than n
+ *     p     str         traceparent that came with it (base/trace.h), if one did */
 #ifndef HL_BASE_CRAWL_JOB_H
 #define HL_BASE_CRAWL_JOB_H
 
@@ -30,6 +31,7 @@ struct crawl_job {
     struct uuid id;
     int64_t received_at; /* microseconds since 1970 UTC */
     char *request_id;    /* owned; NULL = none */
+    char *traceparent;   /* owned; NULL = none came */
     bool reconciled;
     uint8_t digest[DIGEST_LEN];
     char *body; /* owned, NUL-terminated after len */

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/trace.h"
 
 #include <msgpack.h>
 #include <stddef.h>
@@ -24,6 +25,7 @@ void event_release(struct change_event *ev)
     free(ev->snapshot_url);
     free(ev->metadata);
     free(ev->request_id);
+    free(ev->traceparent);
     *ev = (struct change_event){0};
 }
 
@@ -36,6 +38,7 @@ void event_copy(struct change_event *to, const struct change_event *from)
     to->snapshot_url = mem_strdup(from->snapshot_url);
     to->metadata = mem_strdup(from->metadata);
     to->request_id = mem_strdup(from->request_id);
+    to->traceparent = mem_strdup(from->traceparent);
 }
 
 /* --- encoding ---------------------------------------------------------------------------- */
@@ -44,7 +47,7 @@ void event_encode(const struct change_event *ev, struct buf *out)
 {
     msgpack_packer pk;
     msgpack_packer_init(&pk, out, flatmap_to_buf);
-    msgpack_pack_map(&pk, ev->request_id ? 10 : 9);
+    msgpack_pack_map(&pk, 9U + (ev->request_id != NULL) + (ev->traceparent != NULL));
     flatmap_put_int(&pk, "v", EVENT_VERSION);
     flatmap_put_bytes(&pk, "id", ev->id.b, sizeof(ev->id.b));
     flatmap_put_text(&pk, "w", ev->watch_id);
@@ -56,6 +59,8 @@ void event_encode(const struct change_event *ev, struct buf *out)
     flatmap_put_bytes(&pk, "h", ev->body_digest, sizeof(ev->body_digest));
     if (ev->request_id)
         flatmap_put_text(&pk, "q", ev->request_id);
+    if (ev->traceparent)
+        flatmap_put_text(&pk, "p", ev->traceparent);
 }
 
 /* --- decoding ---------------------------------------------------------------------------- */
@@ -129,6 +134,16 @@ static const char *take_time(const struct field *f, const msgpack_object *o, voi
     return NULL;
 }
 
+/* One that is none is as if it were not there: no event is lost for the sake of its trace. */
+static const char *take_trace(const struct field *f, const msgpack_object *o, void *to)
+{
+    char *text = NULL;
+    if (take_text(f, o, &text) == NULL)
+        *(char **)to = trace_carried(text);
+    free(text);
+    return NULL;
+}
+
 #define AT(member) .offset = offsetof(struct change_event, member)
 /* clang-format off */
 static const struct field fields[] = {
@@ -145,6 +160,8 @@ static const struct field fields[] = {
     {.key = "h", .name = "body digest", AT(body_digest), .take = take_bytes, .bytes = DIGEST_LEN},
     {.key = "q", .name = "request id", AT(request_id), .take = take_text,
         .bytes = EVENT_MAX_REQUEST, .absent = true},
+    {.key = "p", .name = "traceparent", AT(traceparent), .take = take_trace,
+        .bytes = TRACE_PARENT_LEN, .absent = true},
 };
 /* clang-format on */
 #define NFIELDS (sizeof(fields) / sizeof(*fields))

@@ -12,8 +12,9 @@
  *     m     str         metadata, text of a JSON object
  *     h     bin 32      SHA-256 of the request body, and of a NUL and the query if that counted
  *     q     str         id of the request that brought it; may be left out
+ *     p     str         traceparent that came with it (base/trace.h), if one did
  *
- * Every key but "q" is there exactly once; only "v" has a fixed place. Keys a reader does not know are
+ * Every key but "q" and "p" is there exactly once; only "v" has a fixed place. Keys a reader does not know are
  * skipped; their values are no maps or arrays either. What a reader of the same version could
  * not skip raises the version. */
 #ifndef HL_BASE_EVENT_H
@@ -49,6 +50,7 @@ struct change_event {
     uint8_t body_digest[DIGEST_LEN]; /* SHA-256 of what came: the body and, if heeded, the query */
     char *request_id; /* of the request that brought it, for its metrics; NULL: not known, as in all
                          that comes from a row */
+    char *traceparent; /* that came with it, valid; NULL: none, as in all that comes from a row */
 };
 
 void event_release(struct change_event *ev);

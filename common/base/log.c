@@ -4,10 +4,12 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/trace.h"
 
 #include <limits.h>
 #include <math.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -18,6 +20,9 @@ static struct {
     char role[32];
     enum log_level level;
     enum log_format format;
+    bool ordered; /* `order` counts instead of level, until then */
+    enum log_level order;
+    int64_t until_ms;
 } sink = {.program = "hookline", .level = LOG_INFO, .format = LOG_TEXT};
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -40,6 +45,131 @@ void log_set_level(enum log_level level)
 {
     sink.level = level;
 }
+
+/* --- the level that operators order ------------------------------------------------------ */
+
+static enum log_level level_now(void)
+{
+    if (sink.ordered && clock_mono_ms() >= sink.until_ms)
+        log_order(NULL, 0);
+    return sink.ordered ? sink.order : sink.level;
+}
+
+static bool level_named(const char *name, enum log_level *out)
+{
+    for (size_t i = 0; name && i < sizeof(level_names) / sizeof(*level_names); i++) {
+        if (strcmp(name, level_names[i]) == 0) {
+            *out = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void log_order(const char *level, int64_t left_ms)
+{
+    enum log_level order = sink.level;
+    bool ordered = left_ms > 0 && level_named(level, &order);
+    bool news = ordered != sink.ordered || (ordered && order != sink.order);
+
+    sink.ordered = ordered;
+    sink.order = order;
+    sink.until_ms = clock_mono_ms() + left_ms;
+    if (news)
+        log_info("log_level", LOG_S("level", level_names[order]), LOG_B("ordered", ordered),
+            LOG_I("for_ms", ordered ? left_ms : 0));
+}
+
+/* --- whose line it is -------------------------------------------------------------------- */
+
+static struct log_scope scope;
+
+struct log_scope log_scope_begin(const struct trace *t)
+{
+    struct log_scope before = scope;
+    memcpy(scope.trace, t->id, sizeof(scope.trace));
+    return before;
+}
+
+void log_scope_end(struct log_scope *before)
+{
+    scope = *before;
+}
+
+/* --- lines that repeat ------------------------------------------------------------------- */
+
+enum { WINDOW_MS = 10000, REPEATS = 256 /* event names; those beyond are not limited */ };
+
+static struct repeat {
+    const char *event; /* NULL = free */
+    enum log_level level;
+    int64_t since_ms, lines, left_out;
+} repeats[REPEATS];
+static int64_t burst;
+
+void log_limit(int64_t lines)
+{
+    burst = lines;
+}
+
+static struct repeat *repeat_of(const char *event)
+{
+    uint32_t hash = 2166136261U; /* FNV-1a */
+    for (const char *p = event; *p; p++)
+        hash = (hash ^ (unsigned char)*p) * 16777619U;
+    for (uint32_t i = 0; i < REPEATS; i++) {
+        struct repeat *r = &repeats[(hash + i) % REPEATS];
+        if (!r->event)
+            r->event = event;
+        if (r->event == event || strcmp(r->event, event) == 0)
+            return r;
+    }
+    return NULL;
+}
+
+static void emit(enum log_level level, const char *event, size_t n, const struct log_field *fields);
+
+/* The window is over. It is said at the level of what was left out. */
+static void close_window(struct repeat *r, int64_t now)
+{
+    struct log_scope nobody = {{0}}, before = scope;
+    int64_t left_out = r->left_out;
+    const struct log_field fields[] = {LOG_S("event_name", r->event), LOG_I("lines", left_out),
+        LOG_D("in_s", (double)(now - r->since_ms) / 1000)};
+
+    r->since_ms = now;
+    r->lines = r->left_out = 0;
+    if (!left_out)
+        return;
+    scope = nobody;
+    emit(r->level, "log_repeated", sizeof(fields) / sizeof(*fields), fields);
+    scope = before;
+}
+
+static bool too_often(enum log_level level, const char *event)
+{
+    struct repeat *r = burst > 0 ? repeat_of(event) : NULL;
+    if (!r)
+        return false;
+    int64_t now = clock_mono_ms();
+    if (now - r->since_ms >= WINDOW_MS)
+        close_window(r, now);
+    if (r->lines++ < burst)
+        return false;
+    r->level = r->left_out++ && r->level > level ? r->level : level;
+    return true;
+}
+
+void log_tick(void)
+{
+    int64_t now = clock_mono_ms();
+    for (size_t i = 0; burst > 0 && i < REPEATS; i++)
+        if (repeats[i].left_out && now - repeats[i].since_ms >= WINDOW_MS)
+            close_window(&repeats[i], now);
+    level_now(); /* an order that is over is so for a silent process too */
+}
+
+/* --- one line ---------------------------------------------------------------------------- */
 
 /* RFC 8259 string; also used for logfmt values that need quotes. Bytes that are not UTF-8 pass
  * as they are: a log must not fail on what it reports. */
@@ -134,17 +264,37 @@ static void put_line(struct buf *line)
     }
 }
 
-void log_write(enum log_level level, const char *event, size_t n, const struct log_field *fields)
+static void put_field(struct buf *b, const struct log_field *f)
 {
-    if (level < sink.level)
+    buf_printf(b, sink.format == LOG_JSON ? ",\"%s\":" : " %s=", f->key);
+    put_value(b, f);
+}
+
+static void put_trace(struct buf *b)
+{
+    struct trace t = {0};
+    char id[TRACE_ID_LEN + 1];
+    if (memcmp(scope.trace, t.id, sizeof(t.id)) == 0)
         return;
+    memcpy(t.id, scope.trace, sizeof(t.id));
+    trace_format_id(&t, id);
+    put_field(b, &(struct log_field)LOG_S("trace_id", id));
+}
+
+static void emit(enum log_level level, const char *event, size_t n, const struct log_field *fields)
+{
     struct buf b = {0};
     put_head(&b, level, event);
-    for (size_t i = 0; i < n; i++) {
-        buf_printf(&b, sink.format == LOG_JSON ? ",\"%s\":" : " %s=", fields[i].key);
-        put_value(&b, &fields[i]);
-    }
+    put_trace(&b);
+    for (size_t i = 0; i < n; i++)
+        put_field(&b, &fields[i]);
     buf_puts(&b, sink.format == LOG_JSON ? "}\n" : "\n");
     put_line(&b);
     buf_release(&b);
+}
+
+void log_write(enum log_level level, const char *event, size_t n, const struct log_field *fields)
+{
+    if (level >= level_now() && !too_often(level, event))
+        emit(level, event, n, fields);
 }

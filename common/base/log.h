@@ -43,6 +43,26 @@ void log_open(const char *program, enum log_level level, enum log_format format)
 /* role and pid of a forked child ("worker-3"), shown on each line from now on; copied. */
 void log_role(const char *role);
 void log_set_level(enum log_level level);
+/* What operators ordered (webhook.log_level): this level for so many milliseconds; "" or NULL: none, or
+ * no longer. Says so in the log when it changes; ends by itself. log_set_level and log_open decide
+ * what it is otherwise. */
+void log_order(const char *level, int64_t left_ms);
+/* Of one event name at most so many lines in ten seconds; 0 = any number. What is left out is counted,
+ * and told by a line log_repeated: by the next line of that name, or by log_tick, which is due every
+ * second or so. Names are string literals. */
+void log_limit(int64_t lines);
+void log_tick(void);
+
+/* Until the end of the block every line carries this trace's id; copied. */
+struct trace;
+struct log_scope {
+    uint8_t trace[16];
+};
+struct log_scope log_scope_begin(const struct trace *t); /* returns what was before */
+void log_scope_end(struct log_scope *before);
+#define LOG_SCOPE(trace)                                                                           \
+    struct log_scope log_scope_before __attribute__((cleanup(log_scope_end), unused)) =            \
+        log_scope_begin(trace)
 
 void log_write(enum log_level level, const char *event, size_t n, const struct log_field *fields);
 

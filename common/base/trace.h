@@ -25,5 +25,12 @@ void trace_format_id(const struct trace *t, char out[TRACE_ID_LEN + 1]);
 /* Of an event: `parent` as its job carries it, NULL = its own. */
 struct trace trace_of(const struct uuid *event_id, const char *parent);
 void trace_new_span(uint8_t out[8]); /* random, not zero */
+/* The span of an event's intake: what trace_of gives as parent. */
+void trace_intake_span(const struct uuid *event_id, uint8_t out[8]);
+/* What a job carries of the header that came: version 00, allocated; NULL: nothing valid. */
+char *trace_carried(const char *traceparent);
+/* The header line for a server that is asked on behalf of this: "traceparent: 00-..."; `span` is the
+ * caller's, above whatever that server does. Allocated. */
+char *trace_header(const struct trace *t, const uint8_t span[8]);
 
 #endif
