@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "base/url.h"
+#include "producer/api_body.h"
 #include "producer/api_query.h"
 #include "producer/client.h"
 
@@ -27,6 +28,8 @@ static void call_free(struct api_call *call)
     free(call->path);
     for (int i = 0; i < API_MAX_PARAMS; i++)
         free(call->values[i].text);
+    for (int i = 0; i < API_MAX_MEMBERS; i++)
+        free(call->members[i].text);
     buf_release(&call->out);
     free(call->own);
     free(call);
@@ -133,7 +136,7 @@ static void admitted(struct api_call *call)
     api_query_read(call->entry->route->params, call->query, call->values, &faults);
     if (faults.len)
         refuse_query(call, &faults);
-    else
+    else if (api_body_read(call))
         call->entry->route->go(call);
     buf_release(&faults);
 }
