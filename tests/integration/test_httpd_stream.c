@@ -113,12 +113,12 @@ static void end_all(struct httpd_req *req, void *ctx)
     httpd_reply(req, 204, NULL, NULL, 0);
 }
 
-static void fill_on(void *ctx)
+static void keep_filling(void *ctx)
 {
     static char text[FILL];
     struct server *s = ctx;
-    int n = snprintf(text, sizeof(text), "\n%ld", ++s->number);
-    memset(text + n, '.', sizeof(text) - (size_t)n);
+    int head = snprintf(text, sizeof(text), "\n%ld", ++s->number);
+    memset(text + head, '.', sizeof(text) - (size_t)head);
     LIST_EACH(&s->streams, n)
     {
         struct one *o = LIST_OF(n, struct one, node);
@@ -207,7 +207,7 @@ static void serve(int listen_fd)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     s.loop = loop_new(&err);
     list_init(&s.streams);
-    timer_init(s.loop, &s.fill, fill_on, &s);
+    timer_init(s.loop, &s.fill, keep_filling, &s);
     conf.ctx = &s;
     s.http = httpd_new(s.loop, listen_fd, &conf);
     sigwatch_start(s.loop, &s.term, SIGTERM, freed_open ? stop : drain, &s);
