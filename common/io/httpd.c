@@ -4,7 +4,11 @@
  * A connection works on one request at a time: bytes of further ones wait, bounded, in conn.in.
  * An answer given inside the handler is written when everything that has arrived is worked through;
  * one given later is written at once, and further requests are taken up by a deferred call, so no
- * handler ever runs inside httpd_reply. */
+ * handler ever runs inside httpd_reply.
+ *
+ * A stream is a pending request whose answer has begun. It is read on behind it, for that alone tells
+ * that the client is gone; what is written is sent at the end of the turn, so that nothing is freed, and
+ * `closed` does not run, inside httpd_stream_begin and httpd_stream_write. */
 #include "io/httpd.h"
 
 #include "base/buf.h"
@@ -18,6 +22,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,24 +31,29 @@
 #include <unistd.h>
 
 enum {
-    READ_HEAD = 16 * 1024,  /* bytes read per event, so that no client starves the others ... */
-    READ_BODY = 64 * 1024,  /* ... more where a body is known to follow */
-    AHEAD_MAX = 16 * 1024,  /* bytes taken of requests whose turn has not come */
-    BATCH_MAX = 64 * 1024,  /* answers of one turn held back to be sent together */
-    ACCEPT_MAX = 64,        /* connections accepted per event */
-    ACCEPT_PAUSE_MS = 100,  /* after the process ran out of descriptors */
-    LINGER_MS = 2000,       /* a closed connection is read on so that the answer is not ... */
-    LINGER_BYTES = 4 << 20, /* ... destroyed by a reset (RFC 9112 section 9.6) */
-    SMALL_BODY = 64 * 1024, /* bytes that are always taken, however much is buffered */
+    READ_HEAD = 16 * 1024,    /* bytes read per event, so that no client starves the others ... */
+    READ_BODY = 64 * 1024,    /* ... more where a body is known to follow */
+    AHEAD_MAX = 16 * 1024,    /* bytes taken of requests whose turn has not come */
+    BATCH_MAX = 64 * 1024,    /* answers of one turn held back to be sent together */
+    ACCEPT_MAX = 64,          /* connections accepted per event */
+    ACCEPT_PAUSE_MS = 100,    /* after the process ran out of descriptors */
+    LINGER_MS = 2000,         /* a closed connection is read on so that the answer is not ... */
+    LINGER_BYTES = 4 << 20,   /* ... destroyed by a reset (RFC 9112 section 9.6) */
+    STREAM_AHEAD = 16 * 1024, /* bytes of a stream that the kernel takes before it can send them */
+    SMALL_BODY = 64 * 1024,   /* bytes that are always taken, however much is buffered */
 };
 
-/* What a connection waits for; each state but PENDING has a deadline. */
+#define LAST_CHUNK "0\r\n\r\n" /* RFC 9112 section 7.1 */
+
+/* What a connection waits for; has_deadline says which states end by themselves. */
 enum state {
     IDLE,    /* for the first byte of a request */
     HEAD,    /* for the end of the headers */
     BODY,    /* for the end of the body */
     PENDING, /* for httpd_reply: the owner of the handler has a deadline, not we */
     WRITE,   /* for the client to take the answer */
+    STREAM,  /* for httpd_stream_write or _end: all that was written is taken */
+    STALLED, /* for the client to take some more of a stream */
     LINGER,  /* for the client to close after us */
     N_STATES,
 };
@@ -72,6 +83,14 @@ struct joined { /* a text made of others, kept for the life of the request */
     struct buf value;
 };
 
+struct httpd_stream { /* a part of its request */
+    bool open;        /* begun, and not ended */
+    bool chunked;
+    void (*closed)(void *ctx);
+    void *ctx;
+    struct defer gone; /* runs closed */
+};
+
 struct httpd_req {
     struct httpd *h;
     struct conn *conn;     /* NULL: the client is gone */
@@ -86,6 +105,7 @@ struct httpd_req {
     bool pending;    /* wholly read, given to the handler */
     int64_t started_us;
     void *user;
+    struct httpd_stream stream;
     char peer[INET6_ADDRSTRLEN];
     char id[UUID_STRLEN + 1]; /* "" = not asked for yet */
     struct httpmsg_head head; /* last: its field table is not zeroed */
@@ -160,12 +180,19 @@ static int64_t timeout_us(const struct httpd *h, enum state s)
     case IDLE: return h->conf.idle_timeout_ms * 1000;
     case HEAD: return h->conf.header_timeout_ms * 1000;
     case BODY: return h->conf.body_timeout_ms * 1000;
-    case WRITE: return h->conf.write_timeout_ms * 1000;
+    case WRITE:
+    case STALLED: return h->conf.write_timeout_ms * 1000;
     case LINGER: return LINGER_MS * 1000;
     case PENDING:
+    case STREAM:
     case N_STATES: break;
     }
     return 0;
+}
+
+static bool has_deadline(enum state s)
+{
+    return s != PENDING && s != STREAM;
 }
 
 static void arm_deadline(struct httpd *h, int64_t at_us, int64_t now_us)
@@ -185,7 +212,7 @@ static void conn_enter(struct conn *c, enum state s, int64_t now_us)
         list_remove(&h->waiting[c->state], &c->node);
     c->state = s;
     list_push(&h->waiting[s], &c->node);
-    if (s == PENDING)
+    if (!has_deadline(s))
         return;
     c->deadline_us = now_us + timeout_us(h, s);
     arm_deadline(h, c->deadline_us, now_us);
@@ -211,6 +238,7 @@ static void check_drained(struct httpd *h);
 static void req_free(struct httpd_req *req)
 {
     list_remove(&req->h->requests, &req->node);
+    loop_defer_cancel(req->h->loop, &req->stream.gone);
     req->h->buffered -= req->buffered;
     buf_release(&req->msg);
     buf_release(&req->extra);
@@ -246,6 +274,28 @@ static void listen_again(struct httpd *h)
         watch_set(&h->listen, WATCH_READ);
 }
 
+static bool is_streaming(const struct conn *c)
+{
+    return c->req && c->req->stream.open;
+}
+
+static void run_closed(void *ctx)
+{
+    struct httpd_req *req = ctx;
+    struct httpd *h = req->h;
+    req->stream.closed(req->stream.ctx);
+    req_free(req);
+    check_drained(h);
+}
+
+/* The request outlives its connection: its handler has it still. */
+static void req_orphan(struct httpd_req *req)
+{
+    req->conn = NULL;
+    if (req->stream.open)
+        loop_defer(req->h->loop, &req->stream.gone, run_closed, req);
+}
+
 static void conn_free(struct conn *c)
 {
     struct httpd *h = c->h;
@@ -254,7 +304,7 @@ static void conn_free(struct conn *c)
     list_remove(&h->waiting[c->state], &c->node);
     close(c->fd);
     if (c->req && c->req->pending)
-        c->req->conn = NULL; /* httpd_reply frees it */
+        req_orphan(c->req); /* httpd_reply frees it, or the end of its stream */
     else if (c->req)
         req_free(c->req);
     buf_release(&c->in);
@@ -267,8 +317,8 @@ static void conn_free(struct conn *c)
 
 static void watch_conn(struct conn *c)
 {
-    bool reads =
-        c->state == LINGER || (c->req && !c->req->pending) || (!c->last && c->in.len < AHEAD_MAX);
+    bool reads = c->state == LINGER || is_streaming(c) || (c->req && !c->req->pending) ||
+                 (!c->last && c->in.len < AHEAD_MAX);
     watch_set(&c->watch, (reads && !c->eof ? WATCH_READ : 0) | (c->out.len ? WATCH_WRITE : 0));
 }
 
@@ -288,7 +338,8 @@ static void conn_close(struct conn *c)
 
 /* --- answers ----------------------------------------------------------------------------- */
 
-static void flush(struct conn *c)
+/* True: the client has taken some of it. */
+static bool flush(struct conn *c)
 {
     size_t sent = 0;
     while (sent < c->out.len) {
@@ -305,6 +356,7 @@ static void flush(struct conn *c)
         buf_release(&c->out);
     else if (sent)
         buf_consume(&c->out, sent);
+    return sent > 0;
 }
 
 static void put_number(struct buf *b, size_t n)
@@ -317,14 +369,9 @@ static void put_number(struct buf *b, size_t n)
     buf_append(b, digits + at, sizeof(digits) - at);
 }
 
-static void put_answer(struct buf *out, const struct httpd_req *req, int status,
-    const char *content_type, const void *body, size_t len)
+static void put_status(
+    struct buf *out, const struct httpd_req *req, int status, const char *content_type)
 {
-    const struct conn *c = req->conn;
-    bool has_length = status >= 200 && status != 204 && status != 304;
-    bool has_body = has_length && !(req->head.has_line && !strcmp(httpd_method(req), "HEAD"));
-
-    buf_reserve(out, 256 + req->extra.len + (has_body ? len : 0));
     buf_puts(out, "HTTP/1.1 ");
     put_number(out, (size_t)status);
     buf_putc(out, ' ');
@@ -336,18 +383,47 @@ static void put_answer(struct buf *out, const struct httpd_req *req, int status,
         buf_puts(out, content_type);
         buf_puts(out, "\r\n");
     }
+}
+
+static void put_head_end(struct buf *out, const struct httpd_req *req)
+{
+    if (req->conn->last)
+        buf_puts(out, "Connection: close\r\n");
+    else if (req->head.minor == 0)
+        buf_puts(out, "Connection: keep-alive\r\n");
+    buf_puts(out, "\r\n");
+}
+
+static void put_answer(struct buf *out, const struct httpd_req *req, int status,
+    const char *content_type, const void *body, size_t len)
+{
+    bool has_length = status >= 200 && status != 204 && status != 304;
+    bool has_body = has_length && !(req->head.has_line && !strcmp(httpd_method(req), "HEAD"));
+
+    buf_reserve(out, 256 + req->extra.len + (has_body ? len : 0));
+    put_status(out, req, status, content_type);
     if (has_length) {
         buf_puts(out, "Content-Length: ");
         put_number(out, len);
         buf_puts(out, "\r\n");
     }
-    if (c->last)
-        buf_puts(out, "Connection: close\r\n");
-    else if (req->head.minor == 0)
-        buf_puts(out, "Connection: keep-alive\r\n");
-    buf_puts(out, "\r\n");
+    put_head_end(out, req);
     if (has_body)
         buf_append(out, body, len);
+}
+
+/* Before an answer: does the connection end with it? */
+static void decide_end(struct conn *c, const struct httpd_req *req, bool by_its_end)
+{
+    bool asked_to_close = req->pending && !req->head.keep_alive;
+    c->linger = c->last || !asked_to_close;
+    c->last = c->last || asked_to_close || !req->pending || by_its_end || c->h->draining;
+}
+
+static void tell_on_reply(struct httpd_req *req, int status)
+{
+    if (req->h->conf.on_reply && req->head.has_line)
+        req->h->conf.on_reply(req, status, req->h->conf.ctx);
 }
 
 static void conn_settle(struct conn *c);
@@ -357,12 +433,9 @@ void httpd_reply(
 {
     struct httpd *h = req->h;
     struct conn *c = req->conn;
-    if (h->conf.on_reply && req->head.has_line)
-        h->conf.on_reply(req, status, h->conf.ctx);
+    tell_on_reply(req, status);
     if (c) {
-        bool asked_to_close = req->pending && !req->head.keep_alive;
-        c->linger = c->last || !asked_to_close;
-        c->last = c->last || asked_to_close || !req->pending || h->draining;
+        decide_end(c, req, false);
         put_answer(&c->out, req, status, content_type, body, len);
         c->req = NULL;
     }
@@ -673,13 +746,41 @@ static void run_more(void *ctx)
     conn_run(ctx);
 }
 
+/* Nothing more comes of it: the client is gone, or may not go on. Whoever has taken all so far learns
+ * that we have ended it. */
+static void stream_cut(struct conn *c)
+{
+    if (!c->out.len && c->req->stream.chunked) {
+        buf_puts(&c->out, LAST_CHUNK);
+        flush(c);
+    }
+    conn_free(c);
+}
+
+/* Who sends on and on behind a stream could not be read any more, and its end not be seen. */
+static void stream_settle(struct conn *c, bool took)
+{
+    enum state s = c->out.len ? STALLED : STREAM;
+    if (c->eof || c->h->draining || c->in.len >= AHEAD_MAX) {
+        stream_cut(c);
+        return;
+    }
+    if (c->state != s || took)
+        conn_enter(c, s, clock_mono_us());
+    watch_conn(c);
+}
+
 /* Sends what is to be sent, then decides what the connection waits for. May free it. */
 static void conn_settle(struct conn *c)
 {
     bool pending = c->req && c->req->pending;
-    flush(c);
+    bool took = flush(c);
     if (c->broken) {
         conn_free(c);
+        return;
+    }
+    if (is_streaming(c)) {
+        stream_settle(c, took);
         return;
     }
     if (c->out.len && !c->req) {
@@ -719,7 +820,7 @@ static void conn_take(struct conn *c, size_t n)
         if (!req)
             conn_run(c);
         else
-            watch_conn(c); /* stops reading once enough is buffered behind the pending request */
+            conn_settle(c); /* stops reading once enough is buffered behind the pending request */
         return;
     }
     size_t had = req->msg.len;
@@ -794,13 +895,13 @@ static void on_deadline(void *ctx)
     h->deadline_at_us = 0;
     for (enum state s = 0; s < N_STATES; s++) {
         struct conn *c;
-        if (s == PENDING)
+        if (!has_deadline(s))
             continue;
         while ((c = first_waiting(h, s)) && c->deadline_us <= now_us)
             expire(c);
     }
     for (enum state s = 0; s < N_STATES; s++) {
-        struct conn *c = s == PENDING ? NULL : first_waiting(h, s);
+        struct conn *c = has_deadline(s) ? first_waiting(h, s) : NULL;
         if (c && (!next_us || c->deadline_us < next_us))
             next_us = c->deadline_us;
     }
@@ -922,6 +1023,14 @@ static void check_drained(struct httpd *h)
         loop_defer(h->loop, &h->drained, run_drained, h);
 }
 
+static void sweep_streams(struct httpd *h)
+{
+    static const enum state states[] = {STREAM, STALLED};
+    for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
+        LIST_EACH(&h->waiting[states[i]], n)
+    stream_cut(LIST_OF(n, struct conn, node));
+}
+
 /* Idle connections end, but for those whose next request is here already: closing these would
  * destroy it, so they are read and answered like any request under way. */
 static void sweep_idle(void *ctx)
@@ -934,6 +1043,7 @@ static void sweep_idle(void *ctx)
         if (!c->in.len && recv(c->fd, &byte, 1, MSG_PEEK) <= 0)
             conn_free(c);
     }
+    sweep_streams(h);
     check_drained(h);
 }
 
@@ -952,6 +1062,80 @@ void httpd_drain(struct httpd *h, void (*done)(void *ctx), void *ctx)
 int httpd_connections(const struct httpd *h)
 {
     return h->n_conns;
+}
+
+/* --- streams ----------------------------------------------------------------------------- */
+
+static struct httpd_req *req_of(const struct httpd_stream *st)
+{
+    return (struct httpd_req *)(void *)((char *)st - offsetof(struct httpd_req, stream));
+}
+
+/* The kernel takes little more than the client does, so that what waits is known here, and no old news
+ * wait there; and what nobody acknowledges counts as not taken: a machine that fell asleep is noticed as
+ * soon as one that does not read. Where the socket knows no such limits (AF_UNIX), it has none. */
+static void limit_kernel(const struct conn *c)
+{
+    const unsigned int silence_ms = (unsigned int)c->h->conf.write_timeout_ms, ahead = STREAM_AHEAD;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &ahead, sizeof(ahead));
+}
+
+struct httpd_stream *httpd_stream_begin(
+    struct httpd_req *req, const char *content_type, void (*closed)(void *ctx), void *ctx)
+{
+    struct httpd_stream *st = &req->stream;
+    struct conn *c = req->conn;
+    *st = (struct httpd_stream){
+        .open = true, .chunked = req->head.minor > 0, .closed = closed, .ctx = ctx};
+    tell_on_reply(req, 200);
+    if (!c) {
+        req_orphan(req);
+        return st;
+    }
+    decide_end(c, req, !st->chunked);
+    put_status(&c->out, req, 200, content_type);
+    if (st->chunked)
+        buf_puts(&c->out, "Transfer-Encoding: chunked\r\n");
+    put_head_end(&c->out, req);
+    limit_kernel(c);
+    loop_defer(c->h->loop, &c->more, run_more, c);
+    return st;
+}
+
+void httpd_stream_write(struct httpd_stream *st, const void *data, size_t len)
+{
+    struct conn *c = req_of(st)->conn;
+    if (!c || !len) /* a chunk of no bytes would be the last one */
+        return;
+    if (st->chunked)
+        buf_printf(&c->out, "%zx\r\n", len);
+    buf_append(&c->out, data, len);
+    if (st->chunked)
+        buf_puts(&c->out, "\r\n");
+    loop_defer(c->h->loop, &c->more, run_more, c);
+}
+
+size_t httpd_stream_unsent(const struct httpd_stream *st)
+{
+    const struct conn *c = req_of(st)->conn;
+    return c ? c->out.len : 0;
+}
+
+void httpd_stream_end(struct httpd_stream *st)
+{
+    struct httpd_req *req = req_of(st);
+    struct httpd *h = req->h;
+    struct conn *c = req->conn;
+    if (c && st->chunked)
+        buf_puts(&c->out, LAST_CHUNK);
+    if (c)
+        c->req = NULL;
+    req_free(req);
+    if (!c)
+        check_drained(h);
+    else if (!c->busy)
+        conn_settle(c);
 }
 
 /* --- what a handler sees ----------------------------------------------------------------- */

@@ -102,16 +102,22 @@ bool httpd_client_gone(const struct httpd_req *req);
 /* --- answers without an end (server-sent events) ------------------------------------------- */
 
 /* Begins the answer: 200, these headers and what httpd_add_header added, no length (chunked for
- * HTTP/1.1, until the end of the connection for 1.0). The request lives until httpd_stream_end, or until
- * `closed`, which runs once when the client has gone, does not take what was written within the
- * write_timeout_ms, or the server drains: nothing may be written from then on, and the request is gone
- * when it returns. on_reply runs now. */
+ * HTTP/1.1, until the end of the connection for 1.0). on_reply runs now. The request, and with it the
+ * stream, lives until httpd_stream_end, or until `closed`, which runs once, from the loop, never inside
+ * a call of these, when the stream is over by itself:
+ * - the client closed the connection or its sending half, or broke it, written to or not;
+ * - it took nothing for write_timeout_ms while bytes waited (a machine that does not answer counts);
+ * - it sent more behind the request than httpd keeps (16 KiB; further requests up to there wait);
+ * - the server drains: who has taken everything is told the end as by httpd_stream_end.
+ * Until closed runs the other calls are harmless; when it returns the request is gone. httpd_free drops
+ * streams without it. No other deadline ends a stream. */
 struct httpd_stream; /* the request, as a stream */
 struct httpd_stream *httpd_stream_begin(
     struct httpd_req *req, const char *content_type, void (*closed)(void *ctx), void *ctx);
-void httpd_stream_write(struct httpd_stream *st, const void *data, size_t len); /* copied */
-/* Bytes that the client has not taken: who writes more only when there are few holds a bounded number
- * in memory. */
+/* Copied, and sent at the end of this turn of the loop; 0 bytes: nothing happens. */
+void httpd_stream_write(struct httpd_stream *st, const void *data, size_t len);
+/* Bytes that the client's kernel and ours have not taken: who writes more only when there are few holds
+ * a bounded number in memory. */
 size_t httpd_stream_unsent(const struct httpd_stream *st);
 void httpd_stream_end(struct httpd_stream *st); /* the answer is complete; closed will not run */
 
