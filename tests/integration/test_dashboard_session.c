@@ -108,6 +108,7 @@ Test(dashboard_session, a_secret_is_exchanged_for_a_cookie_that_reads_and_writes
     cr_expect(strstr(w.csrf, test_reply_member(&reply, "csrf")));
     reply = ask(port, "GET", SESSION, l.cookie);
     cr_expect_str_eq(test_reply_member(&reply, "role"), "read");
+    /* clang-format off */
     const struct {
         const char *method, *path, *headers;
         int status;
@@ -134,6 +135,7 @@ Test(dashboard_session, a_secret_is_exchanged_for_a_cookie_that_reads_and_writes
         {"GET",  "/api/events", harness_text("%s%s", w.cookie, w.cookie), 401},
         {"GET",  "/api/events", harness_text("%s%s", w.cookie, l.cookie), 401},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(cases); i++) {
         reply = ask(port, cases[i].method, cases[i].path, cases[i].headers);
         cr_expect_eq(reply.status, cases[i].status, "%zu: %d %s", i, reply.status, reply.body);
@@ -149,13 +151,14 @@ Test(dashboard_session, an_altered_or_expired_cookie_is_none)
     const char *good = sign_in(port, RIG_API_SECRET).value;
     const struct config ours = {.api_secret = (char[]){RIG_API_SECRET}};
     const struct config other = {.api_secret = (char[]){RIG_READ_SECRET}};
-    const struct session
-        late = {.right = SESSION_WRITES, .expires_s = clock_wall_us() / 1000000 - 1},
-        fine = {.right = SESSION_WRITES, .expires_s = clock_wall_us() / 1000000 + 60};
+    const int64_t now_s = clock_wall_us() / 1000000;
+    const struct session late = {.right = SESSION_WRITES, .expires_s = now_s - 1};
+    const struct session fine = {.right = SESSION_WRITES, .expires_s = now_s + 60};
     char expired[SESSION_LEN + 1], made[SESSION_LEN + 1], forged[SESSION_LEN + 1];
     session_write(&ours, &late, expired);
     session_write(&ours, &fine, made);
     session_write(&other, &fine, forged);
+    /* clang-format off */
     const struct {
         const char *value;
         int status;
@@ -175,6 +178,7 @@ Test(dashboard_session, an_altered_or_expired_cookie_is_none)
         {harness_text("%.36s", good),                                401},
         {harness_text("%s; " SESSION_COOKIE "=%s", good, made),      401},
     };
+    /* clang-format on */
     for (size_t i = 0; i < COUNT(cases); i++) {
         const char *headers = harness_text("Cookie: " SESSION_COOKIE "=%s\r\n", cases[i].value);
         static const char *const paths[] = {SESSION, "/api/events"};
@@ -192,8 +196,7 @@ Test(dashboard_session, signing_out_takes_the_cookie_back)
     int port = r.producer_port;
     struct signed_in w = sign_in(port, RIG_API_SECRET);
     cr_expect_eq(ask(port, "DELETE", SESSION, w.cookie).status, 403);
-    struct test_reply reply =
-        ask(port, "DELETE", SESSION, harness_text("%s%s", w.cookie, w.csrf));
+    struct test_reply reply = ask(port, "DELETE", SESSION, harness_text("%s%s", w.cookie, w.csrf));
     cr_expect_eq(reply.status, 204);
     cr_expect_str_eq(reply.body, "");
     cr_expect_null(test_reply_header(&reply, "Content-Length"));
@@ -261,16 +264,16 @@ Test(dashboard_session, what_is_no_attempt_is_refused_at_once)
         const char *headers, *body;
         int status;
     } cases[] = {
-        {NULL,                                                   GOOD,               415},
-        {"Content-Type: text/plain\r\n",                         GOOD,               415},
-        {JSON "Sec-Fetch-Site: cross-site\r\n",                  GOOD,               403},
-        {JSON,                                                   "",                 422},
-        {JSON,                                                   "{",                422},
-        {JSON,                                                   "[]",               422},
-        {JSON,                                                   "{\"secret\":17}",  422},
-        {JSON,                                                   "{\"secret\":\"\"}", 422},
-        {JSON "Sec-Fetch-Site: same-origin\r\n",                 GOOD,               200},
-        {"Content-Type: Application/JSON; charset=utf-8\r\n",    GOOD,               200},
+        {NULL,                                                GOOD,                415},
+        {"Content-Type: text/plain\r\n",                      GOOD,                415},
+        {JSON "Sec-Fetch-Site: cross-site\r\n",               GOOD,                403},
+        {JSON,                                                "",                  422},
+        {JSON,                                                "{",                 422},
+        {JSON,                                                "[]",                422},
+        {JSON,                                                "{\"secret\":17}",   422},
+        {JSON,                                                "{\"secret\":\"\"}", 422},
+        {JSON "Sec-Fetch-Site: same-origin\r\n",              GOOD,                200},
+        {"Content-Type: Application/JSON; charset=utf-8\r\n", GOOD,                200},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         const char *body = cases[i].body;
@@ -315,7 +318,8 @@ Test(dashboard_session, each_failure_takes_twice_as_long_and_others_wait_for_non
     reply = sign_in_from(port, "192.0.2.2", RIG_API_SECRET);
     cr_expect_eq(reply.status, 200);
     cr_expect_lt(reply.seconds, 0.25, "%f", reply.seconds);
-    cr_expect_null(strstr(test_proc_log(r.producer), "guessed"), "no secret is logged, nor a guess");
+    cr_expect_null(
+        strstr(test_proc_log(r.producer), "guessed"), "no secret is logged, nor a guess");
     WAIT_FOR(sign_in_from(port, "192.0.2.1", RIG_API_SECRET).status == 200, SOON);
     reply = sign_in_from(port, "192.0.2.1", "guessed");
     cr_expect_eq(reply.status, 401);
@@ -366,10 +370,10 @@ static void expect_headers(const struct test_reply *reply, const char *path)
         {"Content-Security-Policy",
          "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
             "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"},
-        {"X-Content-Type-Options",     "nosniff"                                         },
-        {"X-Frame-Options",            "DENY"                                            },
-        {"Referrer-Policy",            "no-referrer"                                     },
-        {"Cross-Origin-Opener-Policy", "same-origin"                                     },
+        {"X-Content-Type-Options",     "nosniff"                                             },
+        {"X-Frame-Options",            "DENY"                                                },
+        {"Referrer-Policy",            "no-referrer"                                         },
+        {"Cross-Origin-Opener-Policy", "same-origin"                                         },
     };
     for (size_t i = 0; i < COUNT(wanted); i++) {
         const char *has = test_reply_header(reply, wanted[i][0]);
@@ -385,18 +389,18 @@ Test(dashboard_session, every_answer_there_binds_the_browser)
         const char *method, *path, *headers;
         int status;
     } cases[] = {
-        {"GET",     "/dashboard",                NULL, 200},
-        {"GET",     "/dashboard/",               NULL, 200},
-        {"GET",     "/dashboard/app.js",         NULL, 200},
-        {"GET",     "/dashboard/none.js",        NULL, 404},
-        {"GET",     "/dashboard/..%2fserver.c",  NULL, 404},
-        {"GET",     "/dashboard/a/b",            NULL, 404},
-        {"GET",     SESSION,                     NULL, 401},
-        {"POST",    SESSION,                     NULL, 415},
-        {"POST",    "/dashboard",                NULL, 405},
-        {"DELETE",  SESSION,                     NULL, 204},
-        {"OPTIONS", SESSION, "Access-Control-Request-Method: POST\r\n", 405},
-        {"POST",    SESSION,  "Content-Length: 999999\r\n", 413},
+        {"GET",     "/dashboard",               NULL,                                      200},
+        {"GET",     "/dashboard/",              NULL,                                      200},
+        {"GET",     "/dashboard/app.js",        NULL,                                      200},
+        {"GET",     "/dashboard/none.js",       NULL,                                      404},
+        {"GET",     "/dashboard/..%2fserver.c", NULL,                                      404},
+        {"GET",     "/dashboard/a/b",           NULL,                                      404},
+        {"GET",     SESSION,                    NULL,                                      401},
+        {"POST",    SESSION,                    NULL,                                      415},
+        {"POST",    "/dashboard",               NULL,                                      405},
+        {"DELETE",  SESSION,                    NULL,                                      204},
+        {"OPTIONS", SESSION,                    "Access-Control-Request-Method: POST\r\n", 405},
+        {"POST",    SESSION,                    "Content-Length: 999999\r\n",              413},
     };
     struct rig r;
     rig_start(&r);
@@ -419,11 +423,12 @@ Test(dashboard_session, no_page_of_another_origin_may_use_the_cookie)
     struct signed_in w = sign_in(port, RIG_API_SECRET);
     struct test_reply reply =
         ask(port, "GET", "/api/events", "Origin: http://friend.test\r\n" AUTH);
-    cr_expect_str_eq(test_reply_header(&reply, "Access-Control-Allow-Origin"), "http://friend.test");
+    cr_expect_str_eq(
+        test_reply_header(&reply, "Access-Control-Allow-Origin"), "http://friend.test");
     static const char *const paths[] = {"/api/events", SESSION, "/health", "/dashboard/app.js"};
     for (size_t i = 0; i < COUNT(paths); i++) {
-        reply = ask(port, "GET", paths[i],
-            harness_text("Origin: http://friend.test\r\n%s", w.cookie));
+        reply =
+            ask(port, "GET", paths[i], harness_text("Origin: http://friend.test\r\n%s", w.cookie));
         cr_expect(!strstr(reply.headers, "Access-Control-"), "%s: %s", paths[i], reply.headers);
     }
 }
@@ -488,13 +493,13 @@ Test(dashboard_session, a_page_that_the_browser_has_is_not_sent_again)
             const char *known;
             int status;
         } cases[] = {
-            {f->etag,                               304},
-            {"*",                                   304},
-            {harness_text("W/%s", f->etag),         304},
-            {harness_text("\"a\" , %s", f->etag),   304},
-            {"\"a\", \"b\"",                        200},
-            {harness_text("%sx", f->etag),          200},
-            {"",                                    200},
+            {f->etag,             304     },
+            {"*",                 304     },
+            {harness_text("W/%s", f->etag), 304},
+            {harness_text("\"a\" , %s",                   f->etag),   304},
+            {"\"a\", \"b\"",                200                     },
+            {harness_text("%sx", f->etag),200},
+            {"",           200                            },
         };
         for (size_t i = 0; i < COUNT(cases); i++) {
             reply = ask(r.producer_port, "GET", path,
@@ -508,6 +513,19 @@ Test(dashboard_session, a_page_that_the_browser_has_is_not_sent_again)
     }
 }
 
+Test(dashboard_session, answers_without_a_body_end_where_they_end)
+{
+    struct rig r;
+    rig_start(&r);
+    const char *all = harness_text("GET /dashboard HTTP/1.1\r\nHost: h\r\nIf-None-Match: *\r\n\r\n"
+                                   "DELETE " SESSION " HTTP/1.1\r\nHost: h\r\n\r\n"
+                                   "GET /none HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    const char *said = test_http_raw(r.producer_port, all, strlen(all), SOON);
+    const char *deleted = strstr(said, "\r\n\r\nHTTP/1.1 204 No Content\r\n");
+    cr_assert(deleted, "%s", said);
+    cr_expect(strstr(deleted, "\r\n\r\nHTTP/1.1 404 Not Found\r\n"), "%s", said);
+}
+
 Test(dashboard_session, pages_are_no_measurements)
 {
     struct rig r;
@@ -515,8 +533,9 @@ Test(dashboard_session, pages_are_no_measurements)
     cr_expect_eq(ask(r.producer_port, "GET", "/dashboard", NULL).status, 200);
     cr_expect_eq(ask(r.producer_port, "GET", "/dashboard/app.js", NULL).status, 200);
     cr_expect_eq(ask(r.producer_port, "GET", "/api/events", AUTH).status, 200);
-    WAIT_FOR(sql_int(r.db, "SELECT count(*) FROM webhook.request_metrics WHERE path = '/api/events'"),
+    WAIT_FOR(
+        sql_int(r.db, "SELECT count(*) FROM webhook.request_metrics WHERE path = '/api/events'"),
         SOON);
-    cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.request_metrics WHERE path LIKE '/dash%%'"),
-        0);
+    cr_expect_eq(
+        sql_int(r.db, "SELECT count(*) FROM webhook.request_metrics WHERE path LIKE '/dash%%'"), 0);
 }
