@@ -153,7 +153,7 @@ static void signed_in(struct attempt *a, enum session_right right)
     if (RAND_bytes(session.id, sizeof(session.id)) != 1)
         abort(); /* without randomness there is no session */
     forget(a->stores->signins, a->client);
-    log_info("signed_in", LOG_S("role", right == SESSION_WRITES ? "write" : "read"),
+    log_info("signed_in", LOG_S("right", right == SESSION_WRITES ? "write" : "read"),
         LOG_S("peer", a->client));
     session_write(cfg, &session, cookie);
     set_cookie(a->req, cookie, SESSION_SECONDS);
