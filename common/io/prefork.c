@@ -170,7 +170,7 @@ static void take_place(struct supervisor *s, struct child *c)
         snprintf(process, sizeof(process), "%s-%d", c->role->name, c->index);
     else
         snprintf(process, sizeof(process), "%s", c->role->name);
-    c->place = board_take(s->board, c->role->name, process);
+    c->place = board_take(s->board, c->role->name, process, c->replaces != NULL);
 }
 
 static void start(struct supervisor *s, struct child *c)

@@ -32,6 +32,7 @@ iproute2 ip
 libfaketime -
 openssl openssl
 pgbouncer pgbouncer
+prometheus promtool
 mandoc mandoc
 zsh zsh'
 dev_deps='clang clang
