@@ -76,7 +76,7 @@ static int find_free(const struct board *b, const char *role, const char *proces
     return fresh >= 0 ? fresh : other;
 }
 
-int board_take(struct board *b, const char *role, const char *process)
+int board_take(struct board *b, const char *role, const char *process, bool extra)
 {
     char name[sizeof(b->places[0].process)];
     snprintf(name, sizeof(name), "%s", process);
@@ -88,6 +88,7 @@ int board_take(struct board *b, const char *role, const char *process)
     struct board_place *p = &b->places[place];
     snprintf(p->role, sizeof(p->role), "%s", role);
     snprintf(p->process, sizeof(p->process), "%s", name);
+    atomic_store(&p->extra, extra);
     atomic_store(&p->state, BOARD_GONE); /* until it is started */
     return place;
 }
@@ -99,7 +100,6 @@ void board_start(struct board *b, int place, int64_t pid)
     atomic_store(&p->started_ms, clock_mono_ms());
     atomic_store(&p->beat_ms, clock_mono_ms());
     atomic_fetch_add(&p->starts, 1);
-    atomic_store(&p->extra, false);
     atomic_store(&p->state, BOARD_STARTING);
 }
 

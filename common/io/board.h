@@ -52,7 +52,7 @@ meter_cell *board_cells(const struct board *b, int place);
 /* --- the supervisor's part ----------------------------------------------------------------- */
 
 /* A place for a process of that role, until board_leave; -1: all are taken. */
-int board_take(struct board *b, const char *role, const char *process);
+int board_take(struct board *b, const char *role, const char *process, bool extra);
 /* Its process was started; it is gone, and another one will be started (gone), or none (free). */
 void board_start(struct board *b, int place, int64_t pid);
 enum board_end { BOARD_EXPECTED, BOARD_CRASHED, BOARD_HUNG };

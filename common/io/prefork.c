@@ -170,7 +170,7 @@ static void take_place(struct supervisor *s, struct child *c)
         snprintf(process, sizeof(process), "%s-%d", c->role->name, c->index);
     else
         snprintf(process, sizeof(process), "%s", c->role->name);
-    c->place = board_take(s->board, c->role->name, process);
+    c->place = board_take(s->board, c->role->name, process, c->replaces != NULL);
 }
 
 static void start(struct supervisor *s, struct child *c)
@@ -230,8 +230,10 @@ static bool is_fault(int signo)
 }
 
 /* The process could write to all of it, and may have run wild: what others go by is put right. */
-static void mend_slot(const struct child *c)
+static void mend_slot(const struct supervisor *s, const struct child *c)
 {
+    c->slot->board = s->board;
+    c->slot->place = c->place;
     c->slot->instance[sizeof(c->slot->instance) - 1] = '\0';
     c->slot->extra_size = c->slot_size - sizeof(*c->slot);
     c->slot->crashes = c->crashes;
@@ -276,7 +278,7 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
     c->pid = c->slot->pid = 0;
     if (!e.expected)
         c->crashes++;
-    mend_slot(c);
+    mend_slot(s, c);
     leave_place(s, c, &e);
     report(&e);
     if (s->conf->on_exit)

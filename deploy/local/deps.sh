@@ -34,6 +34,7 @@ iproute2 ip
 libfaketime -
 openssl openssl
 pgbouncer pgbouncer
+prometheus promtool
 mandoc mandoc
 zsh zsh'
 # Only for the tests of the dashboard, which are skipped without: not every relative of Debian has them.

@@ -317,6 +317,15 @@ secret() { # name: what the file says already, or a new one
     printf '%s=%s\n' "$1" "$old"
 }
 
+# Of the worker's metrics and probes; were it taken in between, the worker would try again.
+choose_admin_port() {
+    admin_port=52110
+    while [ "$admin_port" -eq "$port" ] || port_taken "$admin_port"; do
+        admin_port=$((admin_port + 1))
+        [ "$admin_port" -lt 52190 ] || die "no free port from 52110 on for the worker's metrics"
+    done
+}
+
 write_settings() {
     local name
     database="postgresql://hookline@/hookline?host=$sockets"
@@ -332,6 +341,8 @@ write_settings() {
             echo "WEBHOOK_REDIS_URL=unix://$sockets/redis.sock"
             echo "WEBHOOK_HOST=127.0.0.1"
             echo "WEBHOOK_PORT=$port"
+            echo "WEBHOOK_ADMIN_HOST=127.0.0.1"
+            echo "WEBHOOK_ADMIN_PORT=$admin_port"
             echo "WEBHOOK_SPOOL_DIR=$state/spool"
             echo "WEBHOOK_RECEIPTS_DIR=$state/receipts"
             echo "WEBHOOK_SCRAPER=direct"
@@ -549,6 +560,7 @@ trap 'exit 143' TERM HUP
 choose_sockets
 choose_programs
 choose_port
+choose_admin_port
 write_settings
 
 say "Starting PostgreSQL and Redis of our own in .run/${account:+ (as user $account)}"

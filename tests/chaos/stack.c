@@ -111,6 +111,7 @@ static void settings(struct stack *s, struct unit *u, const char **env)
         "WEBHOOK_INTAKE_TOKEN=" CHAOS_TOKEN,
         "WEBHOOK_PRODUCERS=2",
         "WEBHOOK_RATE_LIMIT=0",
+        "WEBHOOK_ADMIN_PORT=0",
         "WEBHOOK_WORKERS=2",
         "WEBHOOK_CONCURRENCY=24",
         "WEBHOOK_LEASE_SECONDS=2",

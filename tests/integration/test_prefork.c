@@ -4,6 +4,7 @@
 #include "io/prefork.h"
 
 #include "base/clock.h"
+#include "io/board.h"
 #include "tests/support/harness.h"
 
 #include <criterion/criterion.h>
@@ -36,6 +37,10 @@ struct notebook {
     _Atomic int settings[MAX_STARTS]; /* each start's: how often they were read before */
     _Atomic int quiet_at[MAX_STARTS]; /* its slot said so at the start */
     _Atomic int pids[MAX_STARTS];
+    struct place_note {
+        char process[32];
+        int64_t requests, connections, starts, crashes, ready;
+    } place[MAX_STARTS];                    /* what its place on the board said at its start */
     _Atomic int64_t started_at[MAX_STARTS]; /* clock_mono_ms */
     struct exit_note {
         char role[16], instance[32], extra[16];
@@ -261,6 +266,25 @@ static int greedy(struct prefork_slot *slot, int index, void *ctx)
             memset(p, 1, size);
     }
     return 1;
+}
+
+/* Counts itself, and notes what was counted before. */
+static int counts(struct prefork_slot *slot, int index, void *ctx)
+{
+    const struct board_place *p = &slot->board->places[slot->place];
+    struct place_note *note = &board->place[atomic_load(&board->starts)];
+    int all, ready;
+    (void)ctx;
+    board_count(slot->board, p->role, &all, &ready);
+    *note = (struct place_note){.requests = meter_get(M_REQUESTS, 0, 0),
+        .connections = meter_get(M_CONNECTIONS, 0, 0),
+        .starts = atomic_load(&p->starts),
+        .crashes = atomic_load(&p->crashes),
+        .ready = ready};
+    snprintf(note->process, sizeof(note->process), "%s", p->process);
+    meter_inc(M_REQUESTS, 0, 0);
+    meter_set(M_CONNECTIONS, 0, 0, 7);
+    return good(slot, index, ctx);
 }
 
 /* Overwrites all that it can reach, and crashes. */
@@ -545,6 +569,46 @@ Test(prefork, a_child_killed_for_want_of_memory_has_crashed)
     stop();
     supervisor = 0;
     leave_cgroup(folder);
+}
+
+/* The supervisor writes down a start when the child may be at work already. */
+static const struct place_note *place_of_start(int n)
+{
+    pid_of_start(n);
+    return &board->place[n];
+}
+
+Test(prefork, what_a_place_counted_stays_and_its_gauges_go_with_the_process)
+{
+    supervise_all(1, counts, 0);
+    cr_expect_str_eq(place_of_start(0)->process, "worker-0");
+    cr_expect_eq(place_of_start(0)->requests, 0);
+    for (int i = 0; i < 2; i++) {
+        kill(pid_of_start(i), SIGKILL);
+        const struct place_note *p = place_of_start(i + 1);
+        cr_expect_str_eq(p->process, "worker-0");
+        cr_expect_eq(p->requests, i + 1);
+        cr_expect_eq(p->connections, 0);
+        cr_expect_eq(p->crashes, i + 1);
+        cr_expect_geq(p->starts, i + 1);
+        cr_expect_eq(p->ready, 0);
+    }
+}
+
+Test(prefork, a_successor_has_a_place_of_its_own_while_both_are_there)
+{
+    supervise_all(1, counts, 0);
+    kill(supervisor, SIGHUP);
+    const struct place_note *p = place_of_start(1);
+    cr_expect_str_eq(p->process, "worker-0.1");
+    cr_expect_eq(p->requests, 0);
+    cr_expect_eq(p->crashes, 0);
+    cr_expect_eq(p->ready, 1, "the one it replaces");
+    WAIT_FOR(atomic_load(&board->exits) == 1, PATIENCE_MS);
+    kill(supervisor, SIGHUP);
+    p = place_of_start(2);
+    cr_expect_str_eq(p->process, "worker-0");
+    cr_expect_eq(p->requests, 1, "of the first one");
 }
 
 Test(prefork, a_child_that_leaves_is_replaced)
