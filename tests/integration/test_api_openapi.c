@@ -199,6 +199,8 @@ static const struct ask {
     {UP, 200, "GET", "/api/search?q=nothing+of+the+kind", READER, NULL},
     {UP, 200, "GET", "/api/rejects", READER, NULL},
     {UP, 200, "GET", "/api/rejects?limit=1", READER, NULL},
+    {UP, 422, "GET", "/api/live?of=/api/live", READER, NULL},
+    {UP, 401, "GET", "/api/live?of=/api/events", STRANGER, NULL},
     {UP, 422, "GET", "/api/metrics/requests?limit=0", READER, NULL},
     {UP, 422, "GET", "/api/metrics/operations?success=perhaps", READER, NULL},
     {UP, 422, "GET", "/api/metrics/summary?hours=x", READER, NULL},
@@ -250,8 +252,9 @@ static const struct ask {
     {NO_POSTGRES, 202, "POST", HOOK, SENDER, NOTE},
 };
 
-/* Proved where a disk can be full: test_spool_faults. */
-static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503"};
+/* Proved where a disk can be full, test_spool_faults; answers without an end, and their limits: test_live. */
+static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503",
+    "get /api/live 200", "get /api/live 429", "get /api/live 503"};
 
 static const char *const headers[] = {
     [NOBODY] = NULL,
