@@ -147,6 +147,18 @@ static void authenticate(struct api_call *call)
     admitted(call);
 }
 
+bool api_may_read(const struct stores *s, const struct httpd_req *req)
+{
+    return session_of(s->cfg, req, false) >= SESSION_READS;
+}
+
+struct httpd_req *api_take(struct api_call *call)
+{
+    struct httpd_req *req = call->req;
+    call_free(call);
+    return req;
+}
+
 static void counted(int64_t wait_s, void *ctx)
 {
     struct api_call *call = ctx;
@@ -216,9 +228,17 @@ static bool fits(const char *pattern, const char *path)
 static const struct api_entry *entry_for(const char *path)
 {
     for (const struct api_entry *e = api_routes; e->method; e++)
-        if (strcmp(e->method, "GET") == 0 && fits(e->path, path))
+        if (strcmp(e->method, "GET") == 0 && !e->route->streams && fits(e->path, path))
             return e;
     return NULL;
+}
+
+bool api_can_ask(const char *target)
+{
+    char *path = mem_strndup(target, strcspn(target, "?"));
+    bool can = entry_for(path) != NULL;
+    free(path);
+    return can;
 }
 
 bool api_ask(struct stores *s, const char *target, api_sink *sink, void *ctx)

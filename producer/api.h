@@ -67,6 +67,7 @@ struct api_route { /* api_routes has them all, with method and path */
     bool limited;  /* one of the contract's routes: counts against the rate limit */
     bool open;     /* needs no secret */
     bool writes;   /* it changes something: not under a secret that may only read */
+    bool streams;  /* its answer has no end, so api_ask has none for it */
     const struct api_param *params;    /* NULL = none */
     const struct api_member *members;  /* of the body; NULL: it has none */
     void (*go)(struct api_call *call); /* answers now or later, once, by one of those below */
@@ -83,6 +84,14 @@ void api_serve(struct httpd_req *req, void *stores);
  * it, past limits and credentials. sink gets the answer, once, later or from inside the call. False: no
  * GET route has this path. */
 bool api_ask(struct stores *s, const char *target, api_sink *sink, void *ctx);
+
+/* True: there is a GET route for this target; api_ask takes it. */
+bool api_can_ask(const char *target);
+
+/* The credentials of a request that may read; again, for one that goes on. */
+bool api_may_read(const struct stores *s, const struct httpd_req *req);
+/* Ends the call without an answer: that is the caller's now. Not of api_ask. */
+struct httpd_req *api_take(struct api_call *call);
 
 /* The segment of the path that the route calls {name}, decoded; borrowed until the call ends. */
 const char *api_place(struct api_call *call, const char *name);

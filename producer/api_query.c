@@ -41,6 +41,12 @@ static void put_fault(
     buf_putc(out, '}');
 }
 
+void api_query_fault(
+    struct buf *out, const char *name, const char *type, const char *msg, const char *input)
+{
+    put_fault(out, name, input, &(struct fault){type, msg, NULL});
+}
+
 /* --- values ------------------------------------------------------------------------------ */
 
 /* What is beyond 64 bits becomes the end of their range, and *cut is set. */

@@ -8,5 +8,8 @@
  * "detail" to faults, with commas between; nothing appended: all is well. Texts are allocated. */
 void api_query_read(const struct api_param *params, const char *query, struct api_value *values,
     struct buf *faults);
+/* Appends one such element; input NULL: nothing was given. */
+void api_query_fault(
+    struct buf *faults, const char *name, const char *type, const char *msg, const char *input);
 
 #endif

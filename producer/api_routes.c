@@ -2,6 +2,7 @@
 #include "producer/api_metrics.h"
 #include "producer/api_views.h"
 #include "producer/health.h"
+#include "producer/live.h"
 
 /* clang-format off */
 const struct api_entry api_routes[] = {
@@ -15,6 +16,7 @@ const struct api_entry api_routes[] = {
     {"GET", "/api/events/{id}", &api_events_get},
     {"POST", "/api/events/{id}/retry", &api_events_retry},
     {"GET", "/api/crawls", &api_crawls_list},
+    {"GET", "/api/live", &live_watch},
     {"GET", "/api/queues", &api_queues},
     {"POST", "/api/queues/{name}/pause", &api_queues_pause},
     {"POST", "/api/queues/{name}/resume", &api_queues_resume},

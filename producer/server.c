@@ -13,6 +13,7 @@
 #include "producer/dashboard.h"
 #include "producer/forward.h"
 #include "producer/intake.h"
+#include "producer/live.h"
 #include "producer/measure.h"
 #include "producer/monitor.h"
 #include "producer/refusals.h"
@@ -33,6 +34,7 @@ struct server {
     struct forward *forward;
     struct crawl_forward *crawl_forward;
     struct attendance *attendance;
+    struct live *live;
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
@@ -238,6 +240,7 @@ static void close_all(struct server *s)
     sigwatch_stop(&s->term);
     sigwatch_stop(&s->hurry);
     sigwatch_stop(&s->state);
+    live_stop(s->live);
     httpd_free(s->httpd);
     free(s->routes);
     forward_stop(s->forward);
@@ -247,6 +250,7 @@ static void close_all(struct server *s)
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
     attendance_free(s->attendance);
+    live_free(s->live); /* its questions have been answered by then */
     loop_free(s->loop);
 }
 
@@ -271,6 +275,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     heartbeat(&s);
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);
+    s.stores.live = s.live = live_new(&s.stores);
     s.routes = server_routes(cfg);
     s.attendance = attendance_new(&s.stores, open_door, &s);
     loop_run(s.loop);

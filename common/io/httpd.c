@@ -80,6 +80,7 @@ struct conn {
 
 struct joined { /* a text made of others, kept for the life of the request */
     struct joined *next;
+    const struct httpmsg_field *first; /* of the headers joined here; NULL = of something else */
     struct buf value;
 };
 
@@ -1155,19 +1156,26 @@ const char *httpd_query(const struct httpd_req *req)
     return req->head.query.len ? req->msg.data + req->head.query.at : "";
 }
 
-static struct buf *keep(struct httpd_req *req)
+static struct joined *keep(struct httpd_req *req)
 {
     struct joined *j = mem_new(struct joined);
     j->next = req->joined;
     req->joined = j;
-    return &j->value;
+    return j;
 }
 
-static const char *join(struct httpd_req *req, const char *first, const char *name, int i)
+/* Once for each name, since a stream may ask again and again. */
+static const char *join(
+    struct httpd_req *req, const struct httpmsg_field *first, const char *name, int i)
 {
     const char *data = req->msg.data;
-    struct buf *value = keep(req);
-    buf_puts(value, first);
+    for (const struct joined *j = req->joined; j; j = j->next)
+        if (j->first == first)
+            return buf_str(&j->value);
+    struct joined *made = keep(req);
+    struct buf *value = &made->value;
+    made->first = first;
+    buf_puts(value, data + first->value.at);
     for (const struct httpmsg_field *f; (f = httpmsg_head_find(&req->head, data, name, &i));) {
         buf_puts(value, ", ");
         buf_puts(value, data + f->value.at);
@@ -1182,11 +1190,10 @@ const char *httpd_header(const struct httpd_req *req, const char *name)
     const struct httpmsg_field *f = httpmsg_head_find(&req->head, data, name, &i);
     if (!f)
         return NULL;
-    const char *first = data + f->value.at;
     int next = i;
     if (!httpmsg_head_find(&req->head, data, name, &i))
-        return first;
-    return join((struct httpd_req *)req, first, name, next); /* const for the caller's eyes */
+        return data + f->value.at;
+    return join((struct httpd_req *)req, f, name, next); /* const for the caller's eyes */
 }
 
 const char *httpd_param(struct httpd_req *req, const char *name)
@@ -1197,7 +1204,7 @@ const char *httpd_param(struct httpd_req *req, const char *name)
     if (!at)
         return NULL;
     char *raw = mem_strndup(at, n);
-    struct buf *value = keep(req);
+    struct buf *value = &keep(req)->value;
     n = url_decode(raw, false);
     for (const char *p = raw, *end = raw + n; p < end;) {
         size_t plain = strnlen(p, (size_t)(end - p));

@@ -246,6 +246,8 @@ static const struct ask {
     {UP, 200, "GET", "/api/search?q=nothing+of+the+kind", READER, NULL},
     {UP, 200, "GET", "/api/rejects", READER, NULL},
     {UP, 200, "GET", "/api/rejects?limit=1", READER, NULL},
+    {UP, 422, "GET", "/api/live?of=/api/live", READER, NULL},
+    {UP, 401, "GET", "/api/live?of=/api/events", STRANGER, NULL},
     {UP, 422, "GET", "/api/metrics/requests?limit=0", READER, NULL},
     {UP, 422, "GET", "/api/metrics/operations?success=perhaps", READER, NULL},
     {UP, 422, "GET", "/api/metrics/summary?hours=x", READER, NULL},
@@ -316,9 +318,10 @@ static const struct ask {
 };
 
 /* Proved where a disk can be full (test_spool_faults), where all that can be ill is (test_admin), without
- * secrets (test_dashboard_session). */
+ * secrets (test_dashboard_session), with streams (test_live). */
 static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503", "get /livez 503",
-    "get /readyz 503", "get /startupz 503", "post /dashboard/session 503"};
+    "get /readyz 503", "get /startupz 503", "post /dashboard/session 503", "get /api/live 200",
+    "get /api/live 429", "get /api/live 503"};
 
 static const char *headers[] = {
     [NOBODY] = NULL,

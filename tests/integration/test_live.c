@@ -1,0 +1,514 @@
+/* Answers that go on: GET /api/live of a real producer with a real PostgreSQL, read as a browser's
+ * EventSource does. How the bytes are framed is test_httpd_stream's. */
+#include "base/buf.h"
+#include "producer/live.h"
+#include "tests/support/fleet.h"
+
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+TestSuite(live, .timeout = 90);
+
+enum { SOON = 20000, QUIET_MS = 2300 /* two questions and more */ };
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define AUTH     "Authorization: Bearer " RIG_API_SECRET "\r\n"
+#define EVENTS   "/api/live?of=/api/events%3Flimit%3D20"
+
+/* --- a client ---------------------------------------------------------------------------- */
+
+struct tail {
+    int fd;
+    struct buf have; /* received, not looked at */
+    bool over;
+};
+
+struct message {
+    char *id, *event;
+    json_t *data;
+};
+
+/* Asks as HTTP/1.0, so that the stream comes bare. */
+static struct tail tail_with(int port, const char *path, const char *headers, int receive_bytes)
+{
+    const struct sockaddr_in at = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct tail t = {.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    if (receive_bytes)
+        setsockopt(t.fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof(receive_bytes));
+    cr_assert(connect(t.fd, (const struct sockaddr *)&at, sizeof(at)) == 0, "%s", strerror(errno));
+    const char *ask = harness_text("GET %s HTTP/1.0\r\n%s\r\n", path, headers);
+    cr_assert(send(t.fd, ask, strlen(ask), MSG_NOSIGNAL) == (ssize_t)strlen(ask));
+    return t;
+}
+
+static void tail_close(struct tail *t)
+{
+    close(t->fd);
+    buf_release(&t->have);
+}
+
+/* Waits for some bytes; false: none came until then, or the stream is over. */
+static bool tail_read(struct tail *t, int64_t end_ms)
+{
+    static char bytes[65536];
+    int64_t left = end_ms - harness_now_ms();
+    struct pollfd p = {.fd = t->fd, .events = POLLIN};
+    if (t->over || poll(&p, 1, left > 0 ? (int)left : 0) <= 0)
+        return false;
+    ssize_t n = recv(t->fd, bytes, sizeof(bytes), 0);
+    t->over = n <= 0;
+    if (n > 0)
+        buf_append(&t->have, bytes, (size_t)n);
+    return n > 0;
+}
+
+/* The next block of lines up to an empty one, without it; allocated. NULL: none until then. */
+static char *tail_block(struct tail *t, int64_t end_ms)
+{
+    for (;;) {
+        const char *data = buf_str(&t->have), *end = strstr(data, "\n\n");
+        const char *head_end = strncmp(data, "HTTP/", 5) == 0 ? strstr(data, "\r\n\r\n") : NULL;
+        if (head_end || end) {
+            size_t len = (size_t)((head_end ? head_end : end) - data);
+            char *block = strndup(data, len);
+            buf_consume(&t->have, len + (head_end ? 4 : 2));
+            return block;
+        }
+        if (!tail_read(t, end_ms))
+            return NULL;
+    }
+}
+
+static char *line_of(const char *block, const char *field)
+{
+    size_t len = strlen(field);
+    for (const char *at = block; at; at = strchr(at, '\n'), at += at != NULL)
+        if (strncmp(at, field, len) == 0)
+            return harness_hold(strndup(at + len, strcspn(at + len, "\n")));
+    return NULL;
+}
+
+/* The next message; event NULL: none in time. Texts live as long as the test. */
+static struct message tail_next(struct tail *t, int timeout_ms)
+{
+    struct message m = {0};
+    int64_t end = harness_now_ms() + timeout_ms;
+    for (char *block; !m.event && (block = tail_block(t, end)); free(block)) {
+        m.event = line_of(block, "event: ");
+        m.id = line_of(block, "id: ");
+        char *data = line_of(block, "data: ");
+        m.data = data ? json_loads(data, 0, NULL) : NULL;
+        cr_assert(!m.event || (m.id && m.data), "%s", block);
+    }
+    return m;
+}
+
+static struct message tail_expect(struct tail *t, const char *event)
+{
+    struct message m = tail_next(t, SOON);
+    cr_assert(m.event && strcmp(m.event, event) == 0, "%s instead of %s", m.event, event);
+    return m;
+}
+
+static struct tail tail_of(struct rig *r, const char *path)
+{
+    return tail_with(r->producer_port, path, AUTH, 0);
+}
+
+static const json_t *events_of(const struct message *m)
+{
+    return json_object_get(json_object_get(m->data, "answer"), "events");
+}
+
+static json_int_t number(const json_t *at, const char *key)
+{
+    const json_t *n = json_object_get(at, key);
+    return json_is_integer(n) ? json_integer_value(n) : -1;
+}
+
+/* Takes answers until the newest event is this one, in this state; fails after the time. */
+static void see(struct tail *t, const char *id, const char *status, int within_ms)
+{
+    int64_t end = harness_now_ms() + within_ms;
+    for (;;) {
+        struct message m = tail_next(t, (int)(end - harness_now_ms()));
+        cr_assert(m.event, "%s is not %s within %d ms", id, status, within_ms);
+        const json_t *newest = json_array_get(events_of(&m), 0);
+        const char *has = json_string_value(json_object_get(newest, "event_id"));
+        const char *is = json_string_value(json_object_get(newest, "status"));
+        bool seen = has && is && strcmp(has, id) == 0 && strcmp(is, status) == 0;
+        json_decref(m.data);
+        if (seen)
+            return;
+    }
+}
+
+static void put_event(struct rig *r, const char *watch)
+{
+    sql_exec(r->db,
+        "INSERT INTO webhook.change_events (watch_id, watch_url, event_id, rescrape_status)"
+        " VALUES ('%s', 'http://page.test/', gen_random_uuid(), 'completed')",
+        watch);
+}
+
+/* --- what is told ------------------------------------------------------------------------ */
+
+Test(live, an_event_that_is_posted_appears_and_completes)
+{
+    struct rig r;
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    struct tail t = tail_of(&r, EVENTS);
+    struct message first = tail_expect(&t, "answer");
+    cr_expect_eq(number(first.data, "of"), 0);
+    cr_expect_eq(json_array_size(events_of(&first)), 0);
+    json_decref(first.data);
+    struct rig_id id = rig_post(&r, "/hold/seen");
+    see(&t, id.text, "in_progress", 3000);
+    rig_release(&r);
+    see(&t, id.text, "completed", 3000);
+    tail_close(&t);
+}
+
+Test(live, headers_and_first_lines_are_those_of_an_event_stream)
+{
+    struct rig r;
+    rig_start(&r);
+    struct tail t = tail_of(&r, EVENTS);
+    char *head = tail_block(&t, harness_now_ms() + SOON);
+    char *hello = tail_block(&t, harness_now_ms() + SOON);
+    cr_assert(head && hello);
+    cr_expect(strstr(head, "\r\nContent-Type: text/event-stream\r\n"), "%s", head);
+    cr_expect(strstr(head, "\r\nCache-Control: no-store\r\n"), "%s", head);
+    cr_expect(strstr(head, "\r\nX-Request-ID: "), "%s", head);
+    cr_expect(strncmp(hello, "retry: ", 7) == 0, "%s", hello);
+    cr_expect(atol(hello + 7) >= 2000 && atol(hello + 7) <= 4000, "%s", hello);
+    free(head);
+    free(hello);
+    tail_close(&t);
+}
+
+Test(live, several_answers_come_on_one_stream_each_under_its_number)
+{
+    struct rig r;
+    bool seen[3] = {false};
+    rig_start(&r);
+    struct tail t = tail_of(&r,
+        "/api/live?of=/api/events&of=/api/workers&other=x&of=%2Fapi%2Fevents%3Fstatus%3Dfailed");
+    for (int i = 0; i < 3; i++) {
+        struct message m = tail_expect(&t, "answer");
+        json_int_t of = number(m.data, "of");
+        cr_assert(of >= 0 && of < 3 && !seen[of], "%s", m.id);
+        seen[of] = true;
+        const json_t *answer = json_object_get(m.data, "answer");
+        cr_expect(json_object_get(answer, of == 1 ? "workers" : "events"));
+        json_decref(m.data);
+    }
+    put_event(&r, "only-in-the-first");
+    struct message m = tail_expect(&t, "answer");
+    cr_expect_eq(number(m.data, "of"), 0);
+    json_decref(m.data);
+    m = tail_next(&t, QUIET_MS);
+    cr_expect_null(m.event, "the others have not changed");
+    tail_close(&t);
+}
+
+Test(live, who_comes_again_gets_what_has_changed_and_nothing_else)
+{
+    struct rig r;
+    rig_start(&r);
+    put_event(&r, "one");
+    static const char path[] = EVENTS "&of=/api/events%3Fstatus%3Dfailed";
+    struct tail t = tail_of(&r, path);
+    json_decref(tail_expect(&t, "answer").data);
+    struct message last = tail_expect(&t, "answer");
+    json_decref(last.data);
+    tail_close(&t);
+
+    const char *again = harness_text(AUTH "Last-Event-ID: %s\r\n", last.id);
+    t = tail_with(r.producer_port, path, again, 0);
+    struct message m = tail_next(&t, QUIET_MS);
+    cr_expect_null(m.event, "%s", m.event);
+    put_event(&r, "two");
+    m = tail_expect(&t, "answer");
+    cr_expect_eq(json_array_size(events_of(&m)), 2);
+    json_decref(m.data);
+    tail_close(&t);
+
+    t = tail_with(r.producer_port, path, again, 0); /* it changed while nobody was there */
+    m = tail_expect(&t, "answer");
+    cr_expect_eq(number(m.data, "of"), 0);
+    cr_expect_eq(json_array_size(events_of(&m)), 2);
+    json_decref(m.data);
+    m = tail_next(&t, QUIET_MS);
+    cr_expect_null(m.event);
+    tail_close(&t);
+
+    static const char *const others[] = {"x", "", "....", "0123456789abcdef.0123456789abcdef"};
+    for (size_t i = 0; i < COUNT(others); i++) {
+        t = tail_with(
+            r.producer_port, path, harness_text(AUTH "Last-Event-ID: %s\r\n", others[i]), 0);
+        json_decref(tail_expect(&t, "answer").data);
+        json_decref(tail_expect(&t, "answer").data);
+        tail_close(&t);
+    }
+}
+
+/* The answer is far larger than what the sockets hold between them. */
+Test(live, a_slow_reader_gets_the_newest_and_none_in_between)
+{
+    struct rig r;
+    int messages = 0;
+    rig_start(&r);
+    sql_exec(r.db,
+        "INSERT INTO webhook.change_events (watch_id, watch_url, event_id,"
+        " rescrape_status) SELECT 'w' || n, 'http://page.test/' || repeat('x', 500) || n,"
+        " gen_random_uuid(), 'completed' FROM generate_series(1, 600) n");
+    static const char path[] = "/api/live?of=/api/events%3Flimit%3D600";
+    struct tail slow = tail_with(r.producer_port, path, AUTH, 4096);
+    struct tail fast = tail_of(&r, path);
+    json_decref(tail_expect(&fast, "answer").data);
+    for (int i = 1; i <= 4; i++) {
+        put_event(&r, harness_text("new%d", i));
+        json_decref(tail_expect(&fast, "answer").data);
+    }
+    for (const char *newest = ""; strcmp(newest, "new4") != 0; messages++) {
+        struct message m = tail_expect(&slow, "answer");
+        newest = harness_text(
+            "%s", json_string_value(json_object_get(json_array_get(events_of(&m), 0), "watch_id")));
+        json_decref(m.data);
+    }
+    cr_expect_eq(messages, 2, "the one it had begun with and the newest, not %d", messages);
+    tail_close(&slow);
+    tail_close(&fast);
+}
+
+/* --- what it costs ----------------------------------------------------------------------- */
+
+static long questions(struct rig *r)
+{
+    return sql_int(r->db, "SELECT coalesce(sum(calls), 0) FROM pg_stat_statements"
+                          " WHERE query LIKE '%%websearch_to_tsquery%%'");
+}
+
+static struct tail tail_from(struct rig *r, int client, const char *path)
+{
+    return tail_with(
+        r->producer_port, path, harness_text(AUTH "X-Forwarded-For: 192.0.2.%d\r\n", client), 0);
+}
+
+Test(live, fifty_who_watch_one_answer_cost_one_question_a_second_and_nobody_none)
+{
+    struct rig r;
+    struct tail tails[50];
+    rig_start_own_pg(&r);
+    sql_exec(r.db, "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'");
+    test_pg_kill(r.pg);
+    test_pg_restart(r.pg);
+    sql_exec(r.db, "CREATE EXTENSION pg_stat_statements");
+    WAIT_FOR(rig_serves(r.producer_port), SOON);
+    WAIT_FOR(
+        test_http(r.producer_port, "GET", "/api/search?q=x", AUTH, NULL, 0).status == 200, SOON);
+    long one = questions(&r);
+    cr_assert(one >= 1, "the statement is known by its text");
+    sql_exec(r.db, "SELECT pg_stat_statements_reset()");
+
+    int64_t begin_ms = harness_now_ms();
+    for (int i = 0; i < 50; i++)
+        tails[i] = tail_from(&r, i % 10, "/api/live?of=/api/search%3Fq%3Dx");
+    for (int i = 0; i < 50; i++)
+        json_decref(tail_expect(&tails[i], "answer").data);
+    WAIT_FOR(questions(&r) >= 4, SOON);
+    long asked = questions(&r);
+    int64_t seconds = (harness_now_ms() - begin_ms) / 1000;
+    cr_expect(asked <= seconds + 2, "%ld questions in %d s", asked, (int)seconds);
+    cr_expect(seconds >= 2, "%d s", (int)seconds);
+
+    for (int i = 0; i < 50; i++)
+        tail_close(&tails[i]);
+    WAIT_FOR(test_http(r.producer_port, "GET", "/api/queues", AUTH, NULL, 0).status == 200, SOON);
+    poll(NULL, 0, 1200); /* a question that was under way */
+    long left = questions(&r);
+    poll(NULL, 0, QUIET_MS);
+    cr_expect_eq(questions(&r), left, "%ld, then %ld", left, questions(&r));
+}
+
+/* --- who may, and how many --------------------------------------------------------------- */
+
+Test(live, what_cannot_be_watched_is_refused_by_name)
+{
+    static const struct {
+        const char *query;
+        int status;
+        const char *said;
+    } cases[] = {
+        {"",                                                                             422, "Field required"                        },
+        {"?of=",                                                                         422, "Field required"                        },
+        {"?off=/api/events",                                                             422, "Field required"                        },
+        {"?of=/api/live%3Fof%3D/api/events",                                             422, "\"input\":\"/api/live?of=/api/events\""},
+        {"?of=/health",                                                                  422, "\"input\":\"/health\""                 },
+        {"?of=/",                                                                        422, "\"input\":\"/\""                       },
+        {"?of=/api/nothing",                                                             422, "\"input\":\"/api/nothing\""            },
+        {"?of=/api/events/x/retry",                                                      422, "is no GET route"                       },
+        {"?of=http://other.test/api/events",                                             422, "is no GET route"                       },
+        {"?of=/api/events%3Fq%3Da%20b",                                                  422, "%XX"                                   },
+        {"?of=/api/events%00",                                                           422, "%XX"                                   },
+        {"?of=/api/events%0D%0A",                                                        422, "%XX"                                   },
+        {"?of=/api/events%23x",                                                          422, "%XX"                                   },
+        {"?of=/api/events&of=/api/x&of=/api/y",                                          422, "\"input\":\"/api/y\""                  },
+        {"?of=/api/events&of=/api/events&of=/api/events&of=/api/events&of=/api/workers", 422,
+         "\"input\":\"/api/workers\""                                                                                                 },
+    };
+    struct rig r;
+    rig_start(&r);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct test_reply reply = test_http(
+            r.producer_port, "GET", harness_text("/api/live%s", cases[i].query), AUTH, NULL, 0);
+        cr_expect_eq(reply.status, cases[i].status, "%s: %d", cases[i].query, reply.status);
+        cr_expect(strstr(reply.body, cases[i].said), "%s: %s", cases[i].query, reply.body);
+    }
+    struct buf of = {0};
+    buf_puts(&of, "/api/live?of=/api/events%3Furl%3D");
+    for (int i = 0; i < 2000; i++)
+        buf_putc(&of, 'x');
+    struct test_reply reply = test_http(r.producer_port, "GET", of.data, AUTH, NULL, 0);
+    cr_expect_eq(reply.status, 422);
+    cr_expect(strstr(reply.body, "longer than 2000"), "%s", reply.body);
+    buf_release(&of);
+}
+
+Test(live, an_answer_that_is_an_error_is_told_as_trouble_once)
+{
+    struct rig r;
+    rig_start(&r);
+    struct tail t = tail_of(&r, "/api/live?of=/api/events/0&of=/api/events%3Flimit%3D0");
+    for (int i = 0; i < 2; i++) {
+        struct message m = tail_expect(&t, "trouble");
+        cr_expect_eq(number(m.data, "status"), number(m.data, "of") ? 422 : 404);
+        cr_expect(json_object_get(m.data, "detail"));
+        json_decref(m.data);
+    }
+    struct message m = tail_next(&t, QUIET_MS);
+    cr_expect_null(m.event);
+    tail_close(&t);
+}
+
+Test(live, who_may_not_read_may_not_watch)
+{
+    struct rig r;
+    rig_start(&r);
+    cr_expect_eq(test_http(r.producer_port, "GET", EVENTS, NULL, NULL, 0).status, 401);
+    cr_expect_eq(
+        test_http(r.producer_port, "GET", EVENTS, "Authorization: Bearer of-good-news\r\n", NULL, 0)
+            .status,
+        401);
+    cr_expect_eq(
+        test_http(r.producer_port, "GET", "/api/live", NULL, NULL, 0).status, 401, "before 422");
+}
+
+static void expect_refused(int port, const char *headers, int status)
+{
+    struct test_reply reply = test_http(port, "GET", EVENTS, headers, NULL, 0);
+    cr_expect_eq(reply.status, status, "%d %s", reply.status, reply.body);
+    const char *later = test_reply_header(&reply, "Retry-After");
+    cr_expect(later && atoi(later) > 0);
+}
+
+Test(live, one_client_has_so_many_streams_and_others_have_theirs)
+{
+    struct rig r;
+    struct tail tails[LIVE_PER_CLIENT], other;
+    rig_start(&r);
+    for (int i = 0; i < LIVE_PER_CLIENT; i++) {
+        tails[i] = tail_of(&r, EVENTS);
+        json_decref(tail_expect(&tails[i], "answer").data);
+    }
+    expect_refused(r.producer_port, AUTH, 429);
+    other = tail_from(&r, 1, EVENTS);
+    json_decref(tail_expect(&other, "answer").data);
+    tail_close(&tails[0]);
+    tails[0] = (struct tail){.fd = -1};
+    WAIT_FOR((tail_close(&tails[0]), tails[0] = tail_of(&r, EVENTS),
+                 tail_next(&tails[0], SOON).event != NULL),
+        SOON);
+    for (int i = 0; i < LIVE_PER_CLIENT; i++)
+        tail_close(&tails[i]);
+    tail_close(&other);
+}
+
+Test(live, streams_leave_connections_to_others)
+{
+    struct rig r;
+    int port, fd = harness_listen(&port);
+    rig_start(&r);
+    rig_start_program(&r, (const char *const[]){rig_program("hookline-producer"), NULL},
+        RIG_ENV("WEBHOOK_MAX_CONNECTIONS=8",
+            harness_text("WEBHOOK_SPOOL_DIR=%s/spool2", harness_dir())),
+        fd);
+    close(fd);
+    WAIT_FOR(rig_serves(port), SOON);
+    struct tail one = tail_with(port, EVENTS, AUTH, 0), two = tail_with(port, EVENTS, AUTH, 0);
+    json_decref(tail_expect(&one, "answer").data);
+    json_decref(tail_expect(&two, "answer").data);
+    expect_refused(port, AUTH, 503);
+    tail_close(&one);
+    tail_close(&two);
+}
+
+/* --- trouble, and the end ---------------------------------------------------------------- */
+
+Test(live, a_lost_database_is_told_and_so_is_its_return)
+{
+    struct rig r;
+    rig_start_own_pg(&r);
+    struct tail t = tail_of(&r, EVENTS);
+    json_decref(tail_expect(&t, "answer").data);
+    test_pg_kill(r.pg);
+    struct message m = tail_expect(&t, "trouble");
+    cr_expect_eq(number(m.data, "status"), 503);
+    cr_expect(json_is_string(json_object_get(m.data, "detail")));
+    json_decref(m.data);
+    test_pg_restart(r.pg);
+    for (m = tail_next(&t, SOON); m.event && strcmp(m.event, "trouble") == 0;
+         m = tail_next(&t, SOON))
+        json_decref(m.data); /* another one, of its way back */
+    cr_assert(m.event && strcmp(m.event, "answer") == 0, "the answer as it was is told again");
+    json_decref(m.data);
+    put_event(&r, "after");
+    m = tail_expect(&t, "answer");
+    cr_expect_eq(json_array_size(events_of(&m)), 1);
+    json_decref(m.data);
+    tail_close(&t);
+}
+
+Test(live, a_drain_does_not_wait_for_streams)
+{
+    struct rig r;
+    struct tail tails[8];
+    rig_start(&r);
+    for (size_t i = 0; i < COUNT(tails); i++) {
+        tails[i] = tail_of(&r, EVENTS);
+        json_decref(tail_expect(&tails[i], "answer").data);
+    }
+    int64_t begin_ms = harness_now_ms();
+    test_proc_signal(r.producer, SIGTERM);
+    cr_expect_eq(test_proc_wait(r.producer, SOON), 0);
+    cr_expect(harness_now_ms() - begin_ms < 3000, "%d ms", (int)(harness_now_ms() - begin_ms));
+    for (size_t i = 0; i < COUNT(tails); i++) {
+        struct message m = tail_next(&tails[i], SOON);
+        cr_expect(!m.event && tails[i].over);
+        tail_close(&tails[i]);
+    }
+}
