@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/meter.h"
 
 #include <limits.h>
 #include <math.h>
@@ -138,6 +139,7 @@ void log_write(enum log_level level, const char *event, size_t n, const struct l
 {
     if (level < sink.level)
         return;
+    meter_inc(M_LOG_LINES, level, 0);
     struct buf b = {0};
     put_head(&b, level, event);
     for (size_t i = 0; i < n; i++) {

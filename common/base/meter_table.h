@@ -59,11 +59,11 @@ LABEL(REFUSAL, "reason",                                                        
     V(REFUSAL, TIMED_OUT, "timed_out"))                                                            \
 LABEL(STATE, "state",                                                                              \
     V(STATE, OPEN, "open") V(STATE, HALF_OPEN, "half_open"))                                       \
-LABEL(QUEUE, "queue",                                                                              \
-    V(QUEUE, CHANGE, "change") V(QUEUE, CRAWL, "crawl"))                                           \
+LABEL(QUEUED, "queue",                                                                             \
+    V(QUEUED, CHANGE, "change") V(QUEUED, CRAWL, "crawl"))                                         \
 LABEL(PLACE, "place",                                                                              \
     V(PLACE, UNDELIVERED, "undelivered") V(PLACE, DELIVERED, "delivered")                          \
-    V(PLACE, LATER, "later") V(PLACE, DEAD, "dead"))                                               \
+    V(PLACE, LATER, "later"))                                                                      \
 LABEL(FATE, "fate",                                                                                \
     V(FATE, WRITTEN, "written") V(FATE, DROPPED, "dropped") V(FATE, REFUSED, "refused"))           \
 LABEL(LEVEL, "level",                                                                              \
@@ -98,25 +98,27 @@ GAUGE(CAN_ACCEPT, P, "hookline_intake_can_accept", NONE, NONE, EACH,            
 GAUGE(SPOOL_BYTES, P, "hookline_spool_bytes", SOURCE, NONE, MAX,                                   \
     "Bytes of events in the spool folder that wait for their way home.")                           \
 GAUGE(SPOOL_OLDEST, P, "hookline_spool_oldest_seconds", SOURCE, NONE, MAX,                         \
-    "Age of the oldest record in the spool; 0 when it is empty.")                                  \
-GAUGE(QUEUE_JOBS, PW, "hookline_queue_jobs", QUEUE, PLACE, MAX,                                    \
+    "For how long the spool has held records without a break; 0 when it is empty.")                \
+GAUGE(QUEUE_JOBS, PW, "hookline_queue_jobs", QUEUED, PLACE, MAX,                                   \
     "Jobs in Redis, by where they stand; as one process of this fleet last saw it.")               \
-GAUGE(QUEUE_OLDEST, PW, "hookline_queue_oldest_seconds", QUEUE, NONE, MAX,                         \
+GAUGE(DEAD_LETTERS, PW, "hookline_dead_letters", NONE, NONE, MAX,                                  \
+    "Dead letters in Redis, of both queues; as one process of this fleet last saw them.")          \
+GAUGE(QUEUE_OLDEST, PW, "hookline_queue_oldest_seconds", QUEUED, NONE, MAX,                        \
     "How long the event has been due that has been due longest.")                                  \
-GAUGE(QUEUE_PAUSED, PW, "hookline_queue_paused", QUEUE, NONE, MAX,                                 \
+GAUGE(QUEUE_PAUSED, PW, "hookline_queue_paused", QUEUED, NONE, MAX,                                \
     "1: an operator has paused the queue.")                                                        \
-GAUGE(IN_FLIGHT, W, "hookline_jobs_in_flight", QUEUE, NONE, SUM,                                   \
+GAUGE(IN_FLIGHT, W, "hookline_jobs_in_flight", QUEUED, NONE, SUM,                                  \
     "Jobs that worker processes have in hand.")                                                    \
 GAUGE(OLDEST_JOB, W, "hookline_job_oldest_seconds", NONE, NONE, MAX,                               \
     "Age of the oldest job in hand.")                                                              \
 COUNTER(JOBS, W, "hookline_jobs_total", OUTCOME, NONE,                                             \
-    "Ends of jobs of change events, by outcome.")                                                  \
+    "Ends of jobs of change events; lost: by somebody else, or not known by then.")                \
 COUNTER(SUPERSEDED, W, "hookline_events_superseded_total", NONE, NONE,                             \
     "Events answered by a later fetch of their page.")                                             \
 COUNTER(CRAWL_JOBS, W, "hookline_crawl_jobs_total", CRAWLED, NONE,                                 \
     "Ends of jobs of Firecrawl's events, by outcome.")                                             \
 COUNTER(CRAWL_PAGES, W, "hookline_crawl_pages_total", NONE, NONE,                                  \
-    "Pages of crawls that were stored.")                                                           \
+    "Pages of crawls whose contents were stored.")                                                 \
 HISTOGRAM(PHASE, W, "hookline_job_phase_seconds", PHASE, NONE, PHASES,                             \
     "Time of the steps of jobs of change events; wait: from when it was due to its claim.")        \
 HISTOGRAM(EVENT, W, "hookline_event_seconds", NONE, NONE, LATENCY,                                 \

@@ -14,13 +14,15 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum {
     GROUP_ITEMS = 1024,
     GROUP_BYTES = 4 * 1024 * 1024,
     MAX_WAITING = 65536,
-    MAX_ADOPTED = 64, /* held at a time: each is an open file */
+    ROOM_LEFT = 16 * 1024, /* with less, the spool takes no more: a record, and a new segment */
+    MAX_ADOPTED = 64,      /* held at a time: each is an open file */
     SEGMENT_MIN = 64 * 1024,
     SEGMENT_MAX = 64 * 1024 * 1024,
 };
@@ -168,6 +170,35 @@ static int64_t folder_bytes(const struct spool *s, const char *suffix, int64_t h
 int64_t spool_folder_depth(const struct spool *s)
 {
     return folder_bytes(s, s->suffix, SPOOL_START);
+}
+
+static bool disk_has_room(const char *dir)
+{
+    struct statvfs fs;
+    return statvfs(dir, &fs) == 0 && !(fs.f_flag & ST_RDONLY) &&
+           fs.f_bavail * fs.f_frsize >= ROOM_LEFT;
+}
+
+void spool_folder_look(const struct spool *s, struct spool_folder *out)
+{
+    DIR *d = opendir(s->dir);
+    int64_t all = 0;
+    *out = (struct spool_folder){0};
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (!is_any_segment(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
+            continue;
+        all += st.st_size;
+        if (!spool_is_segment(e->d_name, s->suffix) || st.st_size <= SPOOL_START)
+            continue;
+        int64_t written = st.st_mtim.tv_sec * 1000000LL + st.st_mtim.tv_nsec / 1000;
+        out->bytes += st.st_size - SPOOL_START;
+        if (!out->written_us || written < out->written_us)
+            out->written_us = written;
+    }
+    out->has_room = d && s->max_bytes - all >= ROOM_LEFT && disk_has_room(s->dir);
+    if (d)
+        closedir(d);
 }
 
 /* --- append: in the thread --------------------------------------------------------------- */
@@ -671,7 +702,8 @@ static struct spool *spool_new(struct loop *l, struct offload *o, const char *di
     list_init(&s->items);
     if (own)
         list_push(&s->mine, &own->node);
-    s->batch = batch_new(l, &(struct batch_conf){.max_items = GROUP_ITEMS,
+    s->batch = batch_new(l, &(struct batch_conf){.label = STATEMENT_SPOOL,
+                                .max_items = GROUP_ITEMS,
                                 .max_bytes = GROUP_BYTES,
                                 .max_waiting = MAX_WAITING,
                                 .flush = flush,
