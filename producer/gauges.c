@@ -12,7 +12,7 @@ void gauges_show(const struct stores *s, int connections)
     meter_set(M_CONNECTIONS, 0, 0, connections);
     for (int i = 0; i < TAKES_NQUEUES; i++)
         meter_set(M_IN_MEMORY, i, 0, s->taking[i]);
-    meter_set(M_CAN_ACCEPT, 0, 0, stores_database_ready(s) || s->spool_has_room);
+    meter_set(M_CAN_ACCEPT, 0, 0, stores_can_accept(s));
 }
 
 static void show_spool(struct stores *s, int source, const struct spool_folder *folder)
@@ -33,5 +33,4 @@ void gauges_look(struct stores *s)
     show_spool(s, TAKES_CRAWL, &folder);
     spool_folder_look(s->spool, &folder);
     show_spool(s, TAKES_CHANGE, &folder);
-    s->spool_has_room = folder.has_room;
 }

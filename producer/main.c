@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/program.h"
+#include "io/admin.h"
 #include "io/httpd.h"
 #include "io/prefork.h"
 #include "producer/server.h"
@@ -12,6 +13,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+enum { PRODUCER, ADMIN, NROLES };
+
 struct producer {
     int argc;
     char **argv;
@@ -19,7 +22,7 @@ struct producer {
     int listen_fd;
     char *host; /* the address it listens on, whatever the settings say later */
     int64_t port;
-    struct prefork_role roles[2];
+    struct prefork_role roles[NROLES + 1];
     struct prefork_conf fleet;
 };
 
@@ -28,6 +31,17 @@ static int serve(struct prefork_slot *slot, int index, void *ctx)
     struct producer *p = ctx;
     (void)index;
     return server_run(slot, &p->cfg, p->listen_fd);
+}
+
+static int watch(struct prefork_slot *slot, int index, void *ctx)
+{
+    const struct producer *p = ctx;
+    (void)index;
+    close(p->listen_fd); /* clients would wait in its queue while we drain */
+    return admin_run(slot, &(struct admin_conf){.program = METER_P,
+                               .address = p->cfg.admin_host,
+                               .port = (int)p->cfg.producer_admin_port,
+                               .setting = "WEBHOOK_PRODUCER_ADMIN_PORT"});
 }
 
 /* Nobody listens any more: clients are refused at once instead of waiting in a queue. */
@@ -47,7 +61,8 @@ static const struct program program = {"hookline-producer", CFG_PRODUCER,
 static void follow_settings(struct producer *p)
 {
     const struct config *cfg = &p->cfg;
-    p->roles[0].count = cfg->producers ? (int)cfg->producers : prefork_cores();
+    p->roles[ADMIN].count = cfg->producer_admin_port ? 1 : 0;
+    p->roles[PRODUCER].count = cfg->producers ? (int)cfg->producers : prefork_cores();
     p->fleet.ready_timeout_ms = cfg->ready_timeout_ms;
     p->fleet.watchdog_ms = cfg->watchdog_ms;
     p->fleet.drain_timeout_ms = cfg->body_timeout_ms + cfg->header_timeout_ms;
@@ -83,8 +98,7 @@ int main(int argc, char **argv)
     struct producer p = {
         .argc = argc,
         .argv = argv,
-        .roles = {{.name = "producer", .run = serve, .says_ready = true}},
-        .fleet = { .on_drain = close_door,                                .on_reload = on_reload}
+        .fleet = {.on_drain = close_door, .on_reload = on_reload},
     };
     struct hl_err err;
 
@@ -96,6 +110,12 @@ int main(int argc, char **argv)
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_UNAVAILABLE;
     }
+    /* clang-format off */
+    p.roles[PRODUCER] =
+        (struct prefork_role){.name = "producer", .run = serve, .says_ready = true};
+    p.roles[ADMIN] =
+        (struct prefork_role){.name = "admin", .run = watch, .alone = true, .watches = true};
+    /* clang-format on */
     p.fleet.roles = p.roles;
     p.fleet.ctx = &p;
     follow_settings(&p);

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/url.h"
 #include "producer/client.h"
+#include "producer/monitor.h"
 #include "producer/secrets.h"
 
 #include <stdlib.h>
@@ -29,7 +30,7 @@ static bool is_quiet(const struct httpd_req *req, int status)
     static const char *const probes[] = {"/", "/health", "/openapi.json"};
     const char *path = httpd_path(req), *method = httpd_method(req);
 
-    if (status == 429)
+    if (status == 429 || monitor_is_probe(path))
         return true;
     if (status >= 400)
         return false;

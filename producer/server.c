@@ -16,6 +16,7 @@
 #include "producer/gauges.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
+#include "producer/monitor.h"
 #include "producer/refusals.h"
 #include "producer/stores.h"
 #include "producer/tally.h"
@@ -176,6 +177,8 @@ struct httpd_route *server_routes(const struct config *cfg)
             r.max_body = (size_t)cfg->crawl_max_body_bytes;
         add_route(&routes, &n, &r);
     }
+    for (const struct httpd_route *r = monitor_routes; r->method && !cfg->producer_admin_port; r++)
+        add_route(&routes, &n, r);
     for (const struct api_entry *e = api_routes; e->method; e++)
         add_route(&routes, &n, &(struct httpd_route){e->method, e->path, api_serve, 0, 0});
     return routes;
@@ -237,6 +240,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
         return EXIT_FAILURE; /* the supervisor tries again, slower each time */
     }
     signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is answered like a full disk */
+    s.stores.admin = (struct admin){.board = slot->board, .program = METER_P};
     s.stores.idle = leave_if_done;
     s.stores.idle_ctx = &s;
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);

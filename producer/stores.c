@@ -41,6 +41,11 @@ bool stores_database_ready(const struct stores *s)
     return s->schema_ready && dbpool_up(s->pool);
 }
 
+bool stores_can_accept(const struct stores *s)
+{
+    return stores_database_ready(s) || spool_takes(s->spool);
+}
+
 static void schema_ready(void *ctx)
 {
     struct stores *s = ctx;

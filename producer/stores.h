@@ -9,6 +9,7 @@
 #include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/rejects.h"
+#include "io/admin.h"
 #include "io/spool.h"
 #include "producer/cors.h"
 #include "producer/receipts.h"
@@ -18,6 +19,7 @@ enum { TAKES_CHANGE, TAKES_CRAWL, TAKES_NQUEUES };
 
 struct stores {
     const struct config *cfg;
+    struct admin admin; /* of the fleet that this process is of */
     struct loop *loop;
     struct offload *names, *disk; /* apart: a look-up that hangs must not hold up the spool */
     struct offload *crawl_disk;   /* large writes, which take longer */
@@ -48,7 +50,6 @@ struct stores {
     int taking[TAKES_NQUEUES];             /* requests let in, and not finished */
     bool spool_rows_behind[TAKES_NQUEUES]; /* webhook.spools may lack what is on the disk */
     int64_t accepted, refused;             /* webhooks, by their answers */
-    bool spool_has_room;                   /* for change events, at the last look (gauges) */
     int64_t spool_since_us[TAKES_NQUEUES]; /* it has held records so long, wall clock; 0 = none */
     int intakes;             /* requests accepted and not finished, questions included */
     void (*idle)(void *ctx); /* the last of them has finished */
@@ -64,6 +65,8 @@ void stores_close(struct stores *s);
 
 /* True when T0 may be tried: PostgreSQL answers and has the schema. */
 bool stores_database_ready(const struct stores *s);
+/* True when an event can be taken in durably now: PostgreSQL is ready, or the spool takes it. */
+bool stores_can_accept(const struct stores *s);
 /* True when Redis may be told: it answers, and does not evict. */
 bool stores_redis_ready(const struct stores *s);
 

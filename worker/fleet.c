@@ -2,6 +2,7 @@
 #include "worker/fleet.h"
 
 #include "base/log.h"
+#include "io/admin.h"
 #include "io/prefork.h"
 #include "worker/child.h"
 #include "worker/janitor.h"
@@ -15,7 +16,7 @@
 
 enum { REPORTED_JOBS = 16 }; /* of a dead worker, in the log */
 
-enum { WORKER, SOLO, JANITOR, NROLES };
+enum { WORKER, SOLO, JANITOR, ADMIN, NROLES };
 
 struct fleet {
     const struct program *program;
@@ -153,11 +154,23 @@ static int run_janitor(struct prefork_slot *slot, int index, void *ctx)
     return janitor_run(slot, f->cfg, f->dead);
 }
 
+static int run_admin(struct prefork_slot *slot, int index, void *ctx)
+{
+    const struct fleet *f = ctx;
+    (void)index;
+    return admin_run(slot, &(struct admin_conf){.program = METER_W,
+                               .lease_ms = f->cfg->lease_ms,
+                               .address = f->cfg->admin_host,
+                               .port = (int)f->cfg->admin_port,
+                               .setting = "WEBHOOK_ADMIN_PORT"});
+}
+
 /* What of the settings shapes the supervisor itself. */
 static void follow_settings(struct fleet *f)
 {
     const struct config *cfg = f->cfg;
     f->roles[WORKER].count = cfg->workers ? (int)cfg->workers : prefork_cores();
+    f->roles[ADMIN].count = cfg->admin_port ? 1 : 0;
     f->conf.slot_extra = (size_t)cfg->concurrency * sizeof(struct held);
     f->conf.ready_timeout_ms = cfg->ready_timeout_ms;
     f->conf.watchdog_ms = cfg->watchdog_ms;
@@ -182,7 +195,9 @@ int fleet_run(const struct program *program, int argc, char **argv, struct confi
     f.roles[WORKER] = (struct prefork_role){.name = "worker", .run = run_worker, .says_ready = true};
     f.roles[SOLO] = (struct prefork_role){.name = "solo", .count = 1, .run = run_solo, .alone = true};
     f.roles[JANITOR] = (struct prefork_role){.name = "janitor", .count = 1, .run = run_janitor,
-        .alone = true}; /* one reader of the obituaries; leaves last */
+        .alone = true}; /* one reader of the obituaries; leaves behind those who may die */
+    f.roles[ADMIN] = (struct prefork_role){.name = "admin", .run = run_admin, .alone = true,
+        .watches = true};
     /* clang-format on */
     f.conf = (struct prefork_conf){
         .roles = f.roles, .quiets = true, .on_reload = on_reload, .on_exit = on_exit_of, .ctx = &f};

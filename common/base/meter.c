@@ -84,20 +84,39 @@ size_t meter_cells(void)
 
 static meter_cell *mine;
 
+/* Kept for a process that has no other any more. */
+static meter_cell *own_cells(void)
+{
+    static meter_cell *own;
+    if (!own)
+        own = mem_zero(meter_cells() * sizeof(*own));
+    return own;
+}
+
 void meter_use(meter_cell *cells)
 {
     place_cells();
     mine = cells;
 }
 
-static meter_cell *cells_of(enum meter_id id, int a, int b)
+/* -1: no such series. */
+static int cell_at(enum meter_id id, int a, int b)
 {
     const struct meter *m = &meters[id];
     if (a < 0 || b < 0 || a >= m->a->n || b >= m->b->n)
+        return -1;
+    place_cells();
+    return first_cell[id] + (a * m->b->n + b) * width(m);
+}
+
+static meter_cell *cells_of(enum meter_id id, int a, int b)
+{
+    int at = cell_at(id, a, b);
+    if (at < 0)
         return NULL;
     if (!mine)
-        meter_use(mem_zero(meter_cells() * sizeof(meter_cell)));
-    return mine + first_cell[id] + (a * m->b->n + b) * width(m);
+        mine = own_cells();
+    return mine + at;
 }
 
 static int64_t get(const meter_cell *cell)
@@ -155,6 +174,12 @@ int64_t meter_get(enum meter_id id, int a, int b)
     return cell && meters[id].kind != HISTOGRAM ? get(cell) : 0;
 }
 
+int64_t meter_read(const meter_cell *cells, enum meter_id id, int a, int b)
+{
+    int at = cell_at(id, a, b);
+    return at >= 0 && meters[id].kind != HISTOGRAM ? get(&cells[at]) : 0;
+}
+
 int meter_bounds(enum meter_id id, const double **bounds)
 {
     const struct buckets *k = meters[id].buckets;
@@ -195,11 +220,25 @@ static int64_t together(const struct print *p, int cell)
     return all;
 }
 
+static void put_escaped(struct buf *out, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '\\' || *s == '"')
+            buf_putc(out, '\\');
+        if (*s == '\n')
+            buf_puts(out, "\\n");
+        else
+            buf_putc(out, *s);
+    }
+}
+
 static void put_label(struct buf *out, const char **before, const char *name, const char *value)
 {
     if (!*name)
         return;
-    buf_printf(out, "%s%s=\"%s\"", *before, name, value);
+    buf_printf(out, "%s%s=\"", *before, name);
+    put_escaped(out, value);
+    buf_putc(out, '"');
     *before = ",";
 }
 

@@ -24,7 +24,8 @@ typedef _Atomic int64_t meter_cell;
 /* Cells of one process. */
 size_t meter_cells(void);
 
-/* This process writes there from now on: meter_cells() cells. Counters go on from what is there. */
+/* This process writes there from now on: meter_cells() cells, NULL: memory of its own. Counters go on
+ * from what is there. */
 void meter_use(meter_cell *cells);
 /* The process that wrote there is gone: its gauges are. */
 void meter_clear_gauges(meter_cell *cells);
@@ -38,6 +39,8 @@ void meter_observe(enum meter_id id, int a, int64_t value);    /* microseconds, 
 /* Reading, of the cells that this process writes: a counter or gauge; a histogram's number of
  * observations in bucket i (not cumulative; METER_BUCKETS_MAX = those beyond the last bound). */
 int64_t meter_get(enum meter_id id, int a, int b);
+/* The same of a counter or gauge in the cells of another process. */
+int64_t meter_read(const meter_cell *cells, enum meter_id id, int a, int b);
 enum { METER_BUCKETS_MAX = 16 };
 int meter_bounds(enum meter_id id, const double **bounds); /* how many */
 int64_t meter_bucket(enum meter_id id, int a, int i);      /* i from 0 to the number of bounds */

@@ -14,15 +14,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BOARD_PLACES                                                                               \
-    288 /* PREFORK_MAX, their successors during a change are counted among them, the others */
+/* PREFORK_MAX, as many that still finish while their successors work, and the other roles. */
+#define BOARD_PLACES 544
 
-enum board_state { BOARD_FREE, BOARD_STARTING, BOARD_READY, BOARD_GONE /* restarts */ };
+enum board_state {
+    BOARD_FREE,
+    BOARD_STARTING,
+    BOARD_READY,
+    BOARD_GONE /* restarts */,
+    BOARD_STATES
+};
 
 struct board_place {
-    char process[32]; /* "worker-0", "janitor": role and index; "" = never used */
+    /* "worker-0", "janitor": role and index; "worker-0.1" while another one has that name. "" = never
+     * used. A place may get another name when it is free, never another role. */
+    char process[32];
     char role[16];
-    _Atomic int state;                        /* enum board_state */
+    _Atomic int state;  /* enum board_state */
+    _Atomic bool extra; /* starts beside the one it replaces, or was replaced and finishes */
     _Atomic int64_t pid, beat_ms, started_ms; /* clock_mono_ms() */
     _Atomic int64_t starts, crashes, hangs;   /* of this place, ever */
 };
@@ -30,14 +39,27 @@ struct board_place {
 struct board {
     _Atomic int64_t beat_ms; /* the supervisor came round; clock_mono_ms() */
     _Atomic int64_t started_ms;
-    _Atomic bool draining, was_ready; /* every child was ready once */
+    _Atomic bool draining, was_ready; /* every process of the first role was, at once */
     struct board_place places[BOARD_PLACES];
     /* the meters follow: board_cells */
 };
 
 struct board *board_new(void); /* NULL: no memory (errno) */
 void board_free(struct board *b);
+/* BOARD_PLACES: the supervisor's own, of which only counters are shown. */
 meter_cell *board_cells(const struct board *b, int place);
+
+/* --- the supervisor's part ----------------------------------------------------------------- */
+
+/* A place for a process of that role, until board_leave; -1: all are taken. */
+int board_take(struct board *b, const char *role, const char *process);
+/* Its process was started; it is gone, and another one will be started (gone), or none (free). */
+void board_start(struct board *b, int place, int64_t pid);
+enum board_end { BOARD_EXPECTED, BOARD_CRASHED, BOARD_HUNG };
+void board_end(struct board *b, int place, enum board_end how, enum board_state then);
+void board_leave(struct board *b, int place);
+
+/* --- for whoever looks --------------------------------------------------------------------- */
 
 /* Children of that role: how many there are, how many of them are ready. */
 void board_count(const struct board *b, const char *role, int *all, int *ready);

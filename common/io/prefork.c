@@ -26,6 +26,7 @@ enum {
     PROVEN_MS = 10000,     /* a child that lived this long restarts without delay */
     ABORT_GRACE_MS = 3000, /* from SIGABRT to SIGKILL */
     DRAIN_GRACE_MS = 5000, /* what a child may take beyond its own drain deadline */
+    WATCHES_GRACE_MS = 500,
 };
 
 int prefork_cores(void)
@@ -39,7 +40,10 @@ int prefork_cores(void)
 
 bool prefork_beat(struct prefork_slot *slot)
 {
-    atomic_store(&slot->beat_ms, clock_mono_ms());
+    int64_t now = clock_mono_ms();
+    atomic_store(&slot->beat_ms, now);
+    if (slot->place >= 0)
+        atomic_store(&slot->board->places[slot->place].beat_ms, now);
     atomic_store(&slot->alive, true);
     return getppid() == slot->supervisor;
 }
@@ -66,6 +70,7 @@ struct child *child_new(struct supervisor *s, const struct prefork_role *role, i
     struct child *c = mem_new(struct child);
     c->role = role;
     c->index = index;
+    c->place = -1;
     list_push(&s->children, &c->node);
     return c;
 }
@@ -80,8 +85,15 @@ static void forget_slot(struct child *c)
 void child_free(struct supervisor *s, struct child *c)
 {
     list_remove(&s->children, &c->node);
+    if (c->place >= 0)
+        board_leave(s->board, c->place);
     forget_slot(c);
     free(c);
+}
+
+bool child_is_ready(const struct child *c)
+{
+    return c->pid && atomic_load(c->role->says_ready ? &c->slot->ready : &c->slot->alive);
 }
 
 void child_ask_to_leave(struct child *c)
@@ -125,6 +137,7 @@ static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
     sigprocmask(SIG_SETMASK, &s->inherited, NULL);
     snprintf(role, sizeof(role), "%s-%d", c->role->name, c->index);
     log_role(c->role->count > 1 || c->index ? role : c->role->name);
+    meter_use(c->place >= 0 ? board_cells(s->board, c->place) : NULL);
     exit(c->role->run(c->slot, c->index, s->conf->ctx));
 }
 
@@ -137,6 +150,8 @@ static bool make_slot(struct supervisor *s, struct child *c)
     if (p == MAP_FAILED)
         return false;
     c->slot = p;
+    c->slot->board = s->board;
+    c->slot->place = c->place;
     c->slot->extra_size = s->conf->slot_extra;
     c->slot->crashes = c->crashes;
     c->slot->supervisor = getpid();
@@ -145,10 +160,24 @@ static bool make_slot(struct supervisor *s, struct child *c)
     return true;
 }
 
+/* Kept until the child is no more, whatever its processes do. Those of the first role are numbered. */
+static void take_place(struct supervisor *s, struct child *c)
+{
+    char process[48];
+    if (c->place >= 0)
+        return;
+    if (c->role == s->conf->roles || c->index)
+        snprintf(process, sizeof(process), "%s-%d", c->role->name, c->index);
+    else
+        snprintf(process, sizeof(process), "%s", c->role->name);
+    c->place = board_take(s->board, c->role->name, process);
+}
+
 static void start(struct supervisor *s, struct child *c)
 {
     pid_t parent = getpid();
 
+    take_place(s, c);
     c->started_at = clock_mono_ms();
     c->kill_at = 0;
     c->hung = c->unready = false;
@@ -165,6 +194,8 @@ static void start(struct supervisor *s, struct child *c)
         return;
     }
     c->pid = c->slot->pid = pid;
+    if (c->place >= 0)
+        board_start(s->board, c->place, pid);
     log_info("child_started", LOG_S("role", c->role->name), LOG_I("index", c->index),
         LOG_I("child", pid));
 }
@@ -216,6 +247,14 @@ static void report(const struct prefork_exit *e)
         LOG_I("lived_ms", e->lived_ms));
 }
 
+static void leave_place(struct supervisor *s, const struct child *c, const struct prefork_exit *e)
+{
+    bool last = c->retired || (e->expected && s->draining);
+    enum board_end how = e->expected ? BOARD_EXPECTED : e->hung ? BOARD_HUNG : BOARD_CRASHED;
+    if (c->place >= 0)
+        board_end(s->board, c->place, how, last ? BOARD_FREE : BOARD_GONE);
+}
+
 static void ended(struct supervisor *s, struct child *c, int status, const struct rusage *usage)
 {
     int64_t now = clock_mono_ms();
@@ -238,6 +277,7 @@ static void ended(struct supervisor *s, struct child *c, int status, const struc
     if (!e.expected)
         c->crashes++;
     mend_slot(c);
+    leave_place(s, c, &e);
     report(&e);
     if (s->conf->on_exit)
         s->conf->on_exit(&e, s->conf->ctx);
@@ -289,9 +329,11 @@ static void drain_next_role(struct supervisor *s)
 {
     while (s->leaving->name && !role_left(s, s->leaving)) {
         s->leaving++;
-        int64_t grace = clock_mono_ms() + DRAIN_GRACE_MS;
-        if (s->drain_until < grace)
-            s->drain_until = grace;
+        int64_t now = clock_mono_ms();
+        if (s->leaving->watches)
+            s->drain_until = now + WATCHES_GRACE_MS;
+        else if (s->drain_until < now + DRAIN_GRACE_MS)
+            s->drain_until = now + DRAIN_GRACE_MS;
         if (s->leaving->name)
             tell_leaving(s, SIGTERM);
     }
@@ -315,6 +357,7 @@ static void drain(struct supervisor *s, int signo)
     log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
     if (!again) {
         s->draining = true;
+        atomic_store(&s->board->draining, true);
         change_quiet(s); /* who is asked to leave later takes nothing new either */
         s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
         s->leaving = s->conf->roles;
@@ -370,10 +413,10 @@ static void kill_leaving(struct supervisor *s)
     LIST_EACH(&s->children, n)
     {
         struct child *c = child_at(n);
-        if (c->pid && c->role == s->leaving)
+        if (c->pid && c->role == s->leaving && !c->role->watches)
             log_error("drain_timed_out", LOG_I("child", c->pid));
     }
-    s->killed_some = true;
+    s->killed_some |= !s->leaving->watches;
     tell_leaving(s, SIGKILL);
     s->drain_until = clock_mono_ms() + DRAIN_GRACE_MS;
 }
@@ -406,11 +449,33 @@ static void look_after(struct supervisor *s, struct child *c, int64_t now)
     watch(s, c, now);
 }
 
+/* What stands on the board is for others: no decision is taken by it. */
+static void tell_board(struct supervisor *s, int64_t now)
+{
+    bool all_ready = true;
+    LIST_EACH(&s->children, n)
+    {
+        const struct child *c = child_at(n);
+        bool ready = child_is_ready(c);
+        all_ready &= ready || c->role != s->conf->roles;
+        if (c->place < 0)
+            continue;
+        struct board_place *p = &s->board->places[c->place];
+        atomic_store(&p->extra, c->replaces || c->retired);
+        if (ready)
+            atomic_store(&p->state, BOARD_READY);
+    }
+    atomic_store(&s->board->beat_ms, now);
+    if (all_ready)
+        atomic_store(&s->board->was_ready, true);
+}
+
 static void supervise(struct supervisor *s)
 {
     for (;;) {
         int64_t now = clock_mono_ms();
         reap(s);
+        tell_board(s, now);
         oom_watch_tick(&s->oom, now);
         if (s->draining)
             drain_next_role(s);
@@ -430,8 +495,14 @@ static void supervise(struct supervisor *s)
 
 int prefork_run(const struct prefork_conf *conf)
 {
-    struct supervisor s = {.conf = conf, .drain_until = INT64_MAX};
+    struct supervisor s = {.conf = conf, .drain_until = INT64_MAX, .board = board_new()};
 
+    if (!s.board) {
+        log_error("start_failed", LOG_S("error", strerror(errno)),
+            LOG_S("remedy", "there is no memory for what the processes share"));
+        return 1;
+    }
+    meter_use(board_cells(s.board, BOARD_PLACES));
     list_init(&s.children);
     sigemptyset(&s.signals);
     sigaddset(&s.signals, SIGTERM);
@@ -447,5 +518,7 @@ int prefork_run(const struct prefork_conf *conf)
     while (s.children.len)
         child_free(&s, child_at(list_first(&s.children)));
     free(s.counts);
+    meter_use(NULL);
+    board_free(s.board);
     return s.killed_some ? 1 : 0;
 }

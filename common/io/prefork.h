@@ -3,7 +3,8 @@
  * come up, replaces who asks for it, drains on SIGTERM/SIGINT, role after role, hurries on the
  * second signal. The supervisor itself has no event loop and no connection: nothing it depends on
  * can fail or block, so it can be PID 1. Children are its direct children, in its process group,
- * and get SIGTERM when it dies (prctl PR_SET_PDEATHSIG).
+ * and get SIGTERM when it dies (prctl PR_SET_PDEATHSIG). What they do is on a board in shared memory
+ * (io/board.h): each process counts into its place there from its first line on.
  *
  * Further signals to the supervisor: SIGHUP reads the settings again (conf.on_reload) and replaces
  * the children one after another; SIGUSR1 makes them quiet until then; SIGUSR2 logs each child and
@@ -23,6 +24,8 @@
 /* At most so many children of the first role; SIGTTIN stops there. */
 #define PREFORK_MAX 256
 
+struct board; /* io/board.h */
+
 /* What a child shows its supervisor, in shared memory of its own: new for each process. */
 struct prefork_slot {
     _Atomic int64_t beat_ms; /* clock_mono_ms() of its last sign of life; the watchdog reads it */
@@ -33,6 +36,8 @@ struct prefork_slot {
     _Atomic bool ready;      /* prefork_ready */
     _Atomic bool tired;      /* prefork_retire */
     _Atomic bool quiet;      /* written by the supervisor: prefork_quiet */
+    struct board *board;     /* of the fleet */
+    int place;               /* the process's own on it; -1: none was free */
     size_t extra_size;       /* conf.slot_extra when it was started */
     _Alignas(16) unsigned char extra[]; /* so many bytes of the program's own, zero at fork */
 };
@@ -47,6 +52,9 @@ struct prefork_role {
     bool says_ready; /* it calls prefork_ready; otherwise its first beat counts as that */
     bool alone; /* never two at once: it leaves before its successor starts. All others leave when
                    their successor is ready */
+    bool
+        watches; /* it only looks at the others (io/admin): has half a second to leave at the end of a
+                     drain, and whether it does is no part of its outcome */
 };
 
 /* How a child ended. */

@@ -177,11 +177,6 @@ static void quiet(struct supervisor *s)
     }
 }
 
-static bool is_ready(const struct child *c)
-{
-    return c->pid && atomic_load(c->role->says_ready ? &c->slot->ready : &c->slot->alive);
-}
-
 static const char *condition(const struct child *c)
 {
     if (!c->pid)
@@ -190,7 +185,7 @@ static const char *condition(const struct child *c)
         return "killed";
     if (c->retired || c->renewed)
         return "leaves";
-    return is_ready(c) ? "works" : "starts";
+    return child_is_ready(c) ? "works" : "starts";
 }
 
 static void tell_state(struct supervisor *s)
@@ -267,7 +262,7 @@ static bool replacing(struct supervisor *s)
         struct child *c = child_at(n);
         if (!c->renewed && !c->proving && !c->replaces)
             continue;
-        if (c->renewed || !is_ready(c))
+        if (c->renewed || !child_is_ready(c))
             return true;
         c->proving = false;
         struct child *old = c->replaces;

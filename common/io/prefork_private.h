@@ -5,6 +5,7 @@
 #define HL_IO_PREFORK_PRIVATE_H
 
 #include "base/list.h"
+#include "io/board.h"
 #include "io/oom.h"
 #include "io/prefork.h"
 
@@ -16,6 +17,7 @@ struct child {
     struct prefork_slot *slot; /* of the present or last process; NULL before the first */
     size_t slot_size;
     pid_t pid; /* 0 = not running */
+    int place; /* on the board; -1 = none */
     int crashes;
     int64_t started_at, start_at, kill_at;
     int64_t backoff_ms;
@@ -31,6 +33,7 @@ struct child {
 struct supervisor {
     const struct prefork_conf *conf;
     struct list children;
+    struct board *board;
     int *counts; /* of each role, as conf had them last */
     sigset_t signals;
     sigset_t inherited;
@@ -54,6 +57,7 @@ struct child *child_new(struct supervisor *s, const struct prefork_role *role, i
 /* Its process, if there is one, leaves and is not replaced. */
 void child_retire(struct supervisor *s, struct child *c);
 void child_free(struct supervisor *s, struct child *c); /* its process is gone */
+bool child_is_ready(const struct child *c);
 /* Tells its process to leave, and gives it the time for that. */
 void child_ask_to_leave(struct child *c);
 

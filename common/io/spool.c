@@ -2,6 +2,7 @@
  * one prepared buffer, into a segment that it makes where one is due. */
 #include "io/spool.h"
 
+#include "base/clock.h"
 #include "base/crashpoint.h"
 #include "base/mem.h"
 #include "io/spool_file.h"
@@ -21,10 +22,11 @@ enum {
     GROUP_ITEMS = 1024,
     GROUP_BYTES = 4 * 1024 * 1024,
     MAX_WAITING = 65536,
-    ROOM_LEFT = 16 * 1024, /* with less, the spool takes no more: a record, and a new segment */
-    MAX_ADOPTED = 64,      /* held at a time: each is an open file */
+    MAX_ADOPTED = 64, /* held at a time: each is an open file */
     SEGMENT_MIN = 64 * 1024,
     SEGMENT_MAX = 64 * 1024 * 1024,
+    TAKES_BYTES = 64 * 1024, /* room that an event needs, and a segment's start */
+    FAILED_MS = 10000,       /* so long after a failed write it is not to be counted on */
 };
 
 struct segment {
@@ -61,7 +63,8 @@ struct spool {
     struct segment *fresh;  /* the new one */
     char *fresh_path;
     bool busy;
-    int error; /* errno of the thread's work, 0 = good */
+    int error;         /* errno of the thread's work, 0 = good */
+    int64_t failed_ms; /* when that was last not good; 0 = never, or mended since */
 
     /* the read under way */
     struct segment *reading;
@@ -172,31 +175,20 @@ int64_t spool_folder_depth(const struct spool *s)
     return folder_bytes(s, s->suffix, SPOOL_START);
 }
 
-static bool disk_has_room(const char *dir)
-{
-    struct statvfs fs;
-    return statvfs(dir, &fs) == 0 && !(fs.f_flag & ST_RDONLY) &&
-           fs.f_bavail * fs.f_frsize >= ROOM_LEFT;
-}
-
 void spool_folder_look(const struct spool *s, struct spool_folder *out)
 {
     DIR *d = opendir(s->dir);
-    int64_t all = 0;
     *out = (struct spool_folder){0};
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
-        if (!is_any_segment(e->d_name) || fstatat(dirfd(d), e->d_name, &st, 0) < 0)
-            continue;
-        all += st.st_size;
-        if (!spool_is_segment(e->d_name, s->suffix) || st.st_size <= SPOOL_START)
+        if (!spool_is_segment(e->d_name, s->suffix) || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
+            st.st_size <= SPOOL_START)
             continue;
         int64_t written = st.st_mtim.tv_sec * 1000000LL + st.st_mtim.tv_nsec / 1000;
         out->bytes += st.st_size - SPOOL_START;
         if (!out->written_us || written < out->written_us)
             out->written_us = written;
     }
-    out->has_room = d && s->max_bytes - all >= ROOM_LEFT && disk_has_room(s->dir);
     if (d)
         closedir(d);
 }
@@ -277,6 +269,7 @@ static void written(struct offload_job *job)
     list_init(&items);
     list_splice(&items, &s->items);
     s->busy = false;
+    s->failed_ms = s->error ? clock_mono_ms() : 0;
     CRASH_POINT("spool.synced");
     s->faults.given_up += s->target && s->target->given_up;
     if (s->fresh)
@@ -344,6 +337,20 @@ void spool_append(struct spool *s, struct spool_append *a)
 {
     a->item.bytes = spool_frame_size(a->len);
     batch_add(s->batch, &a->item);
+}
+
+static bool disk_has_room(const struct spool *s)
+{
+    struct statvfs disk;
+    return statvfs(s->dir, &disk) == 0 && !(disk.f_flag & ST_RDONLY) &&
+           (int64_t)disk.f_bavail * (int64_t)disk.f_frsize >= TAKES_BYTES;
+}
+
+bool spool_takes(const struct spool *s)
+{
+    if (s->failed_ms && clock_mono_ms() - s->failed_ms < FAILED_MS)
+        return false;
+    return disk_has_room(s) && s->max_bytes - folder_bytes(s, NULL, 0) >= TAKES_BYTES;
 }
 
 bool spool_append_undo(struct spool *s, struct spool_append *a)

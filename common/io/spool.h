@@ -51,6 +51,10 @@ void spool_append(struct spool *s, struct spool_append *a); /* done runs from th
 /* Takes back what no write has taken yet (done will not run); false when it is under way. */
 bool spool_append_undo(struct spool *s, struct spool_append *a);
 
+/* True while an append would most likely be kept: the folder is there, the quota and the disk have room,
+ * and no write has failed lately. A look at the disk. */
+bool spool_takes(const struct spool *s);
+
 /* Next records not yet committed, in order, at most max; pointers valid until spool_commit or
  * spool_rewind. Returns how many; 0 = nothing left. Calling again before either returns 0. */
 struct spool_record {
@@ -77,7 +81,6 @@ struct spool_folder {
     int64_t
         written_us; /* of the segments with frames: when that one was last written to that was so
                            longest ago, on the wall clock; 0 = there is none */
-    bool has_room;  /* quota and disk would take another record of a few KiB */
 };
 void spool_folder_look(const struct spool *s, struct spool_folder *out);
 

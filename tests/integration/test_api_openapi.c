@@ -155,6 +155,11 @@ static const struct ask {
     {UP, 200, "GET", "/", NOBODY, NULL},
     {UP, 200, "GET", "/health", NOBODY, NULL},
     {UP, 200, "GET", "/openapi.json", NOBODY, NULL},
+    {UP, 200, "GET", "/metrics", READER, NULL},
+    {UP, 401, "GET", "/metrics", STRANGER, NULL},
+    {UP, 200, "GET", "/livez", NOBODY, NULL},
+    {UP, 200, "GET", "/readyz", NOBODY, NULL},
+    {UP, 200, "GET", "/startupz", NOBODY, NULL},
     {UP, 202, "POST", HOOK, SENDER, NOTE},
     {UP, 409, "POST", HOOK, SENDER, "{\"watch_id\":\"w\",\"watch_url\":\"http://page.test/other\"}"},
     {UP, 400, "POST", HOOK, SENDER, "{\"watch_url\":1}"},
@@ -250,8 +255,9 @@ static const struct ask {
     {NO_POSTGRES, 202, "POST", HOOK, SENDER, NOTE},
 };
 
-/* Proved where a disk can be full: test_spool_faults. */
-static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503"};
+/* Proved where a disk can be full (test_spool_faults), and where all that can be ill is (test_admin). */
+static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503", "get /livez 503",
+    "get /readyz 503", "get /startupz 503"};
 
 static const char *const headers[] = {
     [NOBODY] = NULL,
@@ -305,12 +311,14 @@ static struct test_reply send_ask(const struct ask *ask, int port)
                     : 0);
 }
 
-/* A limit is one a minute, and a new minute may begin; a loss is seen a moment later. */
+/* A limit is one a minute, and a new minute may begin; a loss is seen a moment later, and so is that the
+ * program is ready. */
 static struct test_reply answer_to(const struct ask *ask, int port)
 {
     struct test_reply reply = send_ask(ask, port);
     int64_t end = harness_now_ms() + SOON;
-    while (reply.status != ask->status && ask->phase != UP && harness_now_ms() < end)
+    while (reply.status != ask->status && (ask->phase != UP || reply.status == 503) &&
+           harness_now_ms() < end)
         reply = send_ask(ask, port);
     return reply;
 }
@@ -321,13 +329,17 @@ static void check_answer(
     const char *status = harness_text("%d", ask->status);
     const json_t *op = get(doc, "paths", path, lower(ask->method));
     const json_t *response = schema_resolve(doc, get(op, "responses", status, NULL));
-    const json_t *schema =
-        get(get(response, "content", "application/json", NULL), "schema", NULL, NULL);
+    const json_t *content = get(response, "content", NULL, NULL);
+    const json_t *schema = get(get(content, "application/json", NULL, NULL), "schema", NULL, NULL);
     json_error_t err;
-    json_t *body = json_loads(reply->body, JSON_REJECT_DUPLICATES, &err);
     const char *type = test_reply_header(reply, "Content-Type");
 
     cr_expect_not_null(response, "%s %s: %s is not documented", ask->method, path, status);
+    if (get(content, "text/plain", NULL, NULL)) {
+        cr_expect(type && strncmp(type, "text/plain;", 11) == 0, "%s: %s", ask->path, type);
+        return;
+    }
+    json_t *body = json_loads(reply->body, JSON_REJECT_DUPLICATES, &err);
     cr_expect(type && strcmp(type, "application/json") == 0, "%s: %s", ask->path, type);
     cr_expect_not_null(body, "%s: %s: %s", ask->path, err.text, reply->body);
     const char *said = body && schema ? schema_fault(doc, schema, body) : NULL;

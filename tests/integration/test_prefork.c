@@ -23,7 +23,7 @@
 enum { MAX_STARTS = 256, PATIENCE_MS = 20000 };
 
 /* Shared by the test, the supervisor and its children. */
-struct board {
+struct notebook {
     _Atomic int64_t ahead_us; /* the clock of prefork is this much ahead */
     _Atomic int starts, exits, terms;
     _Atomic int fail_first;   /* so many children leave at once, with status 3 */
@@ -44,7 +44,7 @@ struct board {
         size_t name_len, extra_size;
     } exit[MAX_STARTS];
 };
-static struct board *board;
+static struct notebook *board;
 static pid_t supervisor;
 static struct prefork_role fleet[4]; /* the supervisor's own copy counts */
 static int64_t ready_timeout_ms;
