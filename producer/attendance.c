@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/pgarray.h"
 #include "domain/store_orders.h"
+#include "io/pulse.h"
 #include "producer/stores.h"
 
 #include <errno.h>
@@ -83,6 +84,15 @@ static const char *fenced(struct attendance *a)
     return pgarray_end(&a->fenced);
 }
 
+static void put_pool(struct buf *b, const struct stores *s)
+{
+    struct dbpool_stats pool;
+    dbpool_stats(s->pool, &pool);
+    json_put_key(b, "pool");
+    buf_printf(b, "{\"open\":%d,\"busy\":%d,\"max\":%lld}", pool.open, pool.busy,
+        (long long)(s->cfg->db_pool_size + s->cfg->db_max_overflow));
+}
+
 static const char *status(struct attendance *a)
 {
     const struct stores *s = a->stores;
@@ -95,6 +105,9 @@ static const char *status(struct attendance *a)
     json_put_int(b, "crawl_in_memory", s->taking[TAKES_CRAWL]);
     json_put_int(b, "spool_bytes", spool_folder_depth(s->spool));
     json_put_int(b, "crawl_spool_bytes", spool_folder_depth(s->crawl_spool));
+    put_pool(b, s);
+    metrics_put(s->metrics, b);
+    json_put_int(b, "rss_kb", pulse_rss() / 1024);
     json_put_text(b, "folder", s->cfg->spool_dir);
     json_put_text(b, "place", a->place);
     buf_putc(b, '}');

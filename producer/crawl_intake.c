@@ -14,6 +14,7 @@
 #include "producer/measure.h"
 #include "producer/refusals.h"
 #include "producer/stores.h"
+#include "producer/tally.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -111,35 +112,49 @@ static void add_span(const struct crawl_intake *in, int status, const char *outc
 
 /* The one place where a request of this route is refused; before the answer. */
 static void refused(struct stores *s, struct httpd_req *req, const struct crawl_hooked *h,
-    int status, const char *reason, bool authenticated)
+    int status, enum meter_REASON why, const char *reason, bool authenticated)
 {
+    tally_refused(req, why);
     measure(s, req, h, status, reason);
     refusal_note(s, req, SOURCE, status, reason, authenticated);
     log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
         LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
 }
 
-static void reply(struct crawl_intake *in, bool again)
+static void reply(struct crawl_intake *in)
 {
-    if (!in->req)
-        return;
     timer_stop(&in->deadline);
-    if (in->hooked.accepted)
-        measure(in->stores, in->req, &in->hooked, in->hooked.status, NULL);
-    add_span(in, in->hooked.status, again ? "again" : in->spool_tried ? "spool" : "redis", !again);
-    if (again)
-        httpd_add_header(in->req, "Hookline-Duplicate", "true");
     httpd_reply(in->req, in->hooked.status, "application/json", in->hooked.answer.data,
         in->hooked.answer.len);
     in->req = NULL;
 }
 
-static void reply_detail(struct crawl_intake *in, int status, const char *detail)
+static void reply_accepted(struct crawl_intake *in, enum meter_SAFE where, bool again)
+{
+    if (!in->req)
+        return;
+    measure(in->stores, in->req, &in->hooked, in->hooked.status, NULL);
+    if (again) {
+        tally_duplicate(in->req);
+        httpd_add_header(in->req, "Hookline-Duplicate", "true");
+    } else {
+        tally_accepted(in->req, where);
+    }
+    add_span(in, in->hooked.status,
+        again                 ? "again"
+        : where == SAFE_SPOOL ? "spool"
+                              : "redis",
+        !again);
+    reply(in);
+}
+
+static void reply_detail(
+    struct crawl_intake *in, int status, enum meter_REASON why, const char *detail)
 {
     if (!in->req)
         return;
     timer_stop(&in->deadline);
-    refused(in->stores, in->req, &in->hooked, status, detail, true);
+    refused(in->stores, in->req, &in->hooked, status, why, detail, true);
     add_span(in, status, status == 409 ? "conflict" : "unavailable", false);
     httpd_reply_detail(in->req, status, "%s", detail);
     in->req = NULL;
@@ -147,7 +162,7 @@ static void reply_detail(struct crawl_intake *in, int status, const char *detail
 
 static void reply_conflict(struct crawl_intake *in)
 {
-    reply_detail(in, 409,
+    reply_detail(in, 409, REASON_CONFLICT,
         "Another event came under this id before, with a different body; each event needs a "
         "webhookId, and each page a scrapeId, of its own");
 }
@@ -158,13 +173,13 @@ static void reply_unavailable(struct crawl_intake *in, const struct hl_err *err)
         return;
     log_error("intake_refused", LOG_S("why", hl_why_name(err->why)), LOG_S("error", err->msg));
     httpd_add_header(in->req, "Retry-After", "5");
-    reply_detail(in, 503, "The event cannot be stored now; try again later");
+    reply_detail(in, 503, REASON_UNAVAILABLE, "The event cannot be stored now; try again later");
 }
 
 static void reply_fenced(struct crawl_intake *in)
 {
     httpd_add_header(in->req, "Retry-After", ADMISSION_FENCED_RETRY);
-    reply_detail(in, 503, ADMISSION_FENCED);
+    reply_detail(in, 503, REASON_FENCED, ADMISSION_FENCED);
 }
 
 /* --- the steps --------------------------------------------------------------------------- */
@@ -194,7 +209,7 @@ static void publish_done(struct queue_req *req, enum hl_rc rc, const struct hl_e
         if (req->was == QUEUE_CONFLICT)
             reply_conflict(in);
         else
-            reply(in, req->was == QUEUE_DUPLICATE);
+            reply_accepted(in, SAFE_REDIS, req->was == QUEUE_DUPLICATE);
     } else if (!in->spool_tried) {
         log_warn("publish_failed", LOG_S("outcome", hl_rc_name(rc)), LOG_S("error", err->msg));
         start_spool(in);
@@ -211,7 +226,7 @@ static void spool_done(struct spool_append *append, enum hl_rc rc, const struct 
     in->pending--;
     in->spooling = false;
     if (rc == HL_OK)
-        reply(in, false);
+        reply_accepted(in, SAFE_SPOOL, false);
     else if (!in->publishing)
         reply_unavailable(in, err);
     finish(in);
@@ -283,8 +298,9 @@ static void judged(struct crawl_intake *in)
     if (admitted)
         admission_count(in->stores, in->hooked.gate, httpd_peer(in->req));
     if (!in->hooked.accepted) {
-        refused(in->stores, in->req, &in->hooked, in->hooked.status, in->hooked.reason, admitted);
-        reply(in, false);
+        refused(in->stores, in->req, &in->hooked, in->hooked.status,
+            admitted ? REASON_PAYLOAD : tally_reason(in->hooked.gate), in->hooked.reason, admitted);
+        reply(in);
         finish(in);
     } else if (in->stores->fenced[TAKES_CRAWL]) {
         reply_fenced(in);
@@ -323,7 +339,7 @@ static void begin(struct crawl_intake *in)
 static void refuse_for_now(struct stores *s, struct httpd_req *req)
 {
     static const char *detail = "Too many large events at a time; try again later";
-    refused(s, req, NULL, 503, detail, false);
+    refused(s, req, NULL, 503, REASON_BUSY, detail, false);
     httpd_add_header(req, "Retry-After", "5");
     httpd_reply_detail(req, 503, "%s", detail);
 }

@@ -15,6 +15,7 @@
 #include "producer/measure.h"
 #include "producer/refusals.h"
 #include "producer/stores.h"
+#include "producer/tally.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,8 +117,12 @@ static void reply_accepted(struct intake *in)
     json_put_string(&b, in->ev.watch_url);
     buf_putc(&b, '}');
     timer_stop(&in->deadline);
-    if (again)
+    if (again) {
+        tally_duplicate(in->req);
         httpd_add_header(in->req, "Hookline-Duplicate", "true");
+    } else {
+        tally_accepted(in->req, in->committed ? SAFE_ROW : in->spooled ? SAFE_SPOOL : SAFE_REDIS);
+    }
     CRASH_POINT("reply.before");
     measure(in, 202, NULL);
     add_span(in, 202, where, NULL);
@@ -126,8 +131,9 @@ static void reply_accepted(struct intake *in)
     buf_release(&b);
 }
 
-static void refuse_event(struct intake *in, int status, const char *detail)
+static void refuse_event(struct intake *in, int status, enum meter_REASON why, const char *detail)
 {
+    tally_refused(in->req, why);
     refusal_note(in->stores, in->req, SOURCE, status, detail, true);
     httpd_reply_detail(in->req, status, "%s", detail);
     in->req = NULL;
@@ -142,7 +148,7 @@ static void reply_unavailable(struct intake *in, const struct hl_err *err)
     httpd_add_header(in->req, "Retry-After", "5");
     measure(in, 503, err->msg);
     add_span(in, 503, "unavailable", err->msg);
-    refuse_event(in, 503, "The event cannot be stored now; try again later");
+    refuse_event(in, 503, REASON_UNAVAILABLE, "The event cannot be stored now; try again later");
 }
 
 static void log_conflict(const struct intake *in)
@@ -161,7 +167,7 @@ static void reply_conflict(struct intake *in)
     timer_stop(&in->deadline);
     measure(in, 409, CONFLICT);
     add_span(in, 409, "conflict", CONFLICT);
-    refuse_event(in, 409,
+    refuse_event(in, 409, REASON_CONFLICT,
         "Another event came under this key before, with a different body; each event needs a key "
         "of its own (webhook-id, Idempotency-Key, webhookId or scrapeId)");
 }
@@ -371,9 +377,10 @@ static void begin(struct stores *s, struct httpd_req *req, const struct change_e
 /* --- the request ------------------------------------------------------------------------- */
 
 /* Before it is known which event it is. */
-static void refuse(
-    struct stores *s, struct httpd_req *req, int status, const char *reason, bool authenticated)
+static void refuse(struct stores *s, struct httpd_req *req, int status, enum meter_REASON why,
+    const char *reason, bool authenticated)
 {
+    tally_refused(req, why);
     log_warn("webhook_refused", LOG_S("route", SOURCE), LOG_S("peer", httpd_peer(req)),
         LOG_I("status", status), LOG_S("reason", reason), LOG_B("authenticated", authenticated));
     refusal_note(s, req, SOURCE, status, reason, authenticated);
@@ -397,11 +404,12 @@ static void turn_away(struct stores *s, struct httpd_req *req, enum gate_verdict
         [GATE_TOO_OLD] = "The webhook-timestamp is more than 5 minutes old",
         [GATE_TOO_NEW] = "The webhook-timestamp is more than 5 minutes ahead of this clock",
     };
-    refuse(s, req, 401, details[verdict], false);
+    refuse(s, req, 401, tally_reason(verdict), details[verdict], false);
 }
 
 static void refuse_fenced(struct stores *s, struct httpd_req *req)
 {
+    tally_refused(req, REASON_FENCED);
     refusal_note(s, req, SOURCE, 503, ADMISSION_FENCED, true);
     measure_webhook(s->metrics, req,
         &(struct measure_webhook){.event = "change", .status = 503, .error = ADMISSION_FENCED});
@@ -461,7 +469,7 @@ void intake_changedetection(struct httpd_req *req, void *stores)
         .idempotency_key = httpd_header(req, "Idempotency-Key"),
         .dedup = s->cfg->dedup_window_ms > 0};
     if (hook_read(&in, &ev, &who, &err) != HL_OK) {
-        refuse(s, req, 400, err.msg, true);
+        refuse(s, req, 400, REASON_PAYLOAD, err.msg, true);
         return;
     }
     begin(s, req, &ev, &who);

@@ -8,8 +8,8 @@
 #include "base/text.h"
 #include "base/url.h"
 #include "producer/client.h"
-#include "producer/monitor.h"
 #include "producer/dashboard.h"
+#include "producer/monitor.h"
 #include "producer/secrets.h"
 
 #include <stdlib.h>

@@ -4,7 +4,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "domain/queue_gauges.h"
 #include "io/httpd.h"
+#include "io/pulse.h"
 #include "producer/api.h"
 #include "producer/api_views.h"
 #include "producer/attendance.h"
@@ -12,6 +14,7 @@
 #include "producer/crawl_intake.h"
 #include "producer/dashboard.h"
 #include "producer/forward.h"
+#include "producer/gauges.h"
 #include "producer/intake.h"
 #include "producer/live.h"
 #include "producer/measure.h"
@@ -19,6 +22,7 @@
 #include "producer/refusals.h"
 #include "producer/session.h"
 #include "producer/stores.h"
+#include "producer/tally.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -26,7 +30,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000, LAST_SPANS_MS = 1000 };
+enum {
+    HEARTBEAT_MS = 500,
+    LOOK_EVERY = 4, /* beats */
+    LAST_METRICS_MS = 1000,
+    LAST_SPANS_MS = 1000
+};
 
 struct server {
     struct stores stores;
@@ -35,10 +44,12 @@ struct server {
     struct crawl_forward *crawl_forward;
     struct attendance *attendance;
     struct live *live;
+    struct queue_gauges *queues;
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
     struct timer heartbeat;
+    struct pulse pulse;
     struct sigwatch term, hurry, state;
     int listen_fd; /* this process's copy; closed when the drain begins */
     bool draining, drained, leaving;
@@ -59,25 +70,15 @@ static const struct httpd_route dashboard_routes[] = {
 };
 /* clang-format on */
 
-static void count_webhook(struct stores *s, struct httpd_req *req, int status)
-{
-    const char *path = httpd_route_path(req);
-    if (!path || strncmp(path, "/api/webhook/", strlen("/api/webhook/")) != 0)
-        return;
-    if (status < 300)
-        s->accepted++;
-    else
-        s->refused++;
-}
-
 /* Every answer carries its id and the time it took (reference contract section 1.1). */
 static void on_reply(struct httpd_req *req, int status, void *ctx)
 {
     struct stores *s = ctx;
     char took[32];
+    int64_t took_us = clock_mono_us() - httpd_started_us(req);
     refusal_by_httpd(s, req, status);
-    count_webhook(s, req, status);
-    snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
+    tally_reply(s, req, status, took_us);
+    snprintf(took, sizeof(took), "%.2f", (double)took_us / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
     if (dashboard_owns(httpd_path(req)))
@@ -171,10 +172,15 @@ static void on_state(void *ctx)
 static void heartbeat(void *ctx)
 {
     struct server *s = ctx;
-    meter_set(M_CAN_ACCEPT, 0, 0, stores_can_accept(&s->stores));
     if (!prefork_beat(s->slot) && !s->draining)
         on_term(s); /* the supervisor is gone and its death signal was missed */
     log_tick();
+    if (s->pulse.beats % LOOK_EVERY == 0)
+        gauges_look(&s->stores);
+    gauges_show(&s->stores, connections(s));
+    if (s->stores.schema_ready && !s->draining)
+        queue_gauges_start(s->queues);
+    pulse_beat(&s->pulse, HEARTBEAT_MS);
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 
@@ -246,11 +252,13 @@ static void close_all(struct server *s)
     forward_stop(s->forward);
     crawl_forward_stop(s->crawl_forward);
     attendance_stop(s->attendance);
+    queue_gauges_stop(s->queues);
     stores_close(&s->stores);
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
     attendance_free(s->attendance);
     live_free(s->live); /* its questions have been answered by then */
+    queue_gauges_free(s->queues);
     loop_free(s->loop);
 }
 
@@ -272,6 +280,11 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     sigwatch_start(s.loop, &s.hurry, PREFORK_HURRY, on_hurry, &s);
     sigwatch_start(s.loop, &s.state, PREFORK_STATE, on_state, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
+    s.queues = queue_gauges_new(&(struct queue_gauges_conf){.loop = s.loop,
+        .store = s.stores.reads,
+        .redis = s.stores.redis,
+        .change = s.stores.queue,
+        .crawl = s.stores.crawl_queue});
     heartbeat(&s);
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);

@@ -69,6 +69,7 @@ void stores_intake_ends(struct stores *s)
 static bool open_reads(struct stores *s, const struct db_conf *db, struct hl_err *err)
 {
     struct db_conf conf = *db;
+    conf.label = POOL_READS;
     conf.pool_size = (int)s->cfg->read_connections;
     conf.max_overflow = 0;
     conf.max_waiters = READS_WAITING;

@@ -55,6 +55,7 @@ struct stores {
     int taking[TAKES_NQUEUES];             /* requests let in, and not finished */
     bool spool_rows_behind[TAKES_NQUEUES]; /* webhook.spools may lack what is on the disk */
     int64_t accepted, refused;             /* webhooks, by their answers */
+    int64_t spool_since_us[TAKES_NQUEUES]; /* it has held records so long, wall clock; 0 = none */
     int intakes;             /* requests accepted and not finished, questions included */
     void (*idle)(void *ctx); /* the last of them has finished */
     void *idle_ctx;

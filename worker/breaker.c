@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "worker/circuit.h"
 
 #include <stdio.h>
@@ -395,6 +396,21 @@ struct breaker *breaker_new(struct loop *l, const struct config *cfg, struct sto
     timer_init(l, &b->tick, tick, b);
     tick_in(b, READ_SOON_MS);
     return b;
+}
+
+void breaker_show(const struct breaker *b)
+{
+    int64_t open = 0, half_open = 0;
+    if (!b)
+        return;
+    LIST_EACH(&b->upstreams, n)
+    {
+        enum circuit_state state = LIST_OF(n, struct upstream, node)->circuit.state;
+        open += state == CIRCUIT_OPEN;
+        half_open += state == CIRCUIT_HALF_OPEN;
+    }
+    meter_set(M_BREAKER, STATE_OPEN, 0, open);
+    meter_set(M_BREAKER, STATE_HALF_OPEN, 0, half_open);
 }
 
 void breaker_stop(struct breaker *b)

@@ -15,7 +15,8 @@ struct breaker;
 /* cfg and store (with an owner) are borrowed. NULL when WEBHOOK_BREAKER_FAILURES is 0. Reads from
  * now on. */
 struct breaker *breaker_new(struct loop *l, const struct config *cfg, struct store *store);
-void breaker_stop(struct breaker *b); /* NULL ok; no further reads: before the loop goes */
+void breaker_show(const struct breaker *b); /* NULL ok; sets the gauge of circuits (base/meter.h) */
+void breaker_stop(struct breaker *b);       /* NULL ok; no further reads: before the loop goes */
 void breaker_free(struct breaker *b); /* NULL ok; stopped, and after the pool: nothing in flight */
 
 /* A host that is asked for: not held off now, be it for one job only. host NULL: always. */

@@ -3,8 +3,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/meter.h"
 #include "domain/connect.h"
+#include "io/pulse.h"
 #include "worker/byrow.h"
 #include "worker/crawls.h"
 #include "worker/inflight.h"
@@ -65,6 +65,7 @@ struct child {
     int exit_code;
     struct defer kick;
     struct defer idle;
+    struct pulse pulse;
     struct timer heartbeat, own_check, read_retry, policy_check, drain_limit, leave_limit;
     struct sigwatch term, hurry, quiet, state;
 };
@@ -579,7 +580,7 @@ static void orders_changed(void *ctx)
 static void retire_when_worn(struct child *c)
 {
     const struct config *cfg = c->cfg;
-    int64_t rss = cfg->max_rss ? vitals_rss() : 0;
+    int64_t rss = cfg->max_rss ? pulse_rss() : 0;
     bool worn = (cfg->max_jobs && c->jobs_done >= cfg->max_jobs) || rss > cfg->max_rss;
 
     if (!worn || c->worn || c->draining)
@@ -590,14 +591,22 @@ static void retire_when_worn(struct child *c)
 
 /* --- building ---------------------------------------------------------------------------- */
 
+static void show(const struct child *c)
+{
+    const struct vitals v = vitals_of(c);
+    vitals_show(&v);
+    breaker_show(c->breaker);
+}
+
 static void heartbeat(void *ctx)
 {
     struct child *c = ctx;
-    meter_set(M_LEASE_AGE, 0, 0, c->lease ? lease_age_ms(c->lease) * 1000 : 0);
     if (!prefork_beat(c->slot) && !c->draining)
         on_term(c); /* the supervisor is gone and its death signal was missed */
     retire_when_worn(c);
     log_tick();
+    show(c);
+    pulse_beat(&c->pulse, HEARTBEAT_MS);
     timer_start(&c->heartbeat, HEARTBEAT_MS);
 }
 
@@ -647,7 +656,7 @@ static bool build(struct child *c, struct hl_err *err)
     if (!wires_open(&c->wires, cfg, c->instance, true, connections(cfg), err) ||
         !wires_open_spans(&c->wires, cfg, c->instance, err))
         return false;
-    c->lease_pool = wires_pool(&c->wires, cfg, c->instance, 1, err);
+    c->lease_pool = wires_pool(&c->wires, cfg, c->instance, POOL_LEASE, 1, err);
     c->reader = c->lease_pool ? wires_redis(&c->wires, cfg, c->instance, err) : NULL;
     c->scraper = c->reader ? scraper_new(c->wires.loop, cfg, err) : NULL;
     if (!c->scraper || !build_crawls(c, err))

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "base/mutant.h"
 #include "base/trace.h"
 #include "worker/crawl_effects.h"
@@ -39,6 +40,7 @@ struct crawl {
     size_t swell; /* bytes of its event; 0 = not known yet */
     bool parked;  /* there is no room to read it now */
     int64_t starts;
+    enum meter_CRAWLED outcome;
 
     const char *step_name;
     void (*step)(struct crawl *c);
@@ -72,6 +74,7 @@ static void add_job_span(const struct crawl *c);
 static void end(struct crawl *c, bool again)
 {
     add_job_span(c);
+    meter_inc(M_CRAWL_JOBS, (int)c->outcome, 0);
     c->env->done(c, again, c->env->ctx);
     timer_stop(&c->retry);
     crawl_effects_release(&c->effects);
@@ -123,6 +126,8 @@ static bool passes(enum hl_rc rc)
 
 /* --- telling Redis ----------------------------------------------------------------------- */
 
+static void ack(struct crawl *c);
+
 /* A Redis that cannot be told must not hold up other jobs: the entry is read again, and all is done
  * once more, to the same end. */
 static void told(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
@@ -137,6 +142,8 @@ static void told(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
     if (rc != HL_OK)
         log_warn("crawl_end_not_told", LOG_S("event_id", c->id), LOG_S("step", c->step_name),
             LOG_S("error", err->msg));
+    else
+        c->outcome = c->step == ack ? CRAWLED_DONE : CRAWLED_DEAD;
     end(c, rc != HL_OK);
 }
 
@@ -396,6 +403,7 @@ static void store_done(struct store_req *req, enum hl_rc rc, const struct hl_err
         refused(c, err);
     } else {
         c->stored += c->store.stored;
+        meter_add(M_CRAWL_PAGES, 0, 0, c->store.stored);
         store_next(c);
     }
 }
@@ -533,6 +541,7 @@ static void fetch(struct crawl *c)
 struct crawl *crawl_new(const struct crawl_env *env, const struct queue_entry *e)
 {
     struct crawl *c = mem_new(struct crawl);
+    c->outcome = CRAWLED_RETURNED;
     c->env = env;
     c->len = c->weight = e->len;
     c->starts = e->starts;
@@ -606,6 +615,7 @@ void crawl_hand_back(struct crawl *c)
     uuid_parse(c->id, &h->req.id);
     memcpy(h->req.entry, c->entry, sizeof(c->entry));
     queue_do(c->env->queue, QUEUE_REQUEUE, &h->req);
+    meter_inc(M_CRAWL_JOBS, CRAWLED_RETURNED, 0);
     crawl_free(c);
 }
 

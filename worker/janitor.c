@@ -6,7 +6,10 @@
 #include "base/crashpoint.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "domain/connect.h"
+#include "domain/queue_gauges.h"
+#include "io/pulse.h"
 #include "worker/dossier.h"
 #include "worker/letters.h"
 #include "worker/reconciler.h"
@@ -55,10 +58,12 @@ struct janitor {
     struct reconciler *reconciler;
     struct recrawl *recrawl;
     struct letters *letters;
+    struct queue_gauges *queues;
     struct schema_wait schema;
     struct sigwatch term, state;
     struct watch deaths;
     struct timer heartbeat, sweep;
+    struct pulse pulse;
     bool sweeping, again, stopping;
     size_t step, last_step;
     struct timer last_words;
@@ -162,8 +167,10 @@ static void death_declared(enum hl_rc rc, const PGresult *rows, const struct hl_
         obituaries_end(j);
         return;
     }
-    if (PQntuples(rows))
+    if (PQntuples(rows)) {
+        meter_inc(M_DEAD_WORKERS, 0, 0);
         reconciler_walk(j->reconciler, "a worker died");
+    }
     if (PQntuples(rows) && obituaries_first(j->dead, &o))
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause));
     next_obituary(j);
@@ -174,6 +181,7 @@ static void condemn(struct janitor *j, const PGresult *rows, int row)
 {
     if (PQgetisnull(rows, row, 0))
         return;
+    meter_inc(M_ZOMBIES, 0, 0);
     log_error("job_condemned", LOG_S("event_id", db_text(rows, row, 0)),
         LOG_S("status", db_text(rows, row, 8)));
     move_row(j, rows, row, QUEUE_BURY, "crashed its worker");
@@ -200,6 +208,7 @@ static void crash_written(enum hl_rc rc, const PGresult *rows, const struct hl_e
         return;
     }
     if (PQntuples(rows)) {
+        meter_add(M_DEAD_WORKERS, 0, 0, db_int(rows, 0, 11));
         reconciler_walk(j->reconciler, "a worker died");
         log_info("worker_declared_dead", LOG_S("worker", o.instance), LOG_S("cause", o.cause),
             LOG_I("suspected", db_int(rows, 0, 9)), LOG_I("to_run_alone", db_int(rows, 0, 10)));
@@ -267,6 +276,7 @@ static void declared(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
     (void)err;
     if (rc != HL_OK || !PQntuples(rows))
         return;
+    meter_inc(M_DEAD_WORKERS, 0, 0);
     log_warn("worker_declared_dead", LOG_S("worker", db_text(rows, 0, 0)),
         LOG_S("cause", "lease ran out"));
     reconciler_walk(j->reconciler, "a worker died");
@@ -305,6 +315,7 @@ static void reaped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
         return;
     }
     j->page_done = false;
+    meter_add(M_ZOMBIES, 0, 0, PQntuples(rows));
     for (int i = 0; i < PQntuples(rows); i++) {
         const char *status = db_text(rows, i, 8);
         bool again = strcmp(status, "queued") == 0;
@@ -505,6 +516,11 @@ static void take_charge(struct janitor *j)
         j->wards[i].janitor = j;
         timer_init(j->wires.loop, &j->wards[i].promote, promote, &j->wards[i]);
     }
+    j->queues = queue_gauges_new(&(struct queue_gauges_conf){.loop = j->wires.loop,
+        .store = j->wires.store,
+        .redis = j->wires.redis,
+        .change = j->wires.queue,
+        .crawl = j->crawl_queue});
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -517,6 +533,7 @@ static void on_term(void *ctx)
     if (j->stopping)
         return;
     j->stopping = true;
+    queue_gauges_stop(j->queues);
     retention_stop(j->retention);
     reconciler_stop(j->reconciler);
     recrawl_stop(j->recrawl);
@@ -541,6 +558,7 @@ static void heartbeat(void *ctx)
     struct janitor *j = ctx;
     if (!prefork_beat(j->slot) && !j->stopping)
         on_term(j);
+    pulse_beat(&j->pulse, HEARTBEAT_MS);
     timer_start(&j->heartbeat, HEARTBEAT_MS);
 }
 
@@ -550,6 +568,7 @@ static void schema_ready(void *ctx)
     timer_start(&j->sweep, 0);
     for (int i = 0; i < NWARDS; i++)
         timer_start(&j->wards[i].promote, 0);
+    queue_gauges_start(j->queues);
     retention_start(j->retention);
     reconciler_start(j->reconciler);
     recrawl_start(j->recrawl);
@@ -559,6 +578,7 @@ static void schema_ready(void *ctx)
 static void tear_down(struct janitor *j)
 {
     j->database_failed = true; /* whatever is answered from here on starts no further step */
+    queue_gauges_stop(j->queues);
     retention_stop(j->retention);
     reconciler_stop(j->reconciler);
     recrawl_stop(j->recrawl);
@@ -577,6 +597,7 @@ static void tear_down(struct janitor *j)
     recrawl_free(j->recrawl);
     wires_close(&j->wires); /* answers what is under way */
     queue_free(j->crawl_queue);
+    queue_gauges_free(j->queues);
     retention_free(j->retention);
     reconciler_free(j->reconciler);
 }

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/document.h"
+#include "worker/jobmeters.h"
 #include "worker/jobmetrics.h"
 #include "worker/jobtrace.h"
 
@@ -47,6 +48,7 @@ struct job {
     int64_t started_us;
     int64_t began_us; /* what the present state does; 0 = not yet. For the metrics */
     struct jobtrace traced;
+    enum meter_OUTCOME outcome;
     long target_status;
 
     int64_t epoch, attempts;
@@ -124,6 +126,8 @@ static void step_ends(struct job *j, enum job_event ev)
     struct jobmetric metric = metric_of(j);
     metric.event = ev;
     jobmetrics_step(j->env->metrics, &metric);
+    jobmeters_step(j->state, ev, j->began_us ? clock_mono_us() - j->began_us : 0,
+        j->settle_as == AS_DEAD, &j->outcome);
     j->began_us = 0;
 }
 
@@ -133,6 +137,7 @@ static void waited(struct job *j, int64_t ms)
     const struct jobtrace_facts facts = facts_of(j);
     jobtrace_waited(&j->traced, j->env->spans, &facts, ms);
     jobmetrics_wait(j->env->metrics, &metric, ms);
+    jobmeters_wait(ms);
 }
 
 /* --- the upstream's circuit --------------------------------------------------------------- */
@@ -279,6 +284,8 @@ static void complete_done(struct store_req *req, enum hl_rc rc, const struct hl_
         set_text(&j->detail, err->msg);
         j->retryable = false;
     }
+    if (rc == HL_OK)
+        jobmeters_completed(j->complete.age_us, j->complete.superseded);
     CRASH_POINT("t3.after");
     answered(j, rc == HL_LOST && j->complete.gone ? EV_MISSING : event_of[rc], err);
 }
@@ -315,6 +322,8 @@ static void scraped(struct scrape_result *res, void *ctx)
     enum hl_rc rc = res->rc;
     struct hl_err err = res->err;
     j->target_status = res->target_status;
+    if (!res->held_off)
+        meter_inc(M_FETCHES, (int)res->fetch, 0);
     j->leave.again = j->attempts > 0;
     bool spared =
         breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
@@ -390,7 +399,7 @@ static void enter_scrape(struct job *j)
 /* The embedded index is written by T3b itself; there is nothing to wait for. */
 static void enter_index(struct job *j)
 {
-    jobtrace_step_begins(&j->traced);
+    step_begins(j);
     job_step(j, j->aborting ? EV_ABORT : EV_OK);
 }
 
@@ -505,6 +514,7 @@ static void enter_fail(struct job *j)
         decide_failure(j);
     if (j->plain)
         set_text(&j->metadata, "{}");
+    step_begins(j);
     start_settle(j, j->plain && j->settle_as == AS_DEAD ? "failed" : j->status, true);
 }
 
@@ -525,6 +535,7 @@ static void enter_settle(struct job *j)
         job_step(j, EV_OK);
         return;
     }
+    step_begins(j);
     j->waiting_for_answer = true;
     j->queue = (struct queue_req){
         .ev = &j->ev, .delay_ms = j->delay_ms, .reason = j->reason, .done = queue_done, .ctx = j};
@@ -553,6 +564,7 @@ static void enter_done(struct job *j)
 {
     log_debug("job_ended", LOG_S("url", j->ev.watch_url),
         LOG_I("took_ms", (clock_mono_us() - j->started_us) / 1000));
+    jobmeters_end(j->outcome);
     j->env->done(j, j->env->ctx);
     job_free(j);
 }
@@ -622,6 +634,7 @@ static void limit_reached(void *ctx)
     scrape_cancel(j->scrape);
     j->scrape = NULL;
     j->retryable = true;
+    meter_inc(M_FETCHES, FETCH_TIMEOUT, 0);
     free(j->reason);
     j->reason = mem_printf(
         "job timeout after %lld minutes", (long long)j->env->cfg->job_timeout_ms / MS_PER_MINUTE);
@@ -635,6 +648,7 @@ static struct job *job_new(const struct job_env *env, struct change_event *ev)
     j->ev = *ev;
     j->retry_after_ms = -1;
     jobtrace_begin(&j->traced, &j->ev);
+    j->outcome = OUTCOME_NOTHING;
     j->started_us = clock_mono_us();
     timer_init(env->loop, &j->retry, retry_now, j);
     timer_init(env->loop, &j->limit, limit_reached, j);

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "base/uuid.h"
 
 #include <stdio.h>
@@ -102,6 +103,8 @@ static void moved(struct queue_req *req, enum hl_rc rc, const struct hl_err *err
     struct reconciler *r = m->reconciler;
     (void)err;
     r->page_failed |= rc != HL_OK;
+    if (rc == HL_OK && req->was == QUEUE_NEW)
+        meter_inc(M_REPUBLISHED, 0, 0);
     r->moves--;
     event_release(&m->ev);
     free(m);

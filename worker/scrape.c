@@ -55,6 +55,7 @@ void scrape_fail(struct scrape_result *out, const struct scrape_outcome *how, co
     va_end(ap);
     out->rc = hl_fail(&out->err, how->rc, "%s", how->reason ? how->reason : reason);
     out->sign = how->sign;
+    out->fetch = how->fetch;
     free(out->detail);
     out->detail = mem_strdup(detail);
 }
@@ -69,6 +70,8 @@ void scrape_fail_call(struct scrape_result *out, const struct http_response *res
     scrape_fail(
         out, scrape_outcome(saying, 0, NULL), res->err->msg, "%s%.*s", who, reason, res->err->msg);
     out->err.why = res->err->why;
+    if (saying == SAID_NO_ANSWER && res->err->why != HL_WHY_TIMEOUT)
+        out->fetch = FETCH_CONNECTION;
 }
 
 void scrape_fail_target(
@@ -133,13 +136,20 @@ static void deliver(struct scrape *x, struct scrape_result *out)
     scrape_free(x);
 }
 
+static void scrape_succeed(struct scrape_result *out)
+{
+    const struct scrape_outcome *how = scrape_outcome(SAID_SUCCESS, 0, NULL);
+    out->sign = how->sign;
+    out->fetch = how->fetch;
+}
+
 static void on_answer(const struct http_response *res, void *ctx)
 {
     struct scrape *x = ctx;
     struct scrape_result out = {.retry_after_ms = -1};
     x->scraper->kind->read(res, &out);
     if (out.rc == HL_OK)
-        out.sign = scrape_outcome(SAID_SUCCESS, 0, NULL)->sign;
+        scrape_succeed(&out);
     deliver(x, &out);
 }
 

@@ -13,6 +13,7 @@ struct scrape_result {
     enum hl_rc
         rc; /* HL_OK; HL_RETRY: may work later; HL_FATAL: will not, for this page and set-up */
     enum upstream_sign sign; /* what this tells about the server asked */
+    enum meter_FETCH fetch;  /* what came of it, as it is counted */
     char *text;              /* UTF-8, Markdown or plain; may be empty; NULL unless HL_OK */
     char *title, *description, *language, *final_url; /* NULL = not known */
     long target_status;     /* the page's own HTTP status; 0 = not known */

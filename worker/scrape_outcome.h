@@ -5,6 +5,7 @@
 #define HL_WORKER_SCRAPE_OUTCOME_H
 
 #include "base/err.h"
+#include "base/meter.h"
 
 #define SCRAPE_SAYINGS(X)                                                                          \
     X(NO_CALL)       /* the URL is unusable, or its address refused: nobody was asked */           \
@@ -38,6 +39,7 @@ struct scrape_outcome {
     enum hl_rc rc;
     enum upstream_sign sign;
     const char *reason; /* NULL = named by status, or by who noticed */
+    enum meter_FETCH fetch;
 };
 
 /* status: HTTP's, 0 = none. code: Firecrawl's, NULL = none. */

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/pgarray.h"
 #include "base/uuid.h"
+#include "io/pulse.h"
 #include "worker/breaker.h"
 #include "worker/job.h"
 #include "worker/lease.h"
@@ -52,6 +53,7 @@ struct solo {
     bool draining, leaving; /* asked to leave; resigning */
     int exit_code;
     struct buf held_ids;
+    struct pulse pulse;
     struct timer heartbeat, look, linger, settle_limit, leave_limit;
     struct sigwatch term;
 };
@@ -227,16 +229,23 @@ static void lease_freed(const struct change_event *ev, void *ctx)
 
 /* --- orders ------------------------------------------------------------------------------ */
 
+static struct vitals vitals_of(const struct solo *s)
+{
+    return (struct vitals){.jobs = &s->jobs,
+        .restarts = s->slot->crashes,
+        .connections = CONNECTIONS,
+        .working = true,
+        .draining = s->draining || s->leaving,
+        .lease = s->lease,
+        .metrics = s->wires.metrics,
+        .pool = s->wires.pool};
+}
+
 static void tell_vitals(struct buf *json, void *ctx)
 {
     const struct solo *s = ctx;
-    vitals_put(&(struct vitals){.jobs = &s->jobs,
-                   .restarts = s->slot->crashes,
-                   .connections = CONNECTIONS,
-                   .working = true,
-                   .draining = s->draining || s->leaving,
-                   .pool = s->wires.pool},
-        json);
+    const struct vitals v = vitals_of(s);
+    vitals_put(&v, json);
 }
 
 static bool claiming(void *ctx)
@@ -258,7 +267,8 @@ static bool build(struct solo *s, struct hl_err *err)
         !wires_open_spans(&s->wires, s->cfg, s->instance, err))
         return false;
     s->scraper = scraper_new(s->wires.loop, s->cfg, err);
-    s->lease_pool = s->scraper ? wires_pool(&s->wires, s->cfg, s->instance, 1, err) : NULL;
+    s->lease_pool =
+        s->scraper ? wires_pool(&s->wires, s->cfg, s->instance, POOL_LEASE, 1, err) : NULL;
     if (!s->lease_pool)
         return false;
     s->lease_store = store_new(s->wires.loop, s->lease_pool, s->instance, 0);
@@ -331,6 +341,10 @@ static void heartbeat(void *ctx)
     struct solo *s = ctx;
     if (!prefork_beat(s->slot) && !s->draining)
         on_term(s);
+    const struct vitals v = vitals_of(s);
+    vitals_show(&v);
+    breaker_show(s->breaker);
+    pulse_beat(&s->pulse, HEARTBEAT_MS);
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 

@@ -3,25 +3,12 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/meter.h"
 #include "domain/connect.h"
+#include "io/pulse.h"
 #include "worker/job.h"
 
-#include <stdio.h>
-#include <unistd.h>
-
 enum { SHOWN_JOBS = 10 }; /* the oldest */
-
-int64_t vitals_rss(void)
-{
-    long long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (!f)
-        return 0;
-    if (fscanf(f, "%*s %lld", &pages) != 1)
-        pages = 0;
-    fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
-}
 
 static const struct job *job_at(struct list_node *n)
 {
@@ -77,9 +64,20 @@ void vitals_put(const struct vitals *v, struct buf *json)
     json_put_int(json, "oldest_ms", oldest ? job_age_ms(job_at(oldest)) : 0);
     json_put_key(json, "pool");
     buf_printf(json, "{\"open\":%d,\"busy\":%d,\"max\":%d}", pool.open, pool.busy, v->connections);
-    json_put_int(json, "rss_kb", vitals_rss() / 1024);
+    metrics_put(v->metrics, json);
+    json_put_int(json, "rss_kb", pulse_rss() / 1024);
     json_put_int(json, "done", v->jobs_done);
     json_put_int(json, "restarts", v->restarts);
+}
+
+void vitals_show(const struct vitals *v)
+{
+    struct list_node *oldest = list_first(v->jobs);
+    int64_t lease_ms = v->lease ? lease_age_ms(v->lease) : 0;
+    meter_set(M_IN_FLIGHT, QUEUED_CHANGE, 0, (int64_t)v->jobs->len);
+    meter_set(M_IN_FLIGHT, QUEUED_CRAWL, 0, v->crawls);
+    meter_set(M_OLDEST_JOB, 0, 0, oldest ? job_age_ms(job_at(oldest)) * 1000 : 0);
+    meter_set(M_LEASE_AGE, 0, 0, lease_ms > 0 ? lease_ms * 1000 : 0);
 }
 
 void vitals_log(const struct vitals *v)
@@ -91,7 +89,7 @@ void vitals_log(const struct vitals *v)
         LOG_S("steps", buf_str(&steps)), LOG_I("jobs_done", v->jobs_done),
         LOG_I("lease_age_ms", v->lease ? lease_age_ms(v->lease) : -1),
         LOG_I("store_waiting", store_waiting(v->store)),
-        LOG_I("queue_waiting", queue_waiting(v->queue)), LOG_I("rss_bytes", vitals_rss()));
+        LOG_I("queue_waiting", queue_waiting(v->queue)), LOG_I("rss_bytes", pulse_rss()));
     buf_release(&steps);
     log_jobs(v->jobs);
     connect_log_pool("work", v->pool);

@@ -30,11 +30,11 @@ struct vitals {
  */
 void vitals_log(const struct vitals *v);
 
-/* Appends the members of webhook.workers.status: phase, jobs, crawls, age of the oldest, pool, memory,
- * jobs done, restarts. */
+/* Appends the members of webhook.workers.status: phase, jobs, crawls, age of the oldest, pool, metrics
+ * waiting and dropped, memory, jobs done, restarts. */
 void vitals_put(const struct vitals *v, struct buf *json);
 
-int64_t vitals_rss(
-    void); /* bytes of memory this process occupies; 0 when the kernel does not say */
+/* Sets the gauges of jobs in hand and of the lease (base/meter.h). */
+void vitals_show(const struct vitals *v);
 
 #endif

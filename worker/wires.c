@@ -19,12 +19,13 @@ void wires_name(char *out, size_t size)
 }
 
 struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char *instance,
-    int connections, struct hl_err *err)
+    enum meter_POOL label, int connections, struct hl_err *err)
 {
     char name[64]; /* PostgreSQL cuts at 63 bytes */
     int keep = connections < cfg->db_pool_size ? connections : (int)cfg->db_pool_size;
     snprintf(name, sizeof(name), "hookline-worker:%s", instance);
     struct db_conf conf = connect_db_conf(cfg, name);
+    conf.label = label;
     conf.pool_size = keep;
     conf.max_overflow = connections - keep;
     return dbpool_new(w->loop, w->offload, &conf, err);
@@ -44,7 +45,7 @@ bool wires_open_store(struct wires *w, const struct config *cfg, const char *ins
 {
     *w = (struct wires){.loop = loop_new(err)};
     w->offload = w->loop ? offload_new(w->loop, err) : NULL;
-    w->pool = w->offload ? wires_pool(w, cfg, instance, connections, err) : NULL;
+    w->pool = w->offload ? wires_pool(w, cfg, instance, POOL_WORK, connections, err) : NULL;
     if (!w->pool)
         return false;
     w->store = store_new(w->loop, w->pool, consume ? instance : NULL, 0);

@@ -39,7 +39,7 @@ void wires_name(char *out, size_t size);
 
 /* A pool of one connection for the lease, and a further Redis connection for blocking reads. */
 struct dbpool *wires_pool(struct wires *w, const struct config *cfg, const char *instance,
-    int connections, struct hl_err *err);
+    enum meter_POOL label, int connections, struct hl_err *err);
 struct redis *wires_redis(
     struct wires *w, const struct config *cfg, const char *instance, struct hl_err *err);
 

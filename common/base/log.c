@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/meter.h"
 #include "base/trace.h"
 
 #include <limits.h>
@@ -295,6 +296,9 @@ static void emit(enum log_level level, const char *event, size_t n, const struct
 
 void log_write(enum log_level level, const char *event, size_t n, const struct log_field *fields)
 {
-    if (level >= level_now() && !too_often(level, event))
+    if (level < level_now())
+        return;
+    meter_inc(M_LOG_LINES, level, 0);
+    if (!too_often(level, event))
         emit(level, event, n, fields);
 }

@@ -63,7 +63,7 @@ LABEL(QUEUED, "queue",                                                          
     V(QUEUED, CHANGE, "change") V(QUEUED, CRAWL, "crawl"))                                         \
 LABEL(PLACE, "place",                                                                              \
     V(PLACE, UNDELIVERED, "undelivered") V(PLACE, DELIVERED, "delivered")                          \
-    V(PLACE, LATER, "later") V(PLACE, DEAD, "dead"))                                               \
+    V(PLACE, LATER, "later"))                                                                      \
 LABEL(FATE, "fate",                                                                                \
     V(FATE, WRITTEN, "written") V(FATE, DROPPED, "dropped") V(FATE, REFUSED, "refused"))           \
 LABEL(LEVEL, "level",                                                                              \
@@ -101,6 +101,8 @@ GAUGE(SPOOL_OLDEST, P, "hookline_spool_oldest_seconds", SOURCE, NONE, MAX,      
     "For how long the spool has held records without a break; 0 when it is empty.")                \
 GAUGE(QUEUE_JOBS, PW, "hookline_queue_jobs", QUEUED, PLACE, MAX,                                   \
     "Jobs in Redis, by where they stand; as one process of this fleet last saw it.")               \
+GAUGE(DEAD_LETTERS, PW, "hookline_dead_letters", NONE, NONE, MAX,                                  \
+    "Dead letters in Redis, of both queues; as one process of this fleet last saw them.")          \
 GAUGE(QUEUE_OLDEST, PW, "hookline_queue_oldest_seconds", QUEUED, NONE, MAX,                        \
     "How long the event has been due that has been due longest.")                                  \
 GAUGE(QUEUE_PAUSED, PW, "hookline_queue_paused", QUEUED, NONE, MAX,                                \
@@ -110,13 +112,13 @@ GAUGE(IN_FLIGHT, W, "hookline_jobs_in_flight", QUEUED, NONE, SUM,               
 GAUGE(OLDEST_JOB, W, "hookline_job_oldest_seconds", NONE, NONE, MAX,                               \
     "Age of the oldest job in hand.")                                                              \
 COUNTER(JOBS, W, "hookline_jobs_total", OUTCOME, NONE,                                             \
-    "Ends of jobs of change events, by outcome.")                                                  \
+    "Ends of jobs of change events; lost: by somebody else, or not known by then.")                \
 COUNTER(SUPERSEDED, W, "hookline_events_superseded_total", NONE, NONE,                             \
     "Events answered by a later fetch of their page.")                                             \
 COUNTER(CRAWL_JOBS, W, "hookline_crawl_jobs_total", CRAWLED, NONE,                                 \
     "Ends of jobs of Firecrawl's events, by outcome.")                                             \
 COUNTER(CRAWL_PAGES, W, "hookline_crawl_pages_total", NONE, NONE,                                  \
-    "Pages of crawls that were stored.")                                                           \
+    "Pages of crawls whose contents were stored.")                                                 \
 HISTOGRAM(PHASE, W, "hookline_job_phase_seconds", PHASE, NONE, PHASES,                             \
     "Time of the steps of jobs of change events; wait: from when it was due to its claim.")        \
 HISTOGRAM(EVENT, W, "hookline_event_seconds", NONE, NONE, LATENCY,                                 \

@@ -5,8 +5,10 @@
 
 #include "base/backoff.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "base/pgarray.h"
 #include "base/text.h"
 #include "base/uuid.h"
@@ -80,7 +82,8 @@ struct metrics {
     size_t limit;              /* rows of the next batch */
     size_t halved;             /* so many of the oldest were in a batch that was refused */
     bool in_flight;
-    int failures; /* in a row; the timer is the pause */
+    int64_t sent_us; /* that batch */
+    int failures;    /* in a row; the timer is the pause */
     struct timer timer;
     struct defer flush;
     struct buf text;
@@ -126,6 +129,7 @@ static void trim(struct metrics *m)
     while (m->waiting.len > m->capacity || m->bytes > m->capacity * ROW_BYTES) {
         free(pop(m));
         m->stats.dropped++;
+        meter_inc(M_MEASUREMENTS, FATE_DROPPED, 0);
         any = true;
     }
     if (any)
@@ -182,6 +186,8 @@ static void send_batch(struct metrics *m, const size_t rows[NKINDS])
         calls[n++] = (struct db_call){again ? kinds[k].again : kinds[k].first, m->values[k]};
     }
     m->in_flight = true;
+    m->sent_us = clock_mono_us();
+    meter_observe(M_BATCH, STATEMENT_METRICS, (int64_t)m->sent.len);
     dbpool_exec(m->pool, calls, n, FLUSH_TIMEOUT_MS, on_flushed, m);
 }
 
@@ -274,6 +280,7 @@ static void refused(struct metrics *m, const struct hl_err *err)
     }
     m->err = *err;
     m->stats.refused++;
+    meter_inc(M_MEASUREMENTS, FATE_REFUSED, 0);
     settled(m);
     tell(m, "metrics_dropped");
 }
@@ -282,8 +289,10 @@ static void on_flushed(const struct db_result *res, void *ctx)
 {
     struct metrics *m = ctx;
     m->in_flight = false;
+    meter_observe(M_FLUSH, STATEMENT_METRICS, clock_mono_us() - m->sent_us);
     if (res->rc == HL_OK) {
         m->stats.written += m->sent.len;
+        meter_add(M_MEASUREMENTS, FATE_WRITTEN, 0, (int64_t)m->sent.len);
         m->failures = 0;
         settled(m);
     } else if (res->rc == HL_FATAL && db_refuses_data(res->err)) {
@@ -397,6 +406,7 @@ void metrics_free(struct metrics *m)
 {
     if (!m)
         return;
+    meter_add(M_MEASUREMENTS, FATE_DROPPED, 0, (int64_t)(m->waiting.len + m->sent.len));
     if (m->waiting.len)
         log_warn("metrics_lost", LOG_I("rows", m->waiting.len), LOG_S("error", m->err.msg));
     timer_stop(&m->timer);
@@ -428,6 +438,15 @@ void metrics_stats(const struct metrics *m, struct metrics_stats *out)
 {
     *out = m ? m->stats : (struct metrics_stats){0};
     out->waiting = m ? (int64_t)(m->waiting.len + m->sent.len) : 0;
+}
+
+void metrics_put(const struct metrics *m, struct buf *json)
+{
+    struct metrics_stats st;
+    metrics_stats(m, &st);
+    json_put_key(json, "metrics");
+    buf_printf(
+        json, "{\"waiting\":%lld,\"dropped\":%lld}", (long long)st.waiting, (long long)st.dropped);
 }
 
 void metrics_log(const struct metrics *m)

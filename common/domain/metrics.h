@@ -50,6 +50,8 @@ struct metrics_stats {
     int64_t waiting;
 };
 void metrics_stats(const struct metrics *m, struct metrics_stats *out);
+/* Appends the member "metrics": {"waiting": ..., "dropped": ...}. */
+void metrics_put(const struct metrics *m, struct buf *json);
 void metrics_log(const struct metrics *m); /* the same as a log line, for who is asked (SIGUSR2) */
 
 #endif

@@ -792,6 +792,10 @@ struct queue *queue_new(struct loop *l, struct redis *redis, const char *prefix,
         [QUEUE_CHANGE] = {"change", "later"      },
         [QUEUE_CRAWL] = {"crawl",  "later:crawl"},
     };
+    static const enum meter_STATEMENT labels[QUEUE_NOPS] = {[QUEUE_PUBLISH] = STATEMENT_PUBLISH,
+        [QUEUE_REQUEUE] = STATEMENT_REQUEUE,
+        [QUEUE_ACK] = STATEMENT_ACK,
+        [QUEUE_BURY] = STATEMENT_BURY};
     struct queue *q = mem_new(struct queue);
     q->kind = kind;
     q->redis = redis;
@@ -810,7 +814,8 @@ struct queue *queue_new(struct loop *l, struct redis *redis, const char *prefix,
         struct op *op = &q->ops[i];
         op->q = q;
         list_init(&op->sent);
-        op->batch = batch_new(l, &(struct batch_conf){.max_items = FLUSH_ITEMS,
+        op->batch = batch_new(l, &(struct batch_conf){.label = labels[i],
+                                     .max_items = FLUSH_ITEMS,
                                      .max_bytes = FLUSH_BYTES,
                                      .max_waiting = MAX_WAITING,
                                      .flush = flush,

@@ -162,6 +162,7 @@ static enum hl_rc get_complete(struct store_req *r, const PGresult *rows, int ro
     struct store_complete *c = LIST_OF(r, struct store_complete, req);
     c->gone = is_true(rows, row, 2);
     c->superseded = db_int(rows, row, 3);
+    c->age_us = db_int(rows, row, 4);
     return t3_outcome(rows, row);
 }
 
@@ -740,6 +741,11 @@ void store_audit_work(struct store *s, int max, store_cb *cb, void *ctx)
 
 struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, int64_t timeout_ms)
 {
+    static const enum meter_STATEMENT labels[NOPS] = {[OP_ACCEPT] = STATEMENT_ACCEPT,
+        [OP_CLAIM] = STATEMENT_CLAIM,
+        [OP_COMPLETE] = STATEMENT_COMPLETE,
+        [OP_SETTLE] = STATEMENT_SETTLE,
+        [OP_CRAWL] = STATEMENT_CRAWL};
     struct store *s = mem_new(struct store);
     s->pool = pool;
     s->owner = mem_strdup(owner);
@@ -749,7 +755,8 @@ struct store *store_new(struct loop *l, struct dbpool *pool, const char *owner, 
         op->store = s;
         op->spec = specs[i / LANES];
         list_init(&op->left);
-        op->batch = batch_new(l, &(struct batch_conf){.max_items = FLUSH_ITEMS,
+        op->batch = batch_new(l, &(struct batch_conf){.label = labels[i / LANES],
+                                     .max_items = FLUSH_ITEMS,
                                      .max_bytes = FLUSH_BYTES,
                                      .max_waiting = MAX_WAITING,
                                      .flush = op_flush,

@@ -96,7 +96,8 @@ struct store_complete {
     struct store_document doc;
     bool keep_older;    /* older queued events of this URL run themselves: none is superseded */
     bool gone;          /* out */
-    int64_t superseded; /* out: in the whole flush */
+    int64_t superseded; /* out: older events that this one answered */
+    int64_t age_us;     /* out: since the event was accepted */
 };
 void store_complete(struct store *s, struct store_complete *c);
 
@@ -152,7 +153,7 @@ void store_identify(struct store *s, int max, store_cb *cb, void *ctx);
  * it is blamed the suspects, in one transaction; writing it again changes nothing. One row for each
  * event that has failed by it, columns of an event; when there is none, the first time, one row with
  * event_id NULL; behind them rescrape_status, number of events suspected, number of those that are a
- * solo process's from now on. */
+ * solo process's from now on, 1 when the process had not been declared dead before. */
 struct store_crash { /* borrowed */
     const char *worker, *host, *role, *cause;
     int64_t pid, signo, exit_code; /* signo 0, exit_code -1: NULL */

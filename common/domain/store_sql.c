@@ -252,12 +252,13 @@ STMT(complete, "T3b", ROWS_EACH, 12,
     "  UPDATE webhook.change_events c SET rescrape_status = 'superseded', finished_at = now(),"
     "    next_attempt_at = NULL, metadata = coalesce(c.metadata, '{}'::jsonb)"
     "      || jsonb_build_object('superseded_by', older.by)"
-    "  FROM older WHERE c.id = older.id AND c.rescrape_status = 'queued' RETURNING c.id"
+    "  FROM older WHERE c.id = older.id AND c.rescrape_status = 'queued' RETURNING older.by"
+    "), answered AS (SELECT by, count(*) AS events FROM superseded GROUP BY by"
     ") "
     "SELECT f.n, " T3_WON "coalesce(c.rescrape_status = 'completed'"
     "    AND c.claim_epoch = f.epoch AND c.claimed_by = $1, false) END, c.id IS NULL,"
-    "  (SELECT count(*) FROM superseded)"
-    "  FROM fin f LEFT JOIN won w USING (n)"
+    "  coalesce(a.events, 0), (extract(epoch FROM now() - c.created_at) * 1000000)::bigint"
+    "  FROM fin f LEFT JOIN won w USING (n) LEFT JOIN answered a ON a.by = w.event_id"
     "  LEFT JOIN webhook.change_events c ON c.event_id = f.event_id");
 
 /* T3a, and giving work back. One row per event asked for. A repeat finds its own epoch with its own
@@ -458,11 +459,12 @@ STMT(crash, "janitor", ROWS_ANY, 12,
     "SELECT " EVENT_COLUMNS(
         "c") ", c.rescrape_status,"
              "  (SELECT count(*) FROM blamed WHERE guilty),"
-             "  (SELECT count(*) FROM blamed WHERE guilty AND NOT final AND suspect >= 2)"
+             "  (SELECT count(*) FROM blamed WHERE guilty AND NOT final AND suspect >= 2),"
+             "  (SELECT count(*) FROM dead)"
              "  FROM crash LEFT JOIN blamed c ON c.final"
              " UNION ALL "
              "SELECT " EVENT_COLUMNS(
-                 "c") ", c.rescrape_status, 0, 0"
+                 "c") ", c.rescrape_status, 0, 0, 0"
                       "  FROM unnest($12::uuid[]) AS h (event_id)"
                       "  JOIN webhook.change_events c ON c.event_id = h.event_id"
                       "  WHERE $4 = 'solo' AND $8::boolean AND NOT EXISTS (SELECT FROM crash)"

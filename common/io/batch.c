@@ -1,6 +1,7 @@
 /* batch: see batch.h. */
 #include "io/batch.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@ struct batch {
     struct list waiting, refused;
     struct defer kick, refuse;
     bool in_flight;
+    int64_t sent_us; /* that flush */
 };
 
 struct batch *batch_new(struct loop *l, const struct batch_conf *conf)
@@ -52,6 +54,8 @@ static void flush(void *ctx)
         list_push(&items, n);
     }
     b->in_flight = true;
+    b->sent_us = clock_mono_us();
+    meter_observe(M_BATCH, b->conf.label, (int64_t)items.len);
     b->conf.flush(&items, b->conf.ctx);
 }
 
@@ -98,6 +102,7 @@ bool batch_remove(struct batch *b, struct batch_item *item)
 void batch_done(struct batch *b)
 {
     b->in_flight = false;
+    meter_observe(M_FLUSH, b->conf.label, clock_mono_us() - b->sent_us);
     if (b->waiting.len)
         loop_defer(b->loop, &b->kick, flush, b);
 }

@@ -6,6 +6,7 @@
 #define HL_IO_BATCH_H
 
 #include "base/list.h"
+#include "base/meter.h"
 #include "io/loop.h"
 
 #include <stdbool.h>
@@ -23,9 +24,10 @@ struct batch_item {
 typedef void batch_flush_fn(struct list *items, void *ctx);
 
 struct batch_conf {
-    size_t max_items;   /* of one flush */
-    size_t max_bytes;   /* of one flush; a single larger item still goes, alone */
-    size_t max_waiting; /* items; more are refused */
+    enum meter_STATEMENT label; /* of M_BATCH and M_FLUSH */
+    size_t max_items;           /* of one flush */
+    size_t max_bytes;           /* of one flush; a single larger item still goes, alone */
+    size_t max_waiting;         /* items; more are refused */
     batch_flush_fn *flush;
     /* An item that found the queue full, or that a flush gave to batch_refuse; from the loop. */
     void (*refused)(struct batch_item *item, void *ctx);

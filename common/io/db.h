@@ -7,6 +7,7 @@
 #ifndef HL_IO_DB_H
 #define HL_IO_DB_H
 
+#include "base/meter.h"
 #include "io/loop.h"
 #include "io/offload.h"
 
@@ -40,6 +41,7 @@ typedef void db_cb(const struct db_result *res, void *ctx);
 struct db_conf {
     const char *url;              /* postgres:// (already without +driver); may hold a password */
     const char *application_name; /* shown in pg_stat_activity: program and instance */
+    enum meter_POOL label;        /* of a pool, in its meters */
     bool prepared;                /* off: unnamed statements only (transaction poolers) */
     int pool_size;                /* connections kept */
     int max_overflow;             /* further ones under load, closed when returned */

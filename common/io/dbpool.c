@@ -31,6 +31,7 @@ struct db_req {
     struct dbpool *pool;
     struct slot *slot; /* NULL unless running */
     struct timer wait;
+    int64_t asked_us;
     int64_t deadline_ms; /* of everything; 0 = the statement time once it runs */
     db_cb *cb;
     void *ctx;
@@ -69,6 +70,11 @@ static int open_count(const struct dbpool *p)
 
 /* --- requests ---------------------------------------------------------------------------- */
 
+static void show_waiting(const struct dbpool *p)
+{
+    meter_set(M_POOL, p->conf.label, USE_WAITING, (int64_t)p->waiting.len);
+}
+
 static void req_move(struct db_req *r, struct list *to)
 {
     timer_stop(&r->wait);
@@ -77,6 +83,7 @@ static void req_move(struct db_req *r, struct list *to)
     r->list = to;
     if (to)
         list_push(to, &r->node);
+    show_waiting(r->pool);
 }
 
 static void req_free(struct db_req *r)
@@ -111,10 +118,25 @@ static void deliver(void *ctx)
     answer_error(LIST_OF(n, struct db_req, node));
 }
 
+/* A unit of work that gets no connection, or whose connection failed it. */
+static void count_refusal(const struct dbpool *p, enum hl_why why)
+{
+    static const signed char labels[] = {[HL_WHY_EXHAUSTED] = REFUSAL_EXHAUSTED,
+        [HL_WHY_UNREACHABLE] = REFUSAL_UNREACHABLE,
+        [HL_WHY_REFUSED] = REFUSAL_REFUSED,
+        [HL_WHY_READ_ONLY] = REFUSAL_READ_ONLY,
+        [HL_WHY_TIMEOUT] = REFUSAL_TIMED_OUT,
+        [HL_WHY_OTHER] = REFUSAL_UNREACHABLE,
+        [HL_WHY_FULL] = REFUSAL_UNREACHABLE};
+    if (!p->closing)
+        meter_inc(M_POOL_REFUSED, p->conf.label, labels[why]);
+}
+
 static void give_up(struct db_req *r, const struct hl_err *err)
 {
     struct dbpool *p = r->pool;
     r->err = *err;
+    count_refusal(p, err->why);
     if (err->why == HL_WHY_EXHAUSTED)
         p->counts.exhausted++;
     req_move(r, &p->finished);
@@ -150,16 +172,24 @@ static void waited_too_long(void *ctx)
 static void pump(struct dbpool *p);
 static const struct db_conn_ops slot_ops;
 
+static void show_slots(const struct dbpool *p)
+{
+    meter_set(M_POOL, p->conf.label, USE_BUSY, open_count(p) - count(p, SLOT_IDLE));
+    meter_set(M_POOL, p->conf.label, USE_IDLE, count(p, SLOT_IDLE));
+}
+
 static void slot_move(struct slot *s, enum slot_state to)
 {
     list_remove(&s->pool->slots[s->state], &s->node);
     s->state = to;
     list_push(&s->pool->slots[to], &s->node);
+    show_slots(s->pool);
 }
 
 static void slot_close(struct slot *s)
 {
     list_remove(&s->pool->slots[s->state], &s->node);
+    show_slots(s->pool);
     timer_stop(&s->age);
     db_close(s->conn);
     free(s);
@@ -180,6 +210,7 @@ static void run(struct slot *s, struct db_req *r)
     int64_t left_ms = r->pool->conf.statement_timeout_ms;
     if (r->deadline_ms)
         left_ms = r->deadline_ms - clock_mono_ms();
+    meter_observe(M_POOL_WAIT, r->pool->conf.label, clock_mono_us() - r->asked_us);
     req_move(r, NULL);
     r->slot = s;
     s->req = r;
@@ -314,6 +345,8 @@ static void finished(struct slot *s, const struct db_result *res)
     r->slot = NULL;
     s->req = NULL;
     slot_release(s);
+    if (res->err && (res->err->why == HL_WHY_TIMEOUT || res->err->why == HL_WHY_READ_ONLY))
+        count_refusal(p, res->err->why);
     if (res->err && res->err->why == HL_WHY_TIMEOUT)
         p->counts.timed_out++;
     if (res->err && res->err->why == HL_WHY_READ_ONLY) {
@@ -401,6 +434,7 @@ struct dbpool *dbpool_new(
     p->conf.url = p->conf.application_name = NULL;
     p->settings = settings;
     p->up = true;
+    meter_set(M_POOL_MAX, conf->label, 0, conf->pool_size + conf->max_overflow);
     for (int i = 0; i < SLOT_NSTATES; i++)
         list_init(&p->slots[i]);
     list_init(&p->waiting);
@@ -467,6 +501,7 @@ static struct db_req *req_new(
 {
     struct db_req *r = mem_zero(sizeof(*r) + ((size_t)ncalls + 1) * sizeof(*calls));
     r->pool = p;
+    r->asked_us = clock_mono_us();
     r->cb = cb;
     r->ctx = ctx;
     r->ncalls = ncalls + 1;

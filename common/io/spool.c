@@ -175,6 +175,24 @@ int64_t spool_folder_depth(const struct spool *s)
     return folder_bytes(s, s->suffix, SPOOL_START);
 }
 
+void spool_folder_look(const struct spool *s, struct spool_folder *out)
+{
+    DIR *d = opendir(s->dir);
+    *out = (struct spool_folder){0};
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (!spool_is_segment(e->d_name, s->suffix) || fstatat(dirfd(d), e->d_name, &st, 0) < 0 ||
+            st.st_size <= SPOOL_START)
+            continue;
+        int64_t written = st.st_mtim.tv_sec * 1000000LL + st.st_mtim.tv_nsec / 1000;
+        out->bytes += st.st_size - SPOOL_START;
+        if (!out->written_us || written < out->written_us)
+            out->written_us = written;
+    }
+    if (d)
+        closedir(d);
+}
+
 /* --- append: in the thread --------------------------------------------------------------- */
 
 /* 0, or the errno; then nothing half-written stays, where the disk lets us. A segment outlives a
@@ -691,7 +709,8 @@ static struct spool *spool_new(struct loop *l, struct offload *o, const char *di
     list_init(&s->items);
     if (own)
         list_push(&s->mine, &own->node);
-    s->batch = batch_new(l, &(struct batch_conf){.max_items = GROUP_ITEMS,
+    s->batch = batch_new(l, &(struct batch_conf){.label = STATEMENT_SPOOL,
+                                .max_items = GROUP_ITEMS,
                                 .max_bytes = GROUP_BYTES,
                                 .max_waiting = MAX_WAITING,
                                 .flush = flush,

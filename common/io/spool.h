@@ -75,6 +75,14 @@ int64_t spool_depth(const struct spool *s); /* bytes of uncommitted frames of th
 /* Bytes of frames in all segments of this kind in the folder, whoever holds them, or nobody: a look at
  * the disk. What is committed counts until its segment is emptied. */
 int64_t spool_folder_depth(const struct spool *s);
+/* Another look at the disk. */
+struct spool_folder {
+    int64_t bytes; /* spool_folder_depth */
+    int64_t
+        written_us; /* of the segments with frames: when that one was last written to that was so
+                           longest ago, on the wall clock; 0 = there is none */
+};
+void spool_folder_look(const struct spool *s, struct spool_folder *out);
 
 /* What went wrong so far. Bytes that are no frame, torn off by a crash or damaged, are kept beside
  * in NAME.seg.cut when the reader comes to them; it goes on at the next whole frame. */

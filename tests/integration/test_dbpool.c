@@ -505,6 +505,14 @@ Test(dbpool, too_many_connections_only_means_waiting)
 
 /* --- waiting ----------------------------------------------------------------------------- */
 
+static int64_t waits(void)
+{
+    int64_t n = 0;
+    for (int i = 0; i < METER_BUCKETS_MAX; i++)
+        n += meter_bucket(M_POOL_WAIT, POOL_WORK, i);
+    return n;
+}
+
 Test(dbpool, waiters_are_bounded_in_time_and_number)
 {
     const char *url = harness_database(false);
@@ -533,6 +541,11 @@ Test(dbpool, waiters_are_bounded_in_time_and_number)
     EXPECT_OK(holder);
     EXPECT_OK(patient);
     cr_expect_eq(pool_stats().exhausted, 3);
+    cr_expect_eq(meter_get(M_POOL_REFUSED, POOL_WORK, REFUSAL_EXHAUSTED), 3);
+    cr_expect_eq(waits(), 3, "of those that got a connection: the first, who held it, the patient");
+    cr_expect_eq(meter_get(M_POOL, POOL_WORK, USE_IDLE), 1);
+    cr_expect_eq(meter_get(M_POOL, POOL_WORK, USE_BUSY), 0);
+    cr_expect_eq(meter_get(M_POOL, POOL_WORK, USE_WAITING), 0);
     pool_end();
 }
 

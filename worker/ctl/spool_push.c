@@ -14,23 +14,23 @@
 enum { WINDOW = 64 };
 
 enum fate {
-    FATE_HOME,    /* safe */
-    FATE_REFUSED, /* a dead letter */
-    FATE_NEWER,   /* for a newer program: its segment is left */
-    FATE_FAILED,  /* not now */
+    ENDS_HOME,    /* safe */
+    ENDS_REFUSED, /* a dead letter */
+    ENDS_NEWER,   /* for a newer program: its segment is left */
+    ENDS_FAILED,  /* not now */
 };
 
 struct record {
     struct push *push;
     struct spool_record bytes; /* the spool's, until the window ends */
     enum fate fate;
-    const char *refusal; /* FATE_REFUSED: why */
+    const char *refusal; /* ENDS_REFUSED: why */
     bool known;
     struct change_event ev; /* of a change event */
     struct store_accept accept;
     struct crawl_job job; /* of Firecrawl's, without its body */
     struct queue_req publish;
-    struct hl_err err; /* FATE_FAILED */
+    struct hl_err err; /* ENDS_FAILED */
 };
 
 struct kind {
@@ -44,13 +44,13 @@ struct kind {
 
 static void fail(struct record *r, const struct hl_err *err)
 {
-    r->fate = FATE_FAILED;
+    r->fate = ENDS_FAILED;
     r->err = *err;
 }
 
 static void refuse(struct record *r, const char *why)
 {
-    r->fate = FATE_REFUSED;
+    r->fate = ENDS_REFUSED;
     r->refusal = why;
 }
 
@@ -80,7 +80,7 @@ static void decode_change(struct record *r)
     struct hl_err err;
     enum hl_rc rc = event_decode(r->bytes.data, r->bytes.len, &r->ev, &err);
     if (rc == HL_LOST)
-        r->fate = FATE_NEWER;
+        r->fate = ENDS_NEWER;
     else if (rc != HL_OK)
         refuse(r, "unreadable spool record");
 }
@@ -91,7 +91,7 @@ static void send_change(struct record *records, size_t n)
     for (size_t i = 0; i < n; i++) {
         struct record *r = &records[i];
         decode_change(r);
-        if (r->fate != FATE_HOME)
+        if (r->fate != ENDS_HOME)
             continue;
         r->accept.ev = &r->ev;
         r->accept.req.done = accepted;
@@ -102,7 +102,7 @@ static void send_change(struct record *records, size_t n)
     session_wait(s);
     for (size_t i = 0; i < n; i++) {
         struct record *r = &records[i];
-        if (r->fate != FATE_HOME || r->known)
+        if (r->fate != ENDS_HOME || r->known)
             continue;
         r->publish = (struct queue_req){.ev = &r->ev, .done = change_published, .ctx = r};
         session_asked(s);
@@ -138,7 +138,7 @@ static void send_crawl(struct record *records, size_t n)
         struct hl_err err;
         enum hl_rc rc = crawl_job_peek(r->bytes.data, r->bytes.len, &r->job, &err);
         if (rc == HL_LOST)
-            r->fate = FATE_NEWER;
+            r->fate = ENDS_NEWER;
         else if (rc != HL_OK)
             refuse(r, "unreadable spool record");
         if (rc != HL_OK)
@@ -239,13 +239,13 @@ static enum hl_rc end_at(struct push *p, struct spool *spool, const struct kind 
         spool_read(spool, window, stopper);
         spool_commit(spool);
     }
-    if (r.fate == FATE_FAILED) {
+    if (r.fate == ENDS_FAILED) {
         *err = r.err;
         return err->rc;
     }
     if (spool_read(spool, window, 1) != 1)
         return hl_fail(err, HL_RETRY, "the spool in %s cannot be read any more", p->dir);
-    if (r.fate == FATE_NEWER) {
+    if (r.fate == ENDS_NEWER) {
         p->skipped = true;
         spool_skip(spool);
         return HL_OK;
@@ -267,7 +267,7 @@ static enum hl_rc push_window(struct push *p, struct spool *spool, const struct 
     struct record *records = records_of(p, k, window, n);
     enum hl_rc rc = HL_OK;
     size_t safe = 0;
-    while (safe < n && records[safe].fate == FATE_HOME)
+    while (safe < n && records[safe].fate == ENDS_HOME)
         safe++;
     count_home(p, k, records, safe);
     if (safe == n)
