@@ -27,6 +27,12 @@ const struct api_entry api_routes[] = {
     {"GET", "/api/documents", &api_documents},
     {"GET", "/api/search", &api_search},
     {"GET", "/api/rejects", &api_rejects},
+    {"GET", "/api/overview", &api_overview},
+    {"GET", "/api/series", &api_series},
+    {"GET", "/api/sources", &api_sources},
+    {"GET", "/api/upstreams", &api_upstreams},
+    {"GET", "/api/system", &api_system},
+    {"POST", "/api/system/log-level", &api_log_level},
     {0},
 };
 /* clang-format on */
