@@ -51,7 +51,7 @@ async function askSigned(method, path, body) {
 }
 
 export const get = (path) => askSigned('GET', path);
-export const post = (path, body = {}) => askSigned('POST', path, body);
+export const post = (path, body) => askSigned('POST', path, body);
 
 // "/api/x" and {a: 1, b: ''} => "/api/x?a=1": what is empty is left out.
 export function target(path, query = {}) {

@@ -142,10 +142,16 @@ export function bytes(n) {
 
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
+function roughly(ms) {
+    const s = Math.floor(ms / 1000);
+    if (s < 60) return `${s} s`;
+    return s < 3600 ? `${Math.floor(s / 60)} min` : duration(ms);
+}
+
 function relative(at) {
     const ms = Date.now() - at;
     if (Math.abs(ms) < 1500) return 'now';
-    return ms < 0 ? `in ${duration(-ms)}` : `${duration(Math.floor(ms / 1000) * 1000)} ago`;
+    return ms < 0 ? `in ${roughly(-ms)}` : `${roughly(ms)} ago`;
 }
 
 // "12 s ago", exactly in the title; kept up to date by tick().

@@ -15,7 +15,7 @@ function mood(m) {
 function timeline(moments) {
     const longest = Math.max(1, ...moments.map((m) => m.duration_ms ?? 0));
     return h('ol', { class: 'timeline' }, moments.map((m, i) => h('li', { key: i, 'data-mood': mood(m), 'data-what': m.what },
-        h('div', { class: 'when' }, exactClock(m.at), i > 0 && h('small', null, gap(moments[i - 1].at, m.at))),
+        h('div', { class: 'when' }, exactClock(m.at), i > 0 && m.at && h('small', null, gap(moments[i - 1].at, m.at))),
         h('div', { class: 'what' },
             h('b', null, WORDS[m.what] ?? m.what.replaceAll('_', ' ').replace('/', ': ')),
             m.http_status ? h('span', { class: 'tag' }, `HTTP ${m.http_status}`) : null,
@@ -26,7 +26,10 @@ function timeline(moments) {
             h('small', { class: 'dim' }, [m.place, m.by, m.epoch !== null && m.epoch !== undefined && `epoch ${m.epoch}`].filter(Boolean).join(' · '))))));
 }
 
+const hole = (x) => typeof x === 'string' ? x : Object.values(x).filter(Boolean).join(': ');
+
 function exactClock(at) {
+    if (!at) return '–';
     const date = new Date(at);
     const text = date.toLocaleTimeString(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3, hour12: false });
     return h('time', { datetime: at, title: date.toLocaleString() }, text);
@@ -108,7 +111,7 @@ function open(page) {
                 h('i', { 'aria-hidden': 'true' }, '✕'), h('span', null, event.status.startsWith('failed') ? reason : ['Last attempt: ', reason])),
             event && h('div', { class: 'split' },
                 h('div', null, panel('Timeline', null, troubles[1] ? fault(troubles[1]) : trace
-                    ? timeline(trace.trace) : event.timeline ? timeline(event.timeline) : null)),
+                    ? [timeline(trace.trace), trace.not_asked?.length ? h('p', { class: 'dim pad' }, `Not asked, so there may be more: ${trace.not_asked.map(hole).join('; ')}`) : null] : event.timeline ? timeline(event.timeline) : null)),
                 h('div', null, about(), payload(), panel('Document', null, document_(doc, docTrouble)))),
             !event && !troubles[0] && h('p', { class: 'dim' }, 'Loading…'));
     }

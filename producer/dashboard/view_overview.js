@@ -7,16 +7,17 @@ const RANGES = [[15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h'], [1008
 // Of a point of /api/series.
 const ACCEPTED = 1, COMPLETED = 2, FAILED = 3, SUPERSEDED = 4, DEPTH = 7, OLDEST = 8, IN_FLIGHT = 9, P50 = 10, P95 = 11, P99 = 12;
 
+const whole = (v) => number(Math.round(v));
 const perSecond = (v) => `${rate(v)}/s`;
 const CHARTS = [
     { title: 'Throughput', columns: [ACCEPTED, COMPLETED, SUPERSEDED, FAILED], fill: true, lines: [
         { label: 'accepted', color: '--c1', show: perSecond }, { label: 'completed', color: '--c2', show: perSecond },
         { label: 'superseded', color: '--c5', show: perSecond }, { label: 'failed', color: '--c4', show: perSecond }] },
     { title: 'Queue', columns: [DEPTH, OLDEST], lines: [
-        { label: 'waiting', color: '--c1', show: number }, { label: 'oldest', color: '--c3', show: duration, right: true }] },
-    { title: 'Latency, accepted to completed', columns: [P50, P95, P99], lines: [
+        { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: duration, right: true }] },
+    { title: 'Latency', columns: [P50, P95, P99], lines: [
         { label: 'p50', color: '--c2', show: duration }, { label: 'p95', color: '--c3', show: duration }, { label: 'p99', color: '--c4', show: duration }] },
-    { title: 'In flight', columns: [IN_FLIGHT], fill: true, lines: [{ label: 'jobs', color: '--c1', show: number }] },
+    { title: 'In flight', columns: [IN_FLIGHT], fill: true, lines: [{ label: 'jobs', color: '--c1', show: whole }] },
 ];
 
 const LEVELS = { error: '✕', warn: '!', info: 'i' };
@@ -47,10 +48,10 @@ function tiles(o) {
     const c = o.counts, r = o.rates, l = o.latency_ms, oldest = oldestAge(o.queues);
     return h('div', { class: 'tiles' },
         tile('accepted', perSecond(r.accepted), 'the last minute', '#/sources'),
-        tile('completed', perSecond(r.completed), r.superseded ? `${perSecond(r.superseded)} superseded` : 'the last minute', '#/events?status=completed'),
+        tile('completed', perSecond(r.completed), r.superseded ? `+ ${perSecond(r.superseded)} superseded` : 'the last minute', '#/events?status=completed'),
         tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
         tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
-        tile('due', bounded(c.due, c), `${bounded(c.queued, c)} queued, ${bounded(c.retrying, c)} retrying`, '#/events?status=queued'),
+        tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
         tile('oldest', oldest === null ? 'none' : duration(oldest), 'waiting since', '#/events?status=queued'),
         h('div', { class: 'tile wide', key: 'latency' }, h('span', null, 'latency, 5 min'),
             h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, duration(l[p])))))));
@@ -77,7 +78,7 @@ export function queuesPanel(queues) {
             { head: 'Dead', class: 'n', cell: (q) => number(q.dead) },
             { head: 'Oldest', class: 'n', cell: (q) => duration(q.oldest_age_ms) },
             { head: '', class: 'do', cell: (q) => q.paused
-                ? action('resume', 'Resume', () => attempt(() => post(`/api/queues/${q.name}/resume`), `${q.name} goes on.`), { 'data-queue': q.name })
+                ? action('resume', 'Resume', () => attempt(() => post(`/api/queues/${q.name}/resume`, {}), `${q.name} goes on.`), { 'data-queue': q.name })
                 : action('pause', 'Pause…', () => pause(q.name), { 'data-queue': q.name }) },
         ] }),
         queues.spools?.length ? h('p', { class: 'dim pad' }, 'Spooled: ', queues.spools.map((s, i) => [i ? ', ' : '',
