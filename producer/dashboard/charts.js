@@ -59,7 +59,7 @@ export class Chart {
         this.graph = new Dygraph(this.plot, this.file(), { ...UNSEEN, ...this.look(), ...this.axes(),
             labels: ['time', ...this.lines.map((line) => line.label)], dateWindow: [from, to], includeZero: true,
             strokeWidth: 1.5, fillGraph: this.fill, fillAlpha: 0.12, highlightCircleSize: 3, axisLabelFontSize: 11,
-            rightGap: 4, xRangePad: 0, yRangePad: 2,
+            rightGap: 4, xRangePad: 0, yRangePad: 6,
             highlightCallback: (event, x, points, row) => { for (const chart of group) chart.point(row, chart !== this); },
             unhighlightCallback: () => { for (const chart of group) chart.point(-1, chart !== this); } });
     }

@@ -10,9 +10,9 @@ const ACCEPTED = 1, COMPLETED = 2, FAILED = 3, SUPERSEDED = 4, DEPTH = 7, OLDEST
 const whole = (v) => number(Math.round(v));
 const perSecond = (v) => `${rate(v)}/s`;
 const CHARTS = [
-    { title: 'Throughput', columns: [ACCEPTED, COMPLETED, SUPERSEDED, FAILED], fill: true, lines: [
-        { label: 'accepted', color: '--c1', show: perSecond }, { label: 'completed', color: '--c2', show: perSecond },
-        { label: 'superseded', color: '--c5', show: perSecond }, { label: 'failed', color: '--c4', show: perSecond }] },
+    { title: 'Events per second', columns: [ACCEPTED, COMPLETED, SUPERSEDED, FAILED], fill: true, lines: [
+        { label: 'accepted', color: '--c1', show: rate }, { label: 'completed', color: '--c2', show: rate },
+        { label: 'superseded', color: '--c5', show: rate }, { label: 'failed', color: '--c4', show: rate }] },
     { title: 'Queue', columns: [DEPTH, OLDEST], lines: [
         { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: duration, right: true }] },
     { title: 'Latency', columns: [P50, P95, P99], lines: [
@@ -48,7 +48,7 @@ function tiles(o) {
     const c = o.counts, r = o.rates, l = o.latency_ms, oldest = oldestAge(o.queues);
     return h('div', { class: 'tiles' },
         tile('accepted', perSecond(r.accepted), 'the last minute', '#/sources'),
-        tile('completed', perSecond(r.completed), r.superseded ? `+ ${perSecond(r.superseded)} superseded` : 'the last minute', '#/events?status=completed'),
+        tile('completed', perSecond(r.completed), r.superseded ? `${perSecond(r.superseded)} superseded` : 'the last minute', '#/events?status=completed'),
         tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
         tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
         tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),

@@ -23,7 +23,7 @@ const COLS = [
     { head: 'Errors', class: 'n', sort: (u) => u.errors, cell: (u) => h('span', { class: u.errors ? 'bad' : null }, number(u.errors), share(u.errors, u.fetches)) },
     { head: '429', class: 'n', sort: (u) => u.throttled, cell: (u) => number(u.throttled) },
     { head: 'Average', class: 'n', sort: (u) => u.avg_ms, cell: (u) => duration(u.avg_ms) },
-    { head: 'Outcomes', cell: outcomes },
+    { head: 'Outcomes', class: 'tags', cell: outcomes },
     { head: 'Last error', class: 'error', cell: (u) => u.last_error && h('span', { class: 'cut', title: u.last_error }, u.last_error) },
     { head: 'Changed', class: 'n', sort: (u) => u.changed_at, cell: (u) => ago(u.changed_at) },
 ];

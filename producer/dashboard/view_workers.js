@@ -1,9 +1,11 @@
 // Workers: who works, on what, how long; and who crashed.
 import { post } from './api.js';
-import { action, ago, attempt, badge, bytes, duration, empty, facts, fault, h, heading, number, panel, plural, table } from './ui.js';
+import { action, ago, attempt, badge, bytes, duration, empty, fault, h, heading, number, panel, plural, table } from './ui.js';
 import { queuesPanel } from './view_overview.js';
 
-function state(w) {
+const state = (w) => [sign(w), h('small', { class: 'dim', title: 'Heard of' }, ' ', ago(w.seen_at))];
+
+function sign(w) {
     if (w.state !== 'alive') return badge(w.state);
     if (Date.now() - new Date(w.seen_at) > 30000) return badge('silent');
     if (w.orders === 'quiet') return badge('quiet', w.jobs ? 'quiet, finishing' : 'quiet');
@@ -30,14 +32,13 @@ const COLS = [
     { head: 'Worker', class: 'grow', sort: (w) => w.id, cell: (w) => [h('b', { class: 'cut', title: w.id }, `${w.host}:${w.pid}`), h('small', { class: 'dim cut' }, w.id)] },
     { head: 'State', sort: (w) => w.state, cell: state },
     { head: 'Phase', sort: (w) => w.phase, cell: (w) => w.phase ? h('span', { class: 'tag' }, w.phase.replaceAll('_', ' ')) : '–' },
-    { head: 'Jobs', class: 'n', sort: (w) => w.jobs ?? w.in_progress, cell: (w) => [number(w.jobs ?? w.in_progress), w.crawls ? h('small', { class: 'dim' }, ` + ${number(w.crawls)} crawl`) : null] },
+    { head: 'Jobs', class: 'n', sort: (w) => w.jobs ?? w.in_progress, cell: (w) => [number(w.jobs ?? w.in_progress), w.crawls ? h('small', { class: 'dim', title: 'of crawls' }, ` + ${number(w.crawls)}`) : null] },
     { head: 'Oldest', class: 'n', sort: (w) => w.oldest_ms, cell: (w) => duration(w.oldest_ms) },
     { head: 'Done', class: 'n', sort: (w) => w.done, cell: (w) => number(w.done) },
     { head: 'Memory', class: 'n', sort: (w) => w.rss_kb, cell: (w) => bytes(w.rss_kb === null || w.rss_kb === undefined ? null : w.rss_kb * 1024) },
     { head: 'Pool', class: 'n', cell: (w) => pool(w.pool) },
     { head: 'Restarts', class: 'n', sort: (w) => w.restarts, cell: (w) => number(w.restarts) },
-    { head: 'Up', class: 'n', sort: (w) => -Date.parse(w.started_at), cell: (w) => ago(w.started_at) },
-    { head: 'Heard of', class: 'n', sort: (w) => w.seen_at, cell: (w) => ago(w.seen_at) },
+    { head: 'Started', class: 'n', sort: (w) => w.started_at, cell: (w) => ago(w.started_at) },
     { head: '', class: 'do', cell: orders },
 ];
 
@@ -63,14 +64,14 @@ function open(page) {
     function summary(workers) {
         const alive = workers.filter((w) => w.state === 'alive');
         const sum = (name) => alive.reduce((n, w) => n + (w[name] ?? 0), 0);
-        return facts([['Alive', `${plural(alive.length, 'process', 'processes')} on ${plural(new Set(alive.map((w) => w.host)).size, 'host')}`],
-            ['In hand', plural(alive.reduce((n, w) => n + (w.jobs ?? w.in_progress), 0), 'job')], ['Memory', bytes(sum('rss_kb') * 1024)]]);
+        const jobs = alive.reduce((n, w) => n + (w.jobs ?? w.in_progress), 0);
+        return h('p', { class: 'summary' }, [`${plural(alive.length, 'process', 'processes')} on ${plural(new Set(alive.map((w) => w.host)).size, 'host')}`,
+            `${plural(jobs, 'job')} in hand`, bytes(sum('rss_kb') * 1024)].map((text) => h('span', null, text)));
     }
 
     function draw() {
-        page.show(heading('Workers'), trouble && fault(trouble), answer && (answer.workers.length
-            ? [panel('Together', null, summary(answer.workers)),
-                table({ caption: 'Worker processes', cols: COLS, rows: answer.workers, key: (w) => w.id, sort, resort: draw })]
+        page.show(heading('Workers', answer?.workers.length ? summary(answer.workers) : null), trouble && fault(trouble), answer && (answer.workers.length
+            ? table({ caption: 'Worker processes', cols: COLS, rows: answer.workers, key: (w) => w.id, sort, resort: draw })
             : empty('No worker is there', 'What comes in is kept, and waits for one. Start workers:', h('code', null, 'hookline-worker'))),
         queuesPanel(page.overview()?.queues),
         answer?.crashes.length ? panel('Crashes', h('span', { class: 'dim' }, 'the newest'), table({ caption: 'Crashes of workers, the newest first', cols: CRASHES,
