@@ -72,6 +72,9 @@ FLAGS_NOW   = $(CC) $(CPPFLAGS) $(PKG_CFLAGS) $(CFLAGS) $(LDFLAGS) $(PKG_LIBS)
 SOURCES_NOW = $(COMMON_SRC) $(PRODUCER_SRC) $(WORKER_SRC) $(CTL_SRC) $(SUPPORT_SRC)
 LUA_SRC    := $(sort $(wildcard common/lua/*.lua))
 SQL_SRC    := $(sort $(wildcard sql/*.sql))
+DYGRAPHS   := /usr/share/javascript/dygraphs
+DASHBOARD_SRC := $(sort $(wildcard producer/dashboard/*)) \
+    $(DYGRAPHS)/dygraph.min.js $(DYGRAPHS)/dygraph.min.css
 
 define stamp
 	@mkdir -p $(@D)
@@ -90,8 +93,10 @@ $(BUILD)/stamp/lua: FORCE
 	$(call stamp,$(LUA_SRC))
 $(BUILD)/stamp/sql: FORCE
 	$(call stamp,$(SQL_SRC))
+$(BUILD)/stamp/dashboard: FORCE
+	$(call stamp,$(DASHBOARD_SRC))
 
-# --- generated sources: Lua scripts, migrations, the OpenAPI document become C strings ----------------
+# --- generated sources: Lua scripts, migrations, the OpenAPI document, pages become C strings ---------
 $(BUILD)/gen/lua_scripts.c: common/embed.sh $(LUA_SRC) $(BUILD)/stamp/lua
 	@mkdir -p $(@D)
 	$(call say,GEN) common/embed.sh lua $(LUA_SRC) >$@
@@ -101,6 +106,13 @@ $(BUILD)/gen/migrations.c: common/embed.sh $(SQL_SRC) $(BUILD)/stamp/sql
 $(BUILD)/gen/openapi.c: common/embed.sh producer/openapi.json
 	@mkdir -p $(@D)
 	$(call say,GEN) common/embed.sh json producer/openapi.json >$@
+
+# The dashboard's pages, and the charts that Debian packages: byte for byte in the producer.
+$(DYGRAPHS)/%:
+	@echo "$@ is missing: 'make deps' installs it (Debian package libjs-dygraphs)." >&2; exit 1
+$(BUILD)/gen/dashboard_files.c: common/embed.sh $(DASHBOARD_SRC) $(BUILD)/stamp/dashboard
+	@mkdir -p $(@D)
+	$(call say,GEN) common/embed.sh files $(DASHBOARD_SRC) >$@
 
 # --- objects, libraries, programs ---------------------------------------------------------------------
 # V=1 shows the commands.
@@ -120,7 +132,7 @@ endef
 $(LIB): $(COMMON_OBJ) $(BUILD)/stamp/sources
 	$(archive)
 $(LIB_PRODUCER): $(call obj,$(call not_main,$(PRODUCER_SRC))) $(BUILD)/gen/openapi.o \
-    $(BUILD)/stamp/sources
+    $(BUILD)/gen/dashboard_files.o $(BUILD)/stamp/sources
 	$(archive)
 $(LIB_WORKER): $(call obj,$(call not_main,$(WORKER_SRC))) $(BUILD)/stamp/sources
 	$(archive)

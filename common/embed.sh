@@ -1,11 +1,16 @@
 #!/bin/sh
 # Turns files into C strings: `embed.sh lua FILE...` makes struct redis_script lua_NAME for each script,
 # `embed.sh sql FILE...` the table `migrations` of migrate.h, `embed.sh json FILE` the text NAME_json (of
-# which the blanks at the start of lines are left out). Prints C to standard output.
+# which the blanks at the start of lines are left out), `embed.sh files FILE...` the table
+# `dashboard_files` of dashboard.h, byte for byte. Prints C to standard output.
 set -eu
 
 quote() { # each line of a file as a C string literal
     sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^/    "/' -e 's/$/\\n"/' "$1"
+}
+
+bytes() { # a file of any content as C string literals: three octal digits a byte
+    od -An -v -to1 "$1" | sed -e 's/ /\\/g' -e 's/^/    "/' -e 's/$/"/'
 }
 
 kind=$1
@@ -39,5 +44,17 @@ json)
     sed 's/^ *//' "$1" | quote -
     echo ';'
     printf 'const size_t %s_json_len = sizeof(%s_json) - 1;\n' "$name" "$name"
+    ;;
+files)
+    echo '#include "producer/dashboard.h"'
+    echo 'const struct dashboard_file dashboard_files[] = {'
+    for f in "$@"; do
+        digest=$(sha256sum "$f" | cut -c 1-32)
+        printf '{.name = "%s", .etag = "\\"%s\\"", .len = %d, .data =\n    ""\n' \
+            "$(basename "$f")" "$digest" "$(wc -c <"$f")"
+        bytes "$f"
+        echo '},'
+    done
+    echo '{.name = 0}};'
     ;;
 esac

@@ -1,7 +1,6 @@
 /* api: see api.h. Owns a call from its request to its answer. */
 #include "producer/api.h"
 
-#include "base/digest.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -10,6 +9,8 @@
 #include "base/url.h"
 #include "producer/api_query.h"
 #include "producer/client.h"
+#include "producer/dashboard.h"
+#include "producer/session.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,26 +100,10 @@ void api_fail(struct api_call *call, enum hl_rc rc, const struct hl_err *err)
 
 /* --- the way in -------------------------------------------------------------------------- */
 
-static bool is_ascii(const char *s)
-{
-    while (*s && (unsigned char)*s < 0x80)
-        s++;
-    return !*s;
-}
-
 static void refuse(struct api_call *call, const char *why)
 {
     api_header(call, "WWW-Authenticate", "Bearer");
     api_detail(call, 401, "%s", why);
-}
-
-/* Reference contract section 1.2: "Bearer <secret>" exactly so, or the bare secret. */
-static bool has_secret(const char *given, const char *secret)
-{
-    static const char scheme[] = "Bearer ";
-    bool with_scheme = strncmp(given, scheme, sizeof(scheme) - 1) == 0;
-    return secret && is_ascii(given) &&
-           digest_equal(secret, with_scheme ? given + sizeof(scheme) - 1 : given);
 }
 
 static void refuse_query(struct api_call *call, const struct buf *faults)
@@ -140,15 +125,23 @@ static void admitted(struct api_call *call)
 
 static void authenticate(struct api_call *call)
 {
-    const char *given = httpd_header(call->req, "Authorization");
-    if (call->entry->route->open)
+    bool write = strcmp(call->entry->method, "GET") != 0;
+    if (call->entry->route->open) {
         admitted(call);
-    else if (!given || !*given)
-        refuse(call, "Missing Authorization header");
-    else if (!has_secret(given, call->stores->cfg->api_secret))
-        refuse(call, "Invalid credentials");
-    else
-        admitted(call);
+        return;
+    }
+    switch (session_of(call->stores->cfg, call->req, write)) {
+    case SESSION_NONE: refuse(call, "Missing Authorization header"); return;
+    case SESSION_WRONG: refuse(call, "Invalid credentials"); return;
+    case SESSION_FORGED: api_detail(call, 403, "%s", SESSION_FORGED_SAYS); return;
+    case SESSION_READS:
+        if (!write)
+            break;
+        api_detail(call, 403, "This secret may look, but change nothing");
+        return;
+    case SESSION_WRITES: break;
+    }
+    admitted(call);
 }
 
 static void counted(int64_t wait_s, void *ctx)
@@ -290,6 +283,9 @@ const char *api_request_id(struct api_call *call)
 bool api_before(struct httpd_req *req, void *stores)
 {
     const struct stores *s = stores;
+    /* Pages of other origins may call with a secret of their own, never with the dashboard's session. */
+    if (dashboard_owns(httpd_path(req)) || session_is_offered(req))
+        return false;
     return cors_before(s->cors, req);
 }
 

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static bool is_loopback(const char *address)
 {
@@ -46,4 +47,14 @@ void client_address(const struct httpd_req *req, char out[CLIENT_LEN + 1])
         end = start > list ? start - 1 : NULL;
     }
     snprintf(out, CLIENT_LEN + 1, "%s", peer);
+}
+
+bool client_is_secure(const struct httpd_req *req)
+{
+    const char *list = is_loopback(httpd_peer(req)) ? httpd_header(req, "X-Forwarded-Proto") : NULL;
+    char last[CLIENT_LEN + 1];
+    if (!list)
+        return false;
+    element(list, list + strlen(list), last); /* the one that our proxy wrote */
+    return strcasecmp(last, "https") == 0;
 }

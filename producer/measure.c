@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/url.h"
 #include "producer/client.h"
+#include "producer/dashboard.h"
 #include "producer/secrets.h"
 
 #include <stdlib.h>
@@ -38,7 +39,8 @@ static bool is_quiet(const struct httpd_req *req, int status)
     for (size_t i = 0; i < sizeof(probes) / sizeof(*probes); i++)
         if (strcmp(method, "GET") == 0 && strcmp(path, probes[i]) == 0)
             return true;
-    return starts_with(path, "/metrics") || starts_with(path, "/api/metrics/");
+    return dashboard_owns(path) || starts_with(path, "/metrics") ||
+           starts_with(path, "/api/metrics/");
 }
 
 /* --- parameters -------------------------------------------------------------------------- */

@@ -21,12 +21,12 @@ bool secrets_named(const char *name)
     return false;
 }
 
-enum { OURS = 4 };
+enum { OURS = 5 };
 
 static const char *ours(const struct config *cfg, int i)
 {
-    const char *const secrets[OURS] = {
-        cfg->webhook_secret, cfg->webhook_secret_previous, cfg->intake_token, cfg->api_secret};
+    const char *const secrets[OURS] = {cfg->webhook_secret, cfg->webhook_secret_previous,
+        cfg->intake_token, cfg->api_secret, cfg->api_secret_readonly};
     return secrets[i];
 }
 

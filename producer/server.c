@@ -10,10 +10,12 @@
 #include "producer/attendance.h"
 #include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
+#include "producer/dashboard.h"
 #include "producer/forward.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
 #include "producer/refusals.h"
+#include "producer/session.h"
 #include "producer/stores.h"
 
 #include <signal.h>
@@ -45,6 +47,13 @@ static const struct httpd_route own_routes[] = {
     {"POST", "/api/webhook/changedetection", intake_changedetection, 0, HTTPD_ANY_SLASH},
     {"POST", "/api/webhook/firecrawl", crawl_intake, 0, HTTPD_ANY_SLASH},
 };
+static const struct httpd_route dashboard_routes[] = {
+    {"POST", "/dashboard/session", session_post, SESSION_MAX_BODY, 0},
+    {"GET", "/dashboard/session", session_get, 0, 0},
+    {"DELETE", "/dashboard/session", session_delete, 0, 0},
+    {"GET", "/dashboard", dashboard_serve, 0, HTTPD_ANY_SLASH},
+    {"GET", "/dashboard/{file}", dashboard_serve, 0, 0},
+};
 /* clang-format on */
 
 static void count_webhook(struct stores *s, struct httpd_req *req, int status)
@@ -68,6 +77,8 @@ static void on_reply(struct httpd_req *req, int status, void *ctx)
     snprintf(took, sizeof(took), "%.2f", (double)(clock_mono_us() - httpd_started_us(req)) / 1000);
     httpd_add_header(req, "X-Request-ID", httpd_request_id(req));
     httpd_add_header(req, "X-Process-Time", took);
+    if (dashboard_owns(httpd_path(req)))
+        dashboard_headers(req);
     measure_request(s->metrics, s->cfg, req, status);
 }
 
@@ -174,6 +185,9 @@ struct httpd_route *server_routes(const struct config *cfg)
             r.max_body = (size_t)cfg->crawl_max_body_bytes;
         add_route(&routes, &n, &r);
     }
+    for (size_t i = 0; cfg->dashboard && i < sizeof(dashboard_routes) / sizeof(*dashboard_routes);
+         i++)
+        add_route(&routes, &n, &dashboard_routes[i]);
     for (const struct api_entry *e = api_routes; e->method; e++)
         add_route(&routes, &n, &(struct httpd_route){e->method, e->path, api_serve, 0, 0});
     return routes;

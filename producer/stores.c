@@ -74,6 +74,7 @@ static bool open_reads(struct stores *s, const struct db_conf *db, struct hl_err
     s->reads = store_new(s->loop, s->read_pool, NULL, s->cfg->read_timeout_ms);
     s->limits = limits_new(s->loop, s->redis, s->cfg->queue_prefix, s->cfg->rate_limit);
     s->cors = cors_new(s->cfg->cors_origins ? s->cfg->cors_origins : "");
+    s->signins = signins_new(s->loop);
     return true;
 }
 
@@ -83,6 +84,7 @@ static void close_reads(struct stores *s)
     store_free(s->reads);
     limits_free(s->limits);
     cors_free(s->cors);
+    signins_free(s->signins);
 }
 
 /* --- life -------------------------------------------------------------------------------- */

@@ -12,6 +12,7 @@
 #include "io/spool.h"
 #include "producer/cors.h"
 #include "producer/receipts.h"
+#include "producer/signin.h"
 
 /* What webhooks bring events for. */
 enum { TAKES_CHANGE, TAKES_CRAWL, TAKES_NQUEUES };
@@ -33,6 +34,7 @@ struct stores {
     struct store *reads;
     struct limits *limits; /* NULL: none is wanted */
     struct cors *cors;
+    struct signins *signins; /* who failed to sign in to the dashboard */
     struct queue *crawl_queue;
     struct spool *crawl_spool;
     struct metrics *metrics; /* NULL: none are taken */

@@ -213,6 +213,16 @@ static void check_relation(
     buf_puts(faults, ")\n");
 }
 
+/* Whoever is given the one to look could change everything. */
+static void check_readers(const struct config *cfg, struct buf *faults)
+{
+    const char *all = cfg->api_secret, *look = cfg->api_secret_readonly;
+    if (all && look && strcmp(all, look) == 0)
+        buf_puts(faults,
+            "WEBHOOK_API_SECRET_READONLY: is the same as WEBHOOK_API_SECRET, which may "
+            "change things; make another one with: openssl rand -hex 32\n");
+}
+
 static void load_all(
     struct config *cfg, int program, const struct source *sources, struct buf *faults)
 {
@@ -222,6 +232,7 @@ static void load_all(
             load_row(cfg, &config_rows[i], program, sources, faults);
     for (size_t i = 0; i < sizeof(relations) / sizeof(*relations); i++)
         check_relation(cfg, program, &relations[i], faults);
+    check_readers(cfg, faults);
 }
 
 /* Whether there are no new faults. */

@@ -500,8 +500,8 @@ static void add_allow(struct httpd_req *req)
 {
     struct buf allow = {0};
     for (const struct httpd_route *r = req->h->conf.routes; r->method; r++) {
-        if (!path_fits(r, httpd_path(req)))
-            continue;
+        if (!path_fits(r, httpd_path(req)) || strstr(buf_str(&allow), r->method))
+            continue; /* no method's name is part of another's */
         buf_puts(&allow, allow.len ? ", " : "");
         buf_puts(&allow, r->method);
     }

@@ -21,7 +21,7 @@ typedef void httpd_handler(struct httpd_req *req, void *ctx);
 enum { HTTPD_ANY_SLASH = 1 }; /* route flag: one trailing slash more is the same route */
 
 struct httpd_route {
-    const char *method; /* "GET", "POST" */
+    const char *method; /* "GET", "POST", "DELETE" */
     const char *path;   /* exact, but that "{name}" stands for one segment that is not empty
                            (httpd_param); percent-decoding is not applied before matching */
     httpd_handler *handler;

@@ -22,6 +22,7 @@ libjansson-dev jansson
 libxml2-dev libxml-2.0
 libssl-dev libcrypto
 libzstd-dev libzstd
+libjs-dygraphs -
 postgresql postgres
 redis-server redis-server
 procps ps

@@ -2,8 +2,11 @@
  * whatever the server answers on them fits what is written there, member by member. Each documented
  * status is provoked, with PostgreSQL, Redis and limits in the state it takes. */
 #include "base/buf.h"
+#include "base/clock.h"
+#include "producer/dashboard.h"
 #include "producer/openapi.h"
 #include "producer/server.h"
+#include "producer/session.h"
 #include "tests/support/fleet.h"
 #include "tests/support/schema.h"
 
@@ -36,7 +39,7 @@ static const json_t *get(const json_t *at, const char *a, const char *b, const c
 
 static const char *lower(const char *method)
 {
-    return strcmp(method, "GET") == 0 ? "get" : "post";
+    return strcmp(method, "GET") == 0 ? "get" : strcmp(method, "DELETE") == 0 ? "delete" : "post";
 }
 
 /* --- the document ------------------------------------------------------------------------ */
@@ -48,6 +51,12 @@ static const struct httpd_route *routes(void)
     if (!all)
         all = server_routes(&cfg);
     return all;
+}
+
+/* The dashboard's pages are for browsers; its sign-in is for programs too, and documented. */
+static bool is_page(const struct httpd_route *r)
+{
+    return r->handler == dashboard_serve;
 }
 
 static bool is_route(const char *method, const char *path)
@@ -63,7 +72,7 @@ Test(api_openapi, its_paths_are_the_routes_of_the_server)
     json_t *doc = document(), *item, *op;
     const char *path, *method;
     for (const struct httpd_route *r = routes(); r->method; r++)
-        cr_expect_not_null(get(doc, "paths", r->path, lower(r->method)),
+        cr_expect(is_page(r) || get(doc, "paths", r->path, lower(r->method)),
             "%s %s is not in the document", r->method, r->path);
     json_object_foreach(json_object_get(doc, "paths"), path, item)
     {
@@ -136,7 +145,7 @@ static const char rows[] =
     "INSERT INTO webhook.spools (segment, host, folder, holder, bytes) VALUES ('h-1.seg', 'h', '/s', 'h', 5)";
 
 enum phase { UP, STRICT, NO_REDIS, NO_POSTGRES }; /* STRICT: the other producer; it has low limits */
-enum who { NOBODY, READER, STRANGER, SENDER, FORGER };
+enum who { NOBODY, READER, LOOKER, STRANGER, SENDER, FORGER, PAGE_JSON, PAGE_FOREIGN, SIGNED, SIGNED_CSRF };
 
 #define HOOK "/api/webhook/changedetection"
 #define ID   "00000000-0000-4000-8000-00000000000"
@@ -218,6 +227,16 @@ static const struct ask {
     {UP, 401, "GET", "/api/events?limit=0", STRANGER, NULL},
     {UP, 401, "GET", "/api/events/" ID "1", NOBODY, NULL},
     {UP, 401, "POST", "/api/events/" ID "5/retry", NOBODY, NULL},
+    {UP, 403, "POST", "/api/events/" ID "5/retry", LOOKER, NULL},
+    {UP, 200, "POST", "/dashboard/session", PAGE_JSON, "{\"secret\":\"" RIG_READ_SECRET "\"}"},
+    {UP, 401, "POST", "/dashboard/session", PAGE_JSON, "{\"secret\":\"guessed\"}"},
+    {UP, 403, "POST", "/dashboard/session", PAGE_FOREIGN, "{\"secret\":\"guessed\"}"},
+    {UP, 415, "POST", "/dashboard/session", NOBODY, "{\"secret\":\"guessed\"}"},
+    {UP, 422, "POST", "/dashboard/session", PAGE_JSON, "{\"secret\":1}"},
+    {UP, 200, "GET", "/dashboard/session", SIGNED, NULL},
+    {UP, 401, "GET", "/dashboard/session", NOBODY, NULL},
+    {UP, 403, "DELETE", "/dashboard/session", SIGNED, NULL},
+    {UP, 204, "DELETE", "/dashboard/session", SIGNED_CSRF, NULL},
     {UP, 401, "GET", "/api/crawls", NOBODY, NULL},
     {UP, 401, "GET", "/api/queues", STRANGER, NULL},
     {UP, 401, "GET", "/api/workers", NOBODY, NULL},
@@ -229,6 +248,7 @@ static const struct ask {
     {STRICT, 429, "GET", "/api/metrics/operations", READER, NULL},
     {STRICT, 429, "GET", "/api/metrics/summary", READER, NULL},
     {STRICT, 429, "GET", "/api/metrics/crawls/crawl-1", READER, NULL},
+    {STRICT, 429, "POST", "/dashboard/session", PAGE_JSON, "{\"secret\":\"guessed\"}"},
     {STRICT, 413, "POST", HOOK, SENDER, NULL}, /* a body of 2000 bytes */
     {STRICT, 413, "POST", FIRE, SENDER, NULL},
     {NO_REDIS, 200, "GET", "/health", NOBODY, NULL},
@@ -250,17 +270,35 @@ static const struct ask {
     {NO_POSTGRES, 202, "POST", HOOK, SENDER, NOTE},
 };
 
-/* Proved where a disk can be full: test_spool_faults. */
-static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503"};
+/* Proved where a disk can be full: test_spool_faults; without secrets: test_dashboard_session. */
+static const char *const elsewhere[] = {
+    "post " HOOK " 503", "post " FIRE " 503", "post /dashboard/session 503"};
 
-static const char *const headers[] = {
+static const char *headers[] = {
     [NOBODY] = NULL,
     [READER] = "Authorization: Bearer " RIG_API_SECRET "\r\n",
     [STRANGER] = "Authorization: Bearer of-good-news\r\n",
     [SENDER] = "X-Webhook-Token: " RIG_TOKEN "\r\nIdempotency-Key: one\r\n",
     [FORGER] = "X-Webhook-Token: made-up\r\n",
+    [LOOKER] = "Authorization: Bearer " RIG_READ_SECRET "\r\n",
+    [PAGE_JSON] = "Content-Type: application/json\r\n",
+    [PAGE_FOREIGN] = "Content-Type: application/json\r\nSec-Fetch-Site: cross-site\r\n",
+    [SIGNED] = NULL, /* sign_in makes them */
+    [SIGNED_CSRF] = NULL,
 };
 /* clang-format on */
+
+static void sign_in(void)
+{
+    const struct config cfg = {.api_secret = (char[]){RIG_API_SECRET}};
+    const struct session s = {
+        .right = SESSION_WRITES, .expires_s = clock_wall_us() / 1000000 + 600};
+    char cookie[SESSION_LEN + 1], csrf[SESSION_CSRF_LEN + 1];
+    session_write(&cfg, &s, cookie);
+    session_csrf(&cfg, &s, csrf);
+    headers[SIGNED] = harness_text("Cookie: " SESSION_COOKIE "=%s\r\n", cookie);
+    headers[SIGNED_CSRF] = harness_text("%s" SESSION_CSRF ": %s\r\n", headers[SIGNED], csrf);
+}
 
 /* --- asking ------------------------------------------------------------------------------ */
 
@@ -328,6 +366,10 @@ static void check_answer(
     const char *type = test_reply_header(reply, "Content-Type");
 
     cr_expect_not_null(response, "%s %s: %s is not documented", ask->method, path, status);
+    if (ask->status == 204) {
+        cr_expect(!*reply->body && !type && !body, "%s", reply->body);
+        return;
+    }
     cr_expect(type && strcmp(type, "application/json") == 0, "%s: %s", ask->path, type);
     cr_expect_not_null(body, "%s: %s: %s", ask->path, err.text, reply->body);
     const char *said = body && schema ? schema_fault(doc, schema, body) : NULL;
@@ -393,6 +435,7 @@ Test(api_openapi, every_documented_answer_is_given_as_documented)
     json_t *doc = document(), *seen = json_object();
     rig_start_own_pg(&r);
     sql_exec(r.db, "%s", rows);
+    sign_in();
     ask_all(doc, seen, UP, r.producer_port);
     ask_all(doc, seen, STRICT, strict_producer(&r));
     test_redis_kill(r.redis);

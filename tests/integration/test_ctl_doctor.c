@@ -189,6 +189,8 @@ Test(ctl_doctor_finds, secrets_that_are_easy_to_guess_or_used_twice)
     FOUND("secrets", "ok", "strong enough");
     with(WORDS("WEBHOOK_API_SECRET=" STRONG));
     FOUND("secrets", "warning", "WEBHOOK_SECRET and WEBHOOK_API_SECRET are the same");
+    with(WORDS("WEBHOOK_API_SECRET_READONLY=" STRONG));
+    FOUND("secrets", "warning", "WEBHOOK_SECRET and WEBHOOK_API_SECRET_READONLY are the same");
     with(WORDS("WEBHOOK_TEST_MODE=on"));
     FOUND("secrets", "warning", "WEBHOOK_TEST_MODE");
 }

@@ -168,13 +168,14 @@ Test(refusals, no_secret_reaches_redis)
          "[]"},
         {"?x=" ENCODED_TOKEN "&" ENCODED_TOKEN, "", "[]"},
         {"/" ENCODED_TOKEN, "", "[]"},
+        {"?x=" RIG_READ_SECRET, "X-Other: " RIG_READ_SECRET "\r\n", "[]"},
         {"?x=" RIG_SECRET, "X-Api-Key: hunter2-in-a-header\r\n", "{\"t\":\"" RIG_TOKEN "\"}"},
         {"", "X-Signature: sha256=deadbeefdeadbeef\r\nwebhook-signature: v1,deadbeef\r\n", "[]"},
         {"", "X-Firecrawl-Signature: " RIG_SECRET "\r\nX-Auth: hunter2-again\r\n", "[]"},
     };
     /* clang-format on */
-    static const char *const secrets[] = {RIG_TOKEN, RIG_SECRET, "senders-that-cannot", "hunter2",
-        "deadbeef", "abcdef", "cHJveHk", "Bearer"};
+    static const char *const secrets[] = {RIG_TOKEN, RIG_SECRET, RIG_READ_SECRET,
+        "senders-that-cannot", "hunter2", "deadbeef", "abcdef", "cHJveHk", "Bearer"};
     enum { N = sizeof(requests) / sizeof(*requests) };
     rig_start(&rig);
     for (int i = 0; i < N; i++)

@@ -52,6 +52,7 @@ static struct test_proc *start(
         secret_setting,
         token_setting,
         "WEBHOOK_API_SECRET=" RIG_API_SECRET,
+        "WEBHOOK_API_SECRET_READONLY=" RIG_READ_SECRET,
         "WEBHOOK_RATE_LIMIT=0", /* who waits asks /health often */
         "WEBHOOK_PRODUCERS=1",
         "WEBHOOK_DEDUP_WINDOW=0", /* each event posted is one of its own, however alike */

@@ -566,6 +566,24 @@ Test(config, weak_secrets_are_refused_and_never_shown)
     cr_assert(strstr(empty, "WEBHOOK_INTAKE_TOKEN in the environment: is empty"), "%s", empty);
 }
 
+Test(config, the_secret_of_those_who_look_is_another_one)
+{
+    const char *faults = refused(CFG_PRODUCER, NULL,
+        ENV("WEBHOOK_SECRET=" SECRET, "WEBHOOK_API_SECRET=" SECRET "api",
+            "WEBHOOK_API_SECRET_READONLY=" SECRET "api"));
+    cr_assert(strstr(faults, "WEBHOOK_API_SECRET_READONLY: is the same as WEBHOOK_API_SECRET"),
+        "%s", faults);
+    cr_assert(!strstr(faults, SECRET), "%s", faults);
+    cr_assert_eq(lines_of(faults), 1, "%s", faults);
+    struct config cfg = loaded(CFG_PRODUCER, NULL,
+        ENV("WEBHOOK_SECRET=" SECRET, "WEBHOOK_API_SECRET=" SECRET "api",
+            "WEBHOOK_API_SECRET_READONLY=" SECRET "look"));
+    cr_assert_str_eq(cfg.api_secret_readonly, SECRET "look");
+    config_release(&cfg);
+    refused(CFG_PRODUCER, NULL,
+        ENV("WEBHOOK_SECRET=" SECRET, "WEBHOOK_API_SECRET_READONLY=0123456789abcdef"));
+}
+
 Test(config, secrets_are_accepted_at_their_bounds)
 {
     struct config cfg = loaded(CFG_PRODUCER, NULL, ENV("WEBHOOK_SECRET=" LONG_256));

@@ -203,10 +203,10 @@ static bool look_for_twins(struct doctor *d, const char *names[], const char *va
 void doctor_secrets(struct doctor *d)
 {
     const struct config *c = &d->cfg;
-    const char *names[] = {
-        "WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "WEBHOOK_INTAKE_TOKEN", "WEBHOOK_API_SECRET"};
-    const char *values[] = {
-        c->webhook_secret, c->webhook_secret_previous, c->intake_token, c->api_secret};
+    const char *names[] = {"WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS", "WEBHOOK_INTAKE_TOKEN",
+        "WEBHOOK_API_SECRET", "WEBHOOK_API_SECRET_READONLY"};
+    const char *values[] = {c->webhook_secret, c->webhook_secret_previous, c->intake_token,
+        c->api_secret, c->api_secret_readonly};
     enum { N = sizeof(values) / sizeof(*values) };
     bool fine = true;
 
