@@ -5,24 +5,15 @@
 #include "domain/store_view.h"
 #include "producer/api.h"
 #include "producer/api_page.h"
+#include "producer/api_queues.h"
 #include "producer/api_views.h"
 
 #include <string.h>
 
 /* --- queues ------------------------------------------------------------------------------ */
 
-enum { CHANGE, CRAWL, NQUEUES };
+enum { CHANGE = TAKES_CHANGE, CRAWL = TAKES_CRAWL, NQUEUES = TAKES_NQUEUES };
 static const char *const names[NQUEUES] = {[CHANGE] = "change", [CRAWL] = "crawl"};
-
-struct queues {
-    struct one {
-        bool paused, counted;
-        int64_t oldest_age_ms; /* -1 = unknown, or there is none */
-        struct queue_stats stats;
-    } one[NQUEUES];
-    int at;     /* whose numbers Redis is asked for */
-    bool redis; /* it has answered */
-};
 
 static void put_number(struct buf *b, const char *key, bool known, int64_t n)
 {
@@ -33,7 +24,7 @@ static void put_number(struct buf *b, const char *key, bool known, int64_t n)
         buf_puts(b, "null");
 }
 
-static void put_queue(struct buf *b, const char *name, const struct one *q)
+static void put_queue(struct buf *b, const char *name, const struct api_queue *q)
 {
     json_put_key(b, name);
     buf_putc(b, '{');
@@ -68,13 +59,18 @@ static void spools_read(enum hl_rc rc, const PGresult *rows, const struct hl_err
     api_reply(call, 200);
 }
 
+void api_queues_put(const struct api_queues_look *q, struct buf *b)
+{
+    buf_printf(b, "\"redis\":%s,\"queues\":{", q->redis ? "true" : "false");
+    for (int i = 0; i < NQUEUES; i++)
+        put_queue(b, names[i], &q->one[i]);
+    buf_putc(b, '}');
+}
+
 static void put_queues(struct api_call *call)
 {
-    const struct queues *q = call->own;
-    buf_printf(&call->out, "{\"redis\":%s,\"queues\":{", q->redis ? "true" : "false");
-    for (int i = 0; i < NQUEUES; i++)
-        put_queue(&call->out, names[i], &q->one[i]);
-    buf_putc(&call->out, '}');
+    buf_putc(&call->out, '{');
+    api_queues_put(call->own, &call->out);
     view_spools(call->stores->reads, spools_read, call);
 }
 
@@ -84,12 +80,12 @@ static void counted(
     enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
-    struct queues *q = call->own;
+    struct api_queues_look *q = call->own;
     (void)err;
     q->redis = rc == HL_OK;
     if (rc != HL_OK) { /* no second deadline for the other one */
         q->one[CHANGE].counted = false;
-        put_queues(call);
+        q->seen(call);
         return;
     }
     q->one[q->at].counted = true;
@@ -99,19 +95,19 @@ static void counted(
 
 static void ask_redis(struct api_call *call)
 {
-    struct queues *q = call->own;
+    struct api_queues_look *q = call->own;
     struct queue *const queues[NQUEUES] = {
         [CHANGE] = call->stores->queue, [CRAWL] = call->stores->crawl_queue};
     if (q->at < NQUEUES && queues[q->at])
         queue_stats(queues[q->at], counted, call);
     else
-        put_queues(call);
+        q->seen(call);
 }
 
 static void queues_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
-    struct queues *q = call->own;
+    struct api_queues_look *q = call->own;
     if (rc != HL_OK) {
         api_fail(call, rc, err);
         return;
@@ -125,13 +121,19 @@ static void queues_read(enum hl_rc rc, const PGresult *rows, const struct hl_err
     ask_redis(call);
 }
 
-static void queues_go(struct api_call *call)
+void api_queues_ask(struct api_call *call, void (*seen)(struct api_call *call))
 {
-    struct queues *q = mem_new(struct queues);
+    struct api_queues_look *q = call->own;
+    q->seen = seen;
     for (int i = 0; i < NQUEUES; i++)
         q->one[i].oldest_age_ms = -1;
-    call->own = q;
     view_queues(call->stores->reads, queues_read, call);
+}
+
+static void queues_go(struct api_call *call)
+{
+    call->own = mem_new(struct api_queues_look);
+    api_queues_ask(call, put_queues);
 }
 
 const struct api_route api_queues = {.go = queues_go};

@@ -19,6 +19,12 @@ const struct api_entry api_routes[] = {
     {"GET", "/api/workers", &api_workers},
     {"GET", "/api/search", &api_search},
     {"GET", "/api/rejects", &api_rejects},
+    {"GET", "/api/overview", &api_overview},
+    {"GET", "/api/series", &api_series},
+    {"GET", "/api/sources", &api_sources},
+    {"GET", "/api/upstreams", &api_upstreams},
+    {"GET", "/api/system", &api_system},
+    {"POST", "/api/system/log-level", &api_log_level},
     {0},
 };
 /* clang-format on */

@@ -13,6 +13,12 @@ extern const struct api_route api_queues;              /* GET /api/queues */
 extern const struct api_route api_workers;             /* GET /api/workers */
 extern const struct api_route api_search;              /* GET /api/search */
 extern const struct api_route api_rejects;             /* GET /api/rejects */
+extern const struct api_route api_overview;            /* GET /api/overview */
+extern const struct api_route api_series;              /* GET /api/series */
+extern const struct api_route api_sources;             /* GET /api/sources */
+extern const struct api_route api_upstreams;           /* GET /api/upstreams */
+extern const struct api_route api_system;              /* GET /api/system */
+extern const struct api_route api_log_level;           /* POST /api/system/log-level */
 void api_openapi(struct httpd_req *req, void *stores); /* GET /openapi.json */
 
 #endif

@@ -73,6 +73,9 @@ static const struct migrate_locks locks[] = {
     {12, "none", "go on"},
     {13, "ACCESS EXCLUSIVE on queues, workers", "wait for moments"},
     {14, "none", "go on"},
+    {15, "SHARE UPDATE EXCLUSIVE on change_events",
+     "go on while the index is built (they wait for moments while an invalid index"
+     " of an interrupted run is dropped)"},
 };
 /* clang-format on */
 
