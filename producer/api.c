@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "base/url.h"
+#include "producer/api_body.h"
 #include "producer/api_query.h"
 #include "producer/client.h"
 #include "producer/dashboard.h"
@@ -28,6 +29,8 @@ static void call_free(struct api_call *call)
     free(call->path);
     for (int i = 0; i < API_MAX_PARAMS; i++)
         free(call->values[i].text);
+    for (int i = 0; i < API_MAX_MEMBERS; i++)
+        free(call->members[i].text);
     buf_release(&call->out);
     free(call->own);
     free(call);
@@ -118,7 +121,7 @@ static void admitted(struct api_call *call)
     api_query_read(call->entry->route->params, call->query, call->values, &faults);
     if (faults.len)
         refuse_query(call, &faults);
-    else
+    else if (api_body_read(call))
         call->entry->route->go(call);
     buf_release(&faults);
 }

@@ -9,8 +9,10 @@
 #include "io/httpd.h"
 #include "producer/stores.h"
 
-#define API_MAX_PARAMS 12
-#define API_MAX_PLACES 4
+#define API_MAX_PARAMS  12
+#define API_MAX_PLACES  4
+#define API_MAX_MEMBERS 8
+#define API_MAX_BODY    16384 /* bytes */
 
 enum api_type { API_INT, API_FLOAT, API_BOOL, API_TEXT, API_TIME };
 
@@ -20,6 +22,15 @@ struct api_param { /* a table of these ends with name NULL */
     int64_t min, max, def; /* of API_INT; def of API_BOOL. max 0 = no upper bound */
     bool required;
 };
+struct api_member {   /* of a request's body, a JSON object; a table of these ends with name NULL */
+    const char *name; /* "reason"; "filter.url" stands in the object "filter" */
+    enum api_type type;       /* API_TEXT, API_INT, API_TIME */
+    int64_t min, max;         /* of API_INT; max of API_TEXT: characters, 0 = 4096 */
+    int64_t def;              /* of API_INT */
+    bool required;            /* its key has to be there */
+    const char *const *words; /* API_TEXT: one of these, or null; ends with NULL. NULL = any text */
+};
+struct api_call;
 struct api_value {
     bool given; /* an empty text counts as not given */
     int64_t n;  /* int, bool; time: microseconds since 1970 UTC */
@@ -30,6 +41,11 @@ struct api_value {
 /* Who gets an answer that goes to no client: borrowed, JSON. */
 typedef void api_sink(int status, const char *body, size_t len, void *ctx);
 
+struct api_act { /* private to api_act */
+    int64_t id;
+    void (*then)(struct api_call *call);
+};
+
 struct api_call {
     struct httpd_req *req; /* NULL: api_ask */
     char *path;            /* of api_ask */
@@ -37,10 +53,12 @@ struct api_call {
     void *sink_ctx;
     struct stores *stores;
     const struct api_entry *entry;
-    const char *query;                       /* borrowed until `go` returns */
-    char *places[API_MAX_PLACES];            /* what api_place has found for api_ask */
-    struct api_value values[API_MAX_PARAMS]; /* in the order of the route's params */
-    struct buf out;                          /* the answer under construction */
+    const char *query;                         /* borrowed until `go` returns */
+    char *places[API_MAX_PLACES];              /* what api_place has found for api_ask */
+    struct api_value values[API_MAX_PARAMS];   /* in the order of the route's params */
+    struct api_value members[API_MAX_MEMBERS]; /* of the body, in the order of the route's */
+    struct api_act act;                        /* of a route that writes (api_act.h) */
+    struct buf out;                            /* the answer under construction */
     void *own;   /* the route's, freed with free() at the end; NULL ok */
     int pending; /* the route's: answers it waits for */
 };
@@ -48,7 +66,9 @@ struct api_call {
 struct api_route { /* api_routes has them all, with method and path */
     bool limited;  /* one of the contract's routes: counts against the rate limit */
     bool open;     /* needs no secret */
+    bool writes;   /* it changes something: not under a secret that may only read */
     const struct api_param *params;    /* NULL = none */
+    const struct api_member *members;  /* of the body; NULL: it has none */
     void (*go)(struct api_call *call); /* answers now or later, once, by one of those below */
 };
 struct api_entry {

@@ -2,7 +2,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/uuid.h"
 #include "domain/store_view.h"
 #include "producer/api.h"
 #include "producer/api_page.h"
@@ -69,11 +68,21 @@ static void put_members(
 
 /* --- the list ---------------------------------------------------------------------------- */
 
-enum { LIST_STATUS, LIST_URL, LIST_WATCH, LIST_SINCE, LIST_UNTIL, LIST_LIMIT, LIST_AFTER };
+enum {
+    LIST_STATUS,
+    LIST_URL,
+    LIST_WATCH,
+    LIST_SEARCH,
+    LIST_SINCE,
+    LIST_UNTIL,
+    LIST_LIMIT,
+    LIST_AFTER
+};
 static const struct api_param list_params[] = {
     [LIST_STATUS] = {"status", API_TEXT, 0, 0,    0,   false},
     [LIST_URL] = {"url",    API_TEXT, 0, 0,    0,   false},
     [LIST_WATCH] = {"watch",  API_TEXT, 0, 0,    0,   false},
+    [LIST_SEARCH] = {"search", API_TEXT, 0, 0,    0,   false},
     [LIST_SINCE] = {"since",  API_TIME, 0, 0,    0,   false},
     [LIST_UNTIL] = {"until",  API_TIME, 0, 0,    0,   false},
     [LIST_LIMIT] = {"limit",  API_INT,  1, 1000, 100, false},
@@ -117,6 +126,7 @@ static void list_go(struct api_call *call)
     struct view_events q = {.status = v[LIST_STATUS].text,
         .url = v[LIST_URL].text,
         .watch = v[LIST_WATCH].text,
+        .search = v[LIST_SEARCH].text,
         .since = time_of(&v[LIST_SINCE]),
         .until = time_of(&v[LIST_UNTIL]),
         .limit = (int)v[LIST_LIMIT].n};
@@ -129,20 +139,10 @@ const struct api_route api_events_list = {.params = list_params, .go = list_go};
 
 /* --- one event --------------------------------------------------------------------------- */
 
-/* The path names an event id or a row id; false: neither, so there is no such event. */
+/* False: the path names neither, so there is no such event. */
 static bool read_key(struct api_call *call, struct view_key *key)
 {
-    const char *id = api_place(call, "id");
-    struct uuid parsed;
-    size_t digits = strspn(id, "0123456789");
-    *key = (struct view_key){0};
-    if (uuid_parse(id, &parsed))
-        key->event_id = id;
-    else if (id[digits] || digits > 18)
-        return false;
-    else
-        key->row_id = strtoll(id, NULL, 10);
-    return true;
+    return api_page_event(api_place(call, "id"), key);
 }
 
 static void not_found(struct api_call *call)
@@ -274,4 +274,4 @@ static void retry_go(struct api_call *call)
         not_found(call);
 }
 
-const struct api_route api_events_retry = {.go = retry_go};
+const struct api_route api_events_retry = {.writes = true, .go = retry_go};

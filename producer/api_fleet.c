@@ -169,6 +169,21 @@ static void crashes_read(enum hl_rc rc, const PGresult *rows, const struct hl_er
     api_reply(call, 200);
 }
 
+/* What the process told of itself last. */
+static void put_status(struct api_call *call, const PGresult *rows, int row)
+{
+    int col = 8;
+    api_put_text(call, "phase", rows, row, col++);
+    api_put_int(call, "jobs", rows, row, col++);
+    api_put_int(call, "crawls", rows, row, col++);
+    api_put_int(call, "oldest_ms", rows, row, col++);
+    api_put_int(call, "rss_kb", rows, row, col++);
+    api_put_int(call, "done", rows, row, col++);
+    api_put_int(call, "restarts", rows, row, col++);
+    api_put_json(call, "pool", rows, row, col++);
+    api_put_json(call, "paused", rows, row, col++);
+}
+
 static void workers_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
@@ -186,6 +201,8 @@ static void workers_read(enum hl_rc rc, const PGresult *rows, const struct hl_er
         api_put_iso(call, "started_at", rows, row, 4);
         api_put_iso(call, "seen_at", rows, row, 5);
         api_put_int(call, "in_progress", rows, row, 6);
+        api_put_text(call, "orders", rows, row, 7);
+        put_status(call, rows, row);
         buf_putc(&call->out, '}');
     }
     view_crashes(call->stores->reads, crashes_read, call);

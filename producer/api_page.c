@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/uuid.h"
+#include "domain/store_view.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,10 @@ static void refuse(
     json_put_key(b, "msg");
     json_put_string(b, msg);
     json_put_key(b, "input");
-    json_put_string(b, call->values[param].text);
+    if (call->values[param].text)
+        json_put_string(b, call->values[param].text);
+    else
+        buf_puts(b, "null");
     if (expected) {
         buf_puts(b, ",\"ctx\":{\"expected\":");
         json_put_string(b, buf_str(expected));
@@ -55,10 +59,28 @@ static const char *read_place(const char *s, int64_t *place)
     return *place > 0 ? s + n : NULL;
 }
 
+void api_page_fault(struct api_call *call, int param, const char *msg)
+{
+    refuse(call, param, "value_error", msg, NULL);
+}
+
+bool api_page_event(const char *text, struct view_key *key)
+{
+    struct uuid parsed;
+    size_t digits = strspn(text, "0123456789");
+    *key = (struct view_key){0};
+    if (uuid_parse(text, &parsed))
+        key->event_id = text;
+    else if (!digits || text[digits] || digits > 18)
+        return false;
+    else
+        key->row_id = strtoll(text, NULL, 10);
+    return true;
+}
+
 void api_page_refuse(struct api_call *call, int param)
 {
-    static const char msg[] = "Value error, must be what `next` of the page before said";
-    refuse(call, param, "value_error", msg, NULL);
+    api_page_fault(call, param, "Value error, must be what `next` of the page before said");
 }
 
 bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id)

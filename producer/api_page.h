@@ -5,6 +5,8 @@
 
 #include "producer/api.h"
 
+struct view_key; /* store_view.h */
+
 /* The parameter is not given, or one of these words (NULL at the end). False: the call has ended,
  * with 422. */
 bool api_page_word(struct api_call *call, int param, const char *const *words);
@@ -14,6 +16,11 @@ bool api_page_word(struct api_call *call, int param, const char *const *words);
  * call. */
 bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id);
 
+/* An event id or a row id, as clients name events; false: neither. key borrows text. */
+bool api_page_event(const char *text, struct view_key *key);
+
+/* Something is wrong with the parameter, pydantic's way of saying it: ends the call, with 422. */
+void api_page_fault(struct api_call *call, int param, const char *msg);
 /* The parameter names no such place: ends the call, with 422. */
 void api_page_refuse(struct api_call *call, int param);
 

@@ -10,7 +10,13 @@ extern const struct api_route api_events_get;          /* GET /api/events/{id} *
 extern const struct api_route api_events_retry;        /* POST /api/events/{id}/retry */
 extern const struct api_route api_crawls_list;         /* GET /api/crawls */
 extern const struct api_route api_queues;              /* GET /api/queues */
+extern const struct api_route api_queues_pause;        /* POST /api/queues/{name}/pause */
+extern const struct api_route api_queues_resume;       /* POST /api/queues/{name}/resume */
 extern const struct api_route api_workers;             /* GET /api/workers */
+extern const struct api_route api_workers_orders;      /* POST /api/workers/{id}/orders */
+extern const struct api_route api_dead;                /* GET /api/dead */
+extern const struct api_route api_dead_events;         /* GET /api/dead/events */
+extern const struct api_route api_documents;           /* GET /api/documents */
 extern const struct api_route api_search;              /* GET /api/search */
 extern const struct api_route api_rejects;             /* GET /api/rejects */
 extern const struct api_route api_overview;            /* GET /api/overview */

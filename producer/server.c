@@ -189,7 +189,9 @@ struct httpd_route *server_routes(const struct config *cfg)
          i++)
         add_route(&routes, &n, &dashboard_routes[i]);
     for (const struct api_entry *e = api_routes; e->method; e++)
-        add_route(&routes, &n, &(struct httpd_route){e->method, e->path, api_serve, 0, 0});
+        add_route(&routes, &n,
+            &(struct httpd_route){
+                e->method, e->path, api_serve, e->route->members ? API_MAX_BODY : 0, 0});
     return routes;
 }
 

@@ -48,6 +48,28 @@ STMT(failed_known, "operator", ROWS_ANY, 1,
     " CROSS JOIN LATERAL (SELECT * FROM webhook.change_events c WHERE c.event_id = a.id OFFSET 0) c"
     " ORDER BY a.place");
 
+/* Why the newest of them failed, the most frequent reason first. */
+#define DEAD_REASON                                                                                \
+    "coalesce(nullif(ltrim(substr(c.rescrape_status, 7), ': '), ''),"                              \
+    " left(c.metadata->>'error', 200), 'failed')"
+STMT(failed_groups, "view", ROWS_ANY, 4,
+    "WITH looked AS MATERIALIZED ("
+    "  SELECT c.rescrape_status, c.watch_url, c.metadata, " FAILED_TIME " AS at, " IS_FAILED " AS failed"
+    "  FROM webhook.change_events c WHERE c.id < $1::bigint ORDER BY c.id DESC"
+    "  LIMIT " AS_TEXT(FAILED_GROUPED)
+    "), hit AS MATERIALIZED ("
+    "  SELECT " DEAD_REASON " AS reason, c.watch_url, c.at FROM looked c WHERE c.failed"
+    "    AND ($2::text IS NULL OR position(lower($2) IN lower(c.rescrape_status)) > 0)"
+    "    AND ($3::bigint IS NULL OR c.at >= " TIME("$3") ")"
+    "    AND ($4::bigint IS NULL OR c.at < " TIME("$4") ")"
+    ") "
+    "SELECT g.reason, g.events, g.urls, " US("g.newest") ", " US("g.oldest") ", t.counted,"
+    "  (SELECT count(*) FROM looked) < " AS_TEXT(FAILED_GROUPED)
+    " FROM (SELECT count(*) AS counted FROM hit) t LEFT JOIN ("
+    "   SELECT reason, count(*) AS events, count(DISTINCT watch_url) AS urls, max(at) AS newest,"
+    "     min(at) AS oldest FROM hit GROUP BY reason ORDER BY 2 DESC, 1 LIMIT 100) g ON true"
+    " ORDER BY g.events DESC, g.reason");
+
 /* --- put back ----------------------------------------------------------------------------------- */
 
 /* Of items t (row_id, claim_epoch) those that are as they were seen, locked in the order of t; and
@@ -142,6 +164,13 @@ STMT(redrive_state, "operator", ROWS_ANY, 2,
     "  WHEN 'stopped' THEN r.state = 'applying'"
     "  ELSE r.state IN ('planned', 'stopped', 'applying') END RETURNING r.state");
 
+/* Whoever applied it has not touched it for so long: it was killed, or cannot reach PostgreSQL. */
+STMT(redrive_take, "operator", ROWS_ANY, 1,
+    "UPDATE webhook.redrives r SET state = 'applying', changed_at = now() WHERE r.token = $1"
+    " AND (r.state IN ('planned', 'stopped') OR (r.state = 'applying'"
+    "   AND r.changed_at < now() - " AS_TEXT(REDRIVE_SILENT_S) " * interval '1 s'))"
+    " RETURNING r.state");
+
 /* The plan is locked first: whoever stops it waits for what is under way, and nothing follows. */
 STMT(redrive_apply, "operator", ROWS_ANY, 4,
     "WITH plan AS ("
@@ -188,6 +217,15 @@ void store_failed(struct store *s, const struct failed_filter *f, int64_t before
     store_ask(s, &stmt_failed, cb, ctx,
         (const char *[]){store_number(before ? before : INT64_MAX).text, store_number(limit).text,
             v.all[0], v.all[1], v.all[2], v.all[3], v.all[4]});
+}
+
+void store_failed_groups(struct store *s, const char *status, const int64_t *since,
+    const int64_t *until, store_cb *cb, void *ctx)
+{
+    struct number from = store_number(since ? *since : 0), to = store_number(until ? *until : 0);
+    store_ask(s, &stmt_failed_groups, cb, ctx,
+        (const char *[]){store_number(INT64_MAX).text, status, since ? from.text : NULL,
+            until ? to.text : NULL});
 }
 
 void store_failed_known(struct store *s, const char *ids, store_cb *cb, void *ctx)
@@ -247,6 +285,11 @@ void store_redrive_state(
     struct store *s, const char *token, const char *state, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_redrive_state, cb, ctx, (const char *[]){token, state});
+}
+
+void store_redrive_take(struct store *s, const char *token, store_cb *cb, void *ctx)
+{
+    store_ask(s, &stmt_redrive_take, cb, ctx, (const char *[]){token});
 }
 
 void store_redrive_apply(struct store *s, const char *token, int64_t after, int max,

@@ -8,8 +8,10 @@
 
 #include "domain/store.h"
 
-#define FAILED_LOOK  20000 /* events that one statement looks at */
-#define REDRIVE_DAYS 30    /* a plan that nobody touched for so long is forgotten */
+#define FAILED_LOOK      20000  /* events that one statement looks at */
+#define FAILED_GROUPED   100000 /* events among which reasons are counted */
+#define REDRIVE_SILENT_S 10     /* a plan that is being applied is touched every second or so */
+#define REDRIVE_DAYS     30     /* a plan that nobody touched for so long is forgotten */
 
 struct failed_filter {
     const char *url, *watch;      /* exact; NULL = any */
@@ -35,6 +37,20 @@ enum failed_col {
 };
 void store_failed(struct store *s, const struct failed_filter *f, int64_t before, int limit,
     store_cb *cb, void *ctx);
+/* Why events failed: of the newest FAILED_GROUPED rows, the 100 most frequent reasons. status: a part of
+ * the failed status, in any case; NULL = any. At least one row; without a failed event its first columns
+ * are NULL. */
+enum {
+    GROUP_REASON, /* the status behind "failed: "; where it has none, the error */
+    GROUP_EVENTS,
+    GROUP_URLS, /* different ones */
+    GROUP_NEWEST,
+    GROUP_OLDEST,
+    GROUP_COUNTED, /* failed events in all, the same in each row */
+    GROUP_COMPLETE /* there were no further rows to look at; the same in each row */
+};
+void store_failed_groups(struct store *s, const char *status, const int64_t *since,
+    const int64_t *until, store_cb *cb, void *ctx);
 /* ids: text of a uuid array. The event_id and rescrape_status of those that have a row. */
 void store_failed_known(struct store *s, const char *ids, store_cb *cb, void *ctx);
 
@@ -91,6 +107,9 @@ void store_redrive_items(struct store *s, const char *token, int limit, store_cb
  * done; 'stopped' where it is being applied; 'done' where nothing is left of it. One row if so. */
 void store_redrive_state(
     struct store *s, const char *token, const char *state, store_cb *cb, void *ctx);
+/* Puts it into the state 'applying' for one who wants to be the only one: not while somebody applies it who
+ * touched it within REDRIVE_SILENT_S. One row if so. */
+void store_redrive_take(struct store *s, const char *token, store_cb *cb, void *ctx);
 /* The next events of a plan that is being applied, behind number `after`, at most max; due within
  * jitter_ms. At least one row comes; AGAIN_STATE NULL: it is not being applied (any more). A row
  * without AGAIN_N is no event; without AGAIN_DONE it was left alone. */

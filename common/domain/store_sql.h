@@ -46,15 +46,15 @@ extern const struct store_stmt *const store_stmts[];
     X(crawl_asked) X(prune_crawls)                                                                 \
     X(view_events) X(view_queued) X(view_held) X(view_watch) X(view_event) X(view_timeline)        \
     X(retry) X(view_crawls) X(view_queues) X(view_spools) X(view_workers) X(view_crashes)          \
-    X(view_search) X(retention_hold) X(retention_done)                                             \
+    X(view_search) X(view_document) X(retention_hold) X(retention_done)                                             \
     X(operator_begin) X(operator_end)                                                              \
     X(orders) X(attend) X(fences) X(producer_left) X(neighbours) X(forget_producers)               \
     X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)                          \
     X(census) X(census_fleet) X(census_names) X(hasten)                            \
     X(retry_events) X(zombies)                                                                     \
-    X(failed) X(failed_known) X(failed_again)                                                      \
+    X(failed) X(failed_groups) X(failed_known) X(failed_again)                                                      \
     X(redrive_begin) X(redrive_add) X(redrive_planned) X(redrive_drop) X(redrives)                 \
-    X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_apply)                           \
+    X(redrive_errors) X(redrive_items) X(redrive_state) X(redrive_take) X(redrive_apply)                           \
     X(top_queues) X(top_workers)                                                                   \
     X(trace)                                                                                       \
     X(doctor_server) X(doctor_fleet)                                                               \

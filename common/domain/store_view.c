@@ -1,6 +1,7 @@
 /* store_view: see store_view.h; the statements are in store_view_sql.c. */
 #include "domain/store_view.h"
 
+#include "base/uuid.h"
 #include "domain/store_private.h"
 
 #include <stdio.h>
@@ -21,10 +22,12 @@ void view_events(struct store *s, const struct view_events *q, store_cb *cb, voi
 {
     struct number since = store_number(q->since ? *q->since : 0),
                   until = store_number(q->until ? *q->until : 0);
+    struct uuid id;
     store_ask(s, walk_for(q), cb, ctx,
         (const char *[]){q->before ? store_number(q->before).text : NULL,
             q->since ? since.text : NULL, q->until ? until.text : NULL, q->status, q->url, q->watch,
-            store_number(q->limit).text, q->error});
+            store_number(q->limit).text, q->error, q->search,
+            q->search && uuid_parse(q->search, &id) ? q->search : NULL});
 }
 
 static void run_keyed(struct store *s, const struct store_stmt *stmt, const struct view_key *key,
@@ -74,6 +77,15 @@ void view_workers(struct store *s, store_cb *cb, void *ctx)
 void view_crashes(struct store *s, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_view_crashes, cb, ctx, NULL);
+}
+
+void view_document(
+    struct store *s, const char *canonical, const struct view_key *key, store_cb *cb, void *ctx)
+{
+    const struct number row = store_number(key ? key->row_id : 0);
+    store_ask(s, &stmt_view_document, cb, ctx,
+        (const char *[]){
+            key ? key->event_id : NULL, key && !key->event_id ? row.text : NULL, canonical});
 }
 
 void view_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)

@@ -12,8 +12,9 @@
 #define VIEW_LOOK           20000 /* events that one page looks at */
 #define VIEW_TIMELINE       200   /* its rows */
 #define VIEW_CRASHES        20
-#define VIEW_CRAWL_METADATA 65536 /* bytes; larger metadata of a crawl are left out of a page */
-#define VIEW_MATCHES        10000 /* documents among which a search ranks */
+#define VIEW_CRAWL_METADATA 65536  /* bytes; larger metadata of a crawl are left out of a page */
+#define VIEW_TEXT           262144 /* bytes of a document's text */
+#define VIEW_MATCHES        10000  /* documents among which a search ranks */
 
 /* What follows: texts are borrowed during the call; cb as in store.h. */
 
@@ -21,6 +22,9 @@ struct view_events {
     const char *status;      /* queued, in_progress, completed, superseded, failed; NULL = any */
     const char *url, *watch; /* exact; NULL = any */
     const char *error; /* a part of the whole error, or of a failed status, in any case; NULL */
+    const char
+        *search; /* a part of the URL in any case, or a row id, or an event id (which is found
+                         * however old it is); NULL = any */
     const int64_t *since, *until; /* of created_at; NULL = ever */
     int64_t before;               /* row id; 0 = from the newest */
     int limit;
@@ -108,11 +112,29 @@ void view_crawls(struct store *s, const struct view_crawls *q, store_cb *cb, voi
 void view_queues(struct store *s, store_cb *cb, void *ctx);
 /* host, bytes, segments, seen_at */
 void view_spools(struct store *s, store_cb *cb, void *ctx);
-/* id, host, pid, 'alive' or 'dead', started_at, seen_at, rows in progress */
+/* id, host, pid, 'alive' or 'dead', started_at, seen_at, rows in progress, the order for it; and of what
+ * it told last: phase, jobs, crawls, age of the oldest of them (ms; none: NULL), kB of memory, jobs
+ * done, restarts, pool (JSON), queues that it has noted as paused (JSON array) */
 void view_workers(struct store *s, store_cb *cb, void *ctx);
 /* worker, host, pid, role, signal, exit_code, cause, blamed, max_rss_kb, lived_ms, held (JSON),
  * crashed_at of the newest VIEW_CRASHES */
 void view_crashes(struct store *s, store_cb *cb, void *ctx);
+
+/* The document of a page: by its canonical URL, or (canonical NULL) as that of an event; the other may be
+ * NULL. Or no row. */
+enum {
+    DOCUMENT_URL,
+    DOCUMENT_CANONICAL,
+    DOCUMENT_TITLE,
+    DOCUMENT_DESCRIPTION,
+    DOCUMENT_LANGUAGE,
+    DOCUMENT_TEXT, /* so many characters as VIEW_TEXT is bytes */
+    DOCUMENT_CUT,  /* whether the whole is longer than VIEW_TEXT bytes */
+    DOCUMENT_SCRAPED,
+    DOCUMENT_HASH /* hex */
+};
+void view_document(
+    struct store *s, const char *canonical, const struct view_key *key, store_cb *cb, void *ctx);
 
 /* total (at most VIEW_MATCHES), url, title, description, language, snippet (matches between « and »),
  * score, scraped_at. Nothing found: one row with url NULL. */

@@ -35,16 +35,20 @@
     "  WHERE s.low < s.high)"
 
 /* $1 id before which the page begins (NULL: newest), $2 since, $3 until, $4 status, $5 url, $6 watch,
- * $7 how many, $8 a part of the error. One more is answered, if there is one. `source` of rows c, newest
- * first by their ids: the walk. The place where it ended counts only if that was why the page did. */
+ * $7 how many, $8 a part of the error, $9 what is searched for: a part of the URL or a row id, and $10 the
+ * same where it is an event id: then the walk is that row alone. One more is answered, if there is one.
+ * `source` of rows c, newest first by their ids: the walk. The place where it ended counts only if that
+ * was why the page did. */
 #define WALK(source)                                                                               \
     "FROM " source " c WHERE c.id < (SELECT high FROM span) AND c.id >= (SELECT low FROM span)"    \
     " ORDER BY c.id DESC"
 #define EVENTS(before, source)                                                                     \
     "WITH RECURSIVE " FIRST_OF("since", "$2", "- interval '1 minute'") ", "                        \
     FIRST_OF("until", "$3", "+ interval '1 minute'") ", span AS MATERIALIZED ("                    \
-    "  SELECT coalesce((SELECT max(low) FROM since), 0) AS low,"                                   \
-    "    least($1::bigint, (SELECT max(low) FROM until), 9223372036854775807) AS high"             \
+    "  SELECT greatest((SELECT max(low) FROM since), o.id, 0) AS low,"                             \
+    "    least($1::bigint, (SELECT max(low) FROM until), o.id + 1, 9223372036854775807) AS high"   \
+    "  FROM (SELECT CASE WHEN $10::uuid IS NOT NULL THEN coalesce((SELECT e.id"                    \
+    "    FROM webhook.change_events e WHERE e.event_id = $10::uuid)::bigint, 0) END AS id) o"      \
     ")" before ", page AS MATERIALIZED ("                                                          \
     "  SELECT c.* FROM (SELECT c.* " WALK(source) " LIMIT " LOOK ") c"                             \
     "  WHERE ($2::bigint IS NULL OR c.created_at >= " TIME("$2") ")"                               \
@@ -55,6 +59,8 @@
     "    AND ($8::text IS NULL OR position(lower($8) IN lower(c.metadata->>'error')) > 0"          \
     "      OR (starts_with(c.rescrape_status, 'failed')"                                           \
     "        AND position(lower($8) IN lower(c.rescrape_status)) > 0))"                            \
+    "    AND ($9::text IS NULL OR $10::uuid IS NOT NULL OR c.id::text = $9"                        \
+    "      OR position(lower($9) IN lower(c.watch_url)) > 0)"                                      \
     "  ORDER BY c.id DESC LIMIT $7::integer + 1"                                                   \
     "), edge AS ("                                                                                 \
     "  SELECT CASE WHEN (SELECT count(*) FROM page) <= $7::integer THEN"                           \
@@ -62,14 +68,14 @@
     ") "                                                                                           \
     "SELECT edge.id, " SHOWN_EVENT("p") " FROM edge LEFT JOIN page p ON true ORDER BY p.id DESC"
 
-STMT(view_events, "view", ROWS_ANY, 8, EVENTS("", "webhook.change_events"));
-STMT(view_queued, "view", ROWS_ANY, 8,
+STMT(view_events, "view", ROWS_ANY, 10, EVENTS("", "webhook.change_events"));
+STMT(view_queued, "view", ROWS_ANY, 10,
     EVENTS("", "(SELECT * FROM webhook.change_events q WHERE q.rescrape_status = 'queued')"));
 /* Few are in progress, a watch has not many: found by their own indexes, then put in order. */
-STMT(view_held, "view", ROWS_ANY, 8,
+STMT(view_held, "view", ROWS_ANY, 10,
     EVENTS(", held AS MATERIALIZED (SELECT * FROM webhook.change_events"
         " WHERE rescrape_status = 'in_progress')", "held"));
-STMT(view_watch, "view", ROWS_ANY, 8,
+STMT(view_watch, "view", ROWS_ANY, 10,
     EVENTS(", watched AS MATERIALIZED (SELECT * FROM webhook.change_events"
         " WHERE watch_id = $6::text)", "watched"));
 
@@ -189,7 +195,11 @@ STMT(view_spools, "view", ROWS_ANY, 0,
 STMT(view_workers, "view", ROWS_ANY, 0,
     "SELECT w.id, w.host, w.pid, CASE WHEN w.dead_at IS NULL THEN 'alive' ELSE 'dead' END, "
     US("w.started_at") ", " US("w.seen_at") ", (SELECT count(*) FROM webhook.change_events c"
-    "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress')"
+    "   WHERE c.claimed_by = w.id AND c.rescrape_status = 'in_progress'), w.orders,"
+    "  w.status->>'phase', (w.status->>'jobs')::bigint, (w.status->>'crawls')::bigint,"
+    "  nullif(w.status->>'oldest_ms', '0')::bigint, (w.status->>'rss_kb')::bigint,"
+    "  (w.status->>'done')::bigint, (w.status->>'restarts')::bigint, (w.status->'pool')::text,"
+    "  (w.status->'paused')::text"
     " FROM webhook.workers w ORDER BY w.started_at DESC, w.id LIMIT 1000");
 
 STMT(view_crashes, "view", ROWS_ANY, 0,
@@ -199,6 +209,14 @@ STMT(view_crashes, "view", ROWS_ANY, 0,
     AS_TEXT(VIEW_CRASHES));
 
 /* --- documents ------------------------------------------------------------------------------------ */
+
+/* By $3, a canonical URL, or as the page of an event. */
+STMT(view_document, "view", ROWS_ANY, 3,
+    "SELECT d.url, d.canonical_url, d.title, d.description, d.language,"
+    "  left(d.text, " AS_TEXT(VIEW_TEXT) "), octet_length(d.text) > " AS_TEXT(VIEW_TEXT) ", "
+    US("d.scraped_at") ", encode(d.content_hash, 'hex')"
+    " FROM webhook.documents d WHERE d.url_key = coalesce(sha256(convert_to($3::text, 'UTF8')),"
+    "  (SELECT c.url_key FROM webhook.change_events c WHERE " THE_EVENT "))");
 
 /* The first so many matches are ranked and counted, however common the words are. */
 STMT(view_search, "view", ROWS_ANY, 2,

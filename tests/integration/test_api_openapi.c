@@ -140,12 +140,12 @@ static const char rows[] =
     "  (gen_random_uuid(), 'crawl-2', 'http://page.test/', now(), NULL, 'in_progress', NULL, NULL, NULL,"
     "   'extract', NULL, NULL);"
     "INSERT INTO webhook.documents (url_key, canonical_url, url, title, text, content_hash, search,"
-    "  scrape_seq) VALUES ('k', 'http://page.test/5', 'http://page.test/5', 'A heron', 'grey heron', '',"
+    "  scrape_seq) VALUES (sha256('http://page.test/5'), 'http://page.test/5', 'http://page.test/5', 'A heron', 'grey heron', '',"
     "  to_tsvector('simple', 'grey heron'), 1);"
     "INSERT INTO webhook.spools (segment, host, folder, holder, bytes) VALUES ('h-1.seg', 'h', '/s', 'h', 5)";
 
 enum phase { UP, STRICT, NO_REDIS, NO_POSTGRES }; /* STRICT: the other producer; it has low limits */
-enum who { NOBODY, READER, LOOKER, STRANGER, SENDER, FORGER, PAGE_JSON, PAGE_FOREIGN, SIGNED, SIGNED_CSRF };
+enum who { NOBODY, READER, LOOKER, STRANGER, SENDER, FORGER, WRITER, PAGE_JSON, PAGE_FOREIGN, SIGNED, SIGNED_CSRF };
 
 #define HOOK "/api/webhook/changedetection"
 #define ID   "00000000-0000-4000-8000-00000000000"
@@ -204,6 +204,37 @@ static const struct ask {
     {UP, 200, "GET", "/api/crawls?limit=1", READER, NULL},
     {UP, 200, "GET", "/api/queues", READER, NULL},
     {UP, 200, "GET", "/api/workers", READER, NULL},
+    {UP, 200, "POST", "/api/queues/crawl/pause", WRITER, "{\"reason\":\"a look\"}"},
+    {UP, 404, "POST", "/api/queues/none/pause", WRITER, "{\"reason\":\"a look\"}"},
+    {UP, 400, "POST", "/api/queues/crawl/pause", WRITER, "{"},
+    {UP, 415, "POST", "/api/queues/crawl/pause", READER, "{}"},
+    {UP, 422, "POST", "/api/queues/crawl/pause", WRITER, "{\"why\":1}"},
+    {UP, 401, "POST", "/api/queues/crawl/pause", NOBODY, NULL},
+    {UP, 200, "POST", "/api/queues/crawl/resume", WRITER, ""},
+    {UP, 404, "POST", "/api/queues/none/resume", WRITER, ""},
+    {UP, 400, "POST", "/api/queues/crawl/resume", WRITER, "{"},
+    {UP, 415, "POST", "/api/queues/crawl/resume", READER, "{}"},
+    {UP, 422, "POST", "/api/queues/crawl/resume", WRITER, "{\"reason\":1}"},
+    {UP, 401, "POST", "/api/queues/crawl/resume", NOBODY, NULL},
+    {UP, 200, "POST", "/api/workers/worker-1/orders", WRITER, "{\"order\":null}"},
+    {UP, 404, "POST", "/api/workers/none/orders", WRITER, "{\"order\":null}"},
+    {UP, 400, "POST", "/api/workers/worker-1/orders", WRITER, "{"},
+    {UP, 415, "POST", "/api/workers/worker-1/orders", READER, "{}"},
+    {UP, 422, "POST", "/api/workers/worker-1/orders", WRITER, "{\"order\":\"dance\"}"},
+    {UP, 401, "POST", "/api/workers/worker-1/orders", NOBODY, NULL},
+    {UP, 200, "GET", "/api/events?search=PAGE.test", READER, NULL},
+    {UP, 200, "GET", "/api/dead", READER, NULL},
+    {UP, 200, "GET", "/api/dead?status=none", READER, NULL},
+    {UP, 422, "GET", "/api/dead?since=x", READER, NULL},
+    {UP, 401, "GET", "/api/dead", NOBODY, NULL},
+    {UP, 200, "GET", "/api/dead/events?limit=1", READER, NULL},
+    {UP, 200, "GET", "/api/dead/events?error=none", READER, NULL},
+    {UP, 422, "GET", "/api/dead/events?after=x", READER, NULL},
+    {UP, 401, "GET", "/api/dead/events", NOBODY, NULL},
+    {UP, 200, "GET", "/api/documents?url=HTTP://page.test/5", READER, NULL},
+    {UP, 200, "GET", "/api/documents?event=" ID "1", READER, NULL},
+    {UP, 422, "GET", "/api/documents", READER, NULL},
+    {UP, 401, "GET", "/api/documents", NOBODY, NULL},
     {UP, 200, "GET", "/api/search?q=heron", READER, NULL},
     {UP, 200, "GET", "/api/search?q=nothing+of+the+kind", READER, NULL},
     {UP, 200, "GET", "/api/rejects", READER, NULL},
@@ -253,6 +284,7 @@ static const struct ask {
     {STRICT, 413, "POST", FIRE, SENDER, NULL},
     {NO_REDIS, 200, "GET", "/health", NOBODY, NULL},
     {NO_REDIS, 200, "GET", "/api/queues", READER, NULL},
+    {NO_REDIS, 200, "GET", "/api/dead", READER, NULL},
     {NO_REDIS, 202, "POST", "/api/events/" ID "5/retry", READER, NULL},
     {NO_REDIS, 503, "GET", "/api/rejects", READER, NULL},
     {NO_REDIS, 202, "POST", FIRE, SENDER, PAGE("one")},
@@ -266,6 +298,12 @@ static const struct ask {
     {NO_POSTGRES, 503, "GET", "/api/crawls", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/queues", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/workers", READER, NULL},
+    {NO_POSTGRES, 503, "POST", "/api/workers/worker-1/orders", WRITER, "{\"order\":null}"},
+    {NO_POSTGRES, 503, "POST", "/api/queues/crawl/pause", WRITER, NULL},
+    {NO_POSTGRES, 503, "POST", "/api/queues/crawl/resume", WRITER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/dead", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/dead/events", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/documents?event=1", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/search?q=heron", READER, NULL},
     {NO_POSTGRES, 202, "POST", HOOK, SENDER, NOTE},
 };
@@ -278,6 +316,7 @@ static const char *headers[] = {
     [NOBODY] = NULL,
     [READER] = "Authorization: Bearer " RIG_API_SECRET "\r\n",
     [STRANGER] = "Authorization: Bearer of-good-news\r\n",
+    [WRITER] = "Authorization: " RIG_API_SECRET "\r\nContent-Type: application/json\r\n",
     [SENDER] = "X-Webhook-Token: " RIG_TOKEN "\r\nIdempotency-Key: one\r\n",
     [FORGER] = "X-Webhook-Token: made-up\r\n",
     [LOOKER] = "Authorization: Bearer " RIG_READ_SECRET "\r\n",

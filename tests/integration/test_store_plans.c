@@ -315,13 +315,13 @@ static const struct ask asks[] = {
     {"crawl_asked", "SELECT 'crawl-77', 100, 60000", {1}, 100, 0, NULL},
     {"prune_crawls", "SELECT 1, :n", {10, 100}, 1000, 60, NULL},
     {"view_events", "SELECT 900000, NULL::bigint, NULL::bigint, 'failed', NULL::text, NULL::text, :n,"
-     " NULL::text", {10, 1000}, 6000, 10, NULL},
+     " NULL::text, NULL::text, NULL::uuid", {10, 1000}, 6000, 10, NULL},
     {"view_queued", "SELECT NULL::bigint, 1, 4102444800000000, 'queued', 'https://nowhere.example.com/',"
-     " NULL::text, :n, 'no such text'", {10}, 30000, 10, NULL},
+     " NULL::text, :n, 'no such text', 'shop', NULL::uuid", {10}, 30000, 10, NULL},
     {"view_held", "SELECT NULL::bigint, NULL::bigint, NULL::bigint, 'in_progress', NULL::text,"
-     " NULL::text, :n, NULL::text", {10, 1000}, 4000, 10, NULL},
+     " NULL::text, :n, NULL::text, 'SHOP', NULL::uuid", {10, 1000}, 4000, 10, NULL},
     {"view_watch", "SELECT NULL::bigint, NULL::bigint, NULL::bigint, NULL::text, NULL::text,"
-     " 'watch-17', :n, NULL::text", {10, 1000}, 1000, 10, NULL},
+     " 'watch-17', :n, NULL::text, NULL::text, NULL::uuid", {10, 1000}, 1000, 10, NULL},
     {"retry_events", "SELECT array_agg(id)::text, array_agg((extract(epoch FROM finished_at) * 1000000)"
      "::bigint)::text, 'operator' FROM (SELECT * FROM webhook.change_events WHERE id > 500000 AND"
      " rescrape_status LIKE 'failed%' ORDER BY id LIMIT :n) b", {1, 100}, 100, 60, NULL},
@@ -338,6 +338,7 @@ static const struct ask asks[] = {
     {"view_workers", NULL, {1}, 3000, 0, NULL},
     {"view_crashes", NULL, {1}, 100, 0, NULL},
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
+    {"view_document", "SELECT NULL::uuid, 980000, NULL::text", {1}, 100, 0, NULL},
     {"clock", NULL, {1}, 0, 0, NULL},
     {"finished", BATCH(ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
@@ -361,6 +362,7 @@ static const struct ask asks[] = {
     {"hasten", "SELECT :n", {10, 1000}, 1000, 60, NULL},
     {"failed", "SELECT 900000, :n, NULL::text, NULL::text, NULL::bigint, NULL::bigint, 'http 5'",
      {10, 1000}, 3000, 10, NULL},
+    {"failed_groups", "SELECT 900000, 'http', 1, NULL::bigint", {1}, 15000, 0, NULL},
     {"failed_known", BATCH(ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
     {"failed_again", "SELECT array_agg(id), array_agg(claim_epoch) FROM (SELECT id, claim_epoch FROM"
      " webhook.change_events WHERE id > 500000 AND rescrape_status LIKE 'failed%' ORDER BY id"
@@ -375,6 +377,7 @@ static const struct ask asks[] = {
     {"redrive_errors", "SELECT 'token-7'", {1}, 1000, 0, NULL},
     {"redrive_items", "SELECT 'token-7', :n", {10, 100}, 100, 6, NULL},
     {"redrive_state", "SELECT 'token-7', 'applying'", {1}, 50, 0, NULL},
+    {"redrive_take", "SELECT 'token-7'", {1}, 50, 0, NULL},
     {"redrive_apply", "WITH x AS (UPDATE webhook.redrives SET state = 'applying' WHERE token ="
      " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
     {"top_queues", NULL, {1}, 100, 0, NULL},

@@ -1,0 +1,140 @@
+/* api_dead: GET /api/dead: why events failed; GET /api/dead/events: which. */
+#include "base/mem.h"
+#include "domain/store_failed.h"
+#include "producer/api.h"
+#include "producer/api_page.h"
+#include "producer/api_views.h"
+
+/* --- groups ------------------------------------------------------------------------------ */
+
+enum { STATUS, SINCE, UNTIL };
+static const struct api_param params[] = {
+    [STATUS] = {"status", API_TEXT, 0, 0, 0, false},
+    [SINCE] = {"since",  API_TIME, 0, 0, 0, false},
+    [UNTIL] = {"until",  API_TIME, 0, 0, 0, false},
+    {NULL,     API_INT,  0, 0, 0, false},
+};
+
+enum { CHANGE, CRAWL, NQUEUES };
+static const char *const letters[NQUEUES] = {
+    [CHANGE] = "change_letters", [CRAWL] = "crawl_letters"};
+
+static void ask_redis(struct api_call *call);
+
+/* call->pending: whose letters Redis is asked for. After a refusal no second deadline. */
+static void counted(
+    enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    (void)err;
+    for (; rc != HL_OK && call->pending < NQUEUES; call->pending++)
+        buf_printf(&call->out, ",\"%s\":null", letters[call->pending]);
+    if (rc == HL_OK)
+        buf_printf(&call->out, ",\"%s\":%lld", letters[call->pending++], (long long)stats->dead);
+    ask_redis(call);
+}
+
+static void ask_redis(struct api_call *call)
+{
+    struct queue *const queues[NQUEUES] = {
+        [CHANGE] = call->stores->queue, [CRAWL] = call->stores->crawl_queue};
+    if (call->pending < NQUEUES) {
+        queue_stats(queues[call->pending], counted, call);
+        return;
+    }
+    buf_putc(&call->out, '}');
+    api_reply(call, 200);
+}
+
+static void grouped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK) {
+        api_fail(call, rc, err);
+        return;
+    }
+    buf_puts(&call->out, "{\"groups\":[");
+    for (int row = 0; row < PQntuples(rows) && !PQgetisnull(rows, row, GROUP_REASON); row++) {
+        api_page_item(call);
+        api_put_text(call, "error", rows, row, GROUP_REASON);
+        api_put_int(call, "events", rows, row, GROUP_EVENTS);
+        api_put_int(call, "urls", rows, row, GROUP_URLS);
+        api_put_iso(call, "newest_at", rows, row, GROUP_NEWEST);
+        api_put_iso(call, "oldest_at", rows, row, GROUP_OLDEST);
+        buf_putc(&call->out, '}');
+    }
+    buf_putc(&call->out, ']');
+    api_put_int(call, "counted", rows, 0, GROUP_COUNTED);
+    api_put_bool(call, "complete", rows, 0, GROUP_COMPLETE);
+    ask_redis(call);
+}
+
+static const int64_t *time_of(const struct api_value *v)
+{
+    return v->given ? &v->n : NULL;
+}
+
+static void go(struct api_call *call)
+{
+    const struct api_value *v = call->values;
+    store_failed_groups(
+        call->stores->reads, v[STATUS].text, time_of(&v[SINCE]), time_of(&v[UNTIL]), grouped, call);
+}
+
+const struct api_route api_dead = {.params = params, .go = go};
+
+/* --- events ------------------------------------------------------------------------------ */
+
+enum { LIST_ERROR, LIST_URL, LIST_WATCH, LIST_SINCE, LIST_UNTIL, LIST_LIMIT, LIST_AFTER };
+static const struct api_param list_params[] = {
+    [LIST_ERROR] = {"error", API_TEXT, 0, 0,    0,   false},
+    [LIST_URL] = {"url",   API_TEXT, 0, 0,    0,   false},
+    [LIST_WATCH] = {"watch", API_TEXT, 0, 0,    0,   false},
+    [LIST_SINCE] = {"since", API_TIME, 0, 0,    0,   false},
+    [LIST_UNTIL] = {"until", API_TIME, 0, 0,    0,   false},
+    [LIST_LIMIT] = {"limit", API_INT,  1, 1000, 100, false},
+    [LIST_AFTER] = {"after", API_TEXT, 0, 0,    0,   false},
+    {NULL,    API_INT,  0, 0,    0,   false},
+};
+
+static void listed(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK) {
+        api_fail(call, rc, err);
+        return;
+    }
+    int limit = (int)call->values[LIST_LIMIT].n, n = PQntuples(rows);
+    bool full = n > limit; /* the one row more says that there is more */
+    buf_puts(&call->out, "{\"events\":[");
+    for (int row = 0; row < (full ? limit : n) && !PQgetisnull(rows, row, FAILED_ID); row++) {
+        api_page_item(call);
+        api_put_int(call, "change_event_id", rows, row, FAILED_ID);
+        api_put_text(call, "event_id", rows, row, FAILED_EVENT_ID);
+        api_put_text(call, "url", rows, row, FAILED_URL);
+        api_put_text(call, "watch_id", rows, row, FAILED_WATCH_ID);
+        api_put_iso(call, "failed_at", rows, row, FAILED_AT);
+        api_put_int(call, "attempts", rows, row, FAILED_ATTEMPTS);
+        api_put_text(call, "error", rows, row, FAILED_ERROR);
+        buf_putc(&call->out, '}');
+    }
+    if (full)
+        api_page_end(call, true, db_text(rows, limit - 1, FAILED_ID), NULL);
+    else
+        api_page_end(call, !PQgetisnull(rows, 0, FAILED_EDGE), db_text(rows, 0, FAILED_EDGE), NULL);
+}
+
+static void list_go(struct api_call *call)
+{
+    const struct api_value *v = call->values;
+    int64_t before = 0;
+    const struct failed_filter f = {.url = v[LIST_URL].text,
+        .watch = v[LIST_WATCH].text,
+        .since = time_of(&v[LIST_SINCE]),
+        .until = time_of(&v[LIST_UNTIL]),
+        .error = v[LIST_ERROR].text};
+    if (api_page_after(call, LIST_AFTER, &before, NULL))
+        store_failed(call->stores->reads, &f, before, (int)v[LIST_LIMIT].n + 1, listed, call);
+}
+
+const struct api_route api_dead_events = {.params = list_params, .go = list_go};
