@@ -113,7 +113,7 @@ function open(page) {
 
     function letters() {
         const n = (dead.change_letters ?? 0) + (dead.crawl_letters ?? 0);
-        return n ? h('p', { class: 'dim' }, `Besides, Redis keeps ${plural(n, 'letter')} that no worker could read (${number(dead.change_letters)} of change, ${number(dead.crawl_letters)} of crawl): `,
+        return n ? h('p', { class: 'dim gap-below' }, `Besides, Redis keeps ${plural(n, 'letter')} that no worker could read (${number(dead.change_letters)} of change, ${number(dead.crawl_letters)} of crawl): `,
             h('code', null, 'hooklinectl dead')) : null;
     }
 
