@@ -1,0 +1,137 @@
+// Overview: is it keeping up, what is failing and why, is anything stuck.
+import { get, post, target } from './api.js';
+import { Chart, columns } from './charts.js';
+import { action, ago, ask, attempt, badge, bytes, duration, empty, fault, h, heading, number, panel, plural, rate, segments, table } from './ui.js';
+
+const RANGES = [[15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h'], [10080, '7 d']];
+// Of a point of /api/series.
+const ACCEPTED = 1, COMPLETED = 2, FAILED = 3, SUPERSEDED = 4, DEPTH = 7, OLDEST = 8, IN_FLIGHT = 9, P50 = 10, P95 = 11, P99 = 12;
+
+const whole = (v) => number(Math.round(v));
+const perSecond = (v) => `${rate(v)}/s`;
+const CHARTS = [
+    { title: 'Events per second', columns: [ACCEPTED, COMPLETED, SUPERSEDED, FAILED], fill: true, lines: [
+        { label: 'accepted', color: '--c1', show: rate }, { label: 'completed', color: '--c2', show: rate },
+        { label: 'superseded', color: '--c5', show: rate }, { label: 'failed', color: '--c4', show: rate }] },
+    { title: 'Queue', columns: [DEPTH, OLDEST], lines: [
+        { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: duration, right: true }] },
+    { title: 'Latency', columns: [P50, P95, P99], lines: [
+        { label: 'p50', color: '--c2', show: duration }, { label: 'p95', color: '--c3', show: duration }, { label: 'p99', color: '--c4', show: duration }] },
+    { title: 'In flight', columns: [IN_FLIGHT], fill: true, lines: [{ label: 'jobs', color: '--c1', show: whole }] },
+];
+
+const LEVELS = { error: '✕', warn: '!', info: 'i' };
+
+function alerts(list) {
+    return h('div', { class: 'alerts', 'aria-live': 'polite', 'aria-label': 'What needs you' }, list?.length
+        ? list.map((alert) => h('div', { class: 'alert', 'data-level': alert.level, key: alert.what + alert.text },
+            h('i', { 'aria-hidden': 'true' }, LEVELS[alert.level] ?? 'i'), h('span', null, alert.text),
+            alert.view && alert.view !== 'overview' && h('a', { href: `#/${alert.view}` }, 'Look')))
+        : list && h('div', { class: 'alert', 'data-level': 'ok' }, h('i', { 'aria-hidden': 'true' }, '✓'),
+            h('span', null, 'All is well: it keeps up, nothing is stuck.')));
+}
+
+function tile(name, value, note, href, level) {
+    return h(href ? 'a' : 'div', { class: 'tile', key: name, href, 'data-level': level }, h('span', null, name), h('strong', null, value),
+        h('small', null, note ?? ''));
+}
+
+// A count is bounded: above counted_to it is "10,000+".
+const bounded = (n, counts) => n >= counts.counted_to ? `${number(counts.counted_to)}+` : number(n);
+
+function oldestAge(queues) {
+    const ages = Object.values(queues?.queues ?? {}).map((q) => q.oldest_age_ms).filter((ms) => ms !== null && ms !== undefined);
+    return ages.length ? Math.max(...ages) : null;
+}
+
+function tiles(o) {
+    const c = o.counts, r = o.rates, l = o.latency_ms, oldest = oldestAge(o.queues);
+    return h('div', { class: 'tiles' },
+        tile('accepted', perSecond(r.accepted), 'the last minute', '#/sources'),
+        tile('completed', perSecond(r.completed), r.superseded ? `${perSecond(r.superseded)} superseded` : 'the last minute', '#/events?status=completed'),
+        tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
+        tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
+        tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
+        tile('oldest', oldest === null ? 'none' : duration(oldest), 'waiting since', '#/events?status=queued'),
+        h('div', { class: 'tile wide', key: 'latency' }, h('span', null, 'latency, 5 min'),
+            h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, duration(l[p])))))));
+}
+
+async function pause(name) {
+    const reason = await ask(`Pause ${name}?`, 'No worker takes jobs of this queue until it is resumed. What is accepted waits; nothing is lost.',
+        'Why (others see it)', 'Pause', 'pause-apply');
+    if (reason !== undefined) await attempt(() => post(`/api/queues/${name}/pause`, { reason: reason || 'from the dashboard' }), `${name} is paused.`);
+}
+
+export function queuesPanel(queues) {
+    if (!queues) return null;
+    const rows = Object.entries(queues.queues).map(([name, q]) => ({ name, ...q }));
+    return panel('Queues', null,
+        !queues.redis && h('div', { class: 'alert', 'data-level': 'warn' }, h('i', { 'aria-hidden': 'true' }, '!'),
+            h('span', null, 'Redis does not answer: events are accepted and kept, and go on when it is back.')),
+        table({ caption: 'Queues', rows, key: (q) => q.name, cols: [
+            { head: 'Queue', cell: (q) => h('b', null, q.name) },
+            { head: 'State', cell: (q) => q.paused ? badge('paused') : badge('ok', 'open') },
+            { head: 'Waiting', class: 'n', cell: (q) => number(q.length) },
+            { head: 'Taken', class: 'n', cell: (q) => number(q.pending) },
+            { head: 'Later', class: 'n', cell: (q) => number(q.later) },
+            { head: 'Dead', class: 'n', cell: (q) => number(q.dead) },
+            { head: 'Oldest', class: 'n', cell: (q) => duration(q.oldest_age_ms) },
+            { head: '', class: 'do', cell: (q) => q.paused
+                ? action('resume', 'Resume', () => attempt(() => post(`/api/queues/${q.name}/resume`, {}), `${q.name} goes on.`), { 'data-queue': q.name })
+                : action('pause', 'Pause…', () => pause(q.name), { 'data-queue': q.name }) },
+        ] }),
+        queues.spools?.length ? h('p', { class: 'dim pad' }, 'Spooled: ', queues.spools.map((s, i) => [i ? ', ' : '',
+            `${bytes(s.bytes)} on ${s.host} (`, ago(s.seen_at), ')'])) : null);
+}
+
+function open(page) {
+    let minutes = RANGES.some(([m]) => m === Number(page.query.minutes)) ? Number(page.query.minutes) : 60;
+    let answer = page.overview(), trouble = null, charted = null;
+    const charts = CHARTS.map((c) => new Chart(c));
+    page.onLeave(() => charts.forEach((chart) => chart.release()));
+
+    function draw() {
+        page.show(heading('Overview', segments('Range', minutes, RANGES, (m) => {
+            minutes = m;
+            page.remember({ minutes });
+            draw();
+            chart();
+        })),
+        trouble && fault(trouble),
+        alerts(answer?.alerts),
+        answer ? tiles(answer) : h('div', { class: 'tiles wait' }),
+        charted && fault(charted, chart),
+        h('div', { class: 'charts', key: 'charts' }, charts.map((c) => c.el)),
+        answer && queuesPanel(answer.queues),
+        answer && !answer.workers.alive && !answer.rates.accepted && !answer.counts.queued && empty('Nothing has come in yet',
+            'Start a worker (hookline-worker) and send an event:', h('code', null, 'hooklinectl send --url https://example.com/')));
+    }
+
+    let asked = 0;
+    async function chart() {
+        const turn = ++asked;
+        try {
+            const series = await get(target('/api/series', { minutes }));
+            if (turn !== asked) return;
+            const to = Date.parse(series.to), from = Date.parse(series.from);
+            CHARTS.forEach((c, i) => charts[i].set(columns(series, c.columns), from, to));
+            if (charted) charted = null, draw();
+        } catch (error) {
+            charted = error;
+            draw();
+        }
+    }
+
+    draw();
+    chart();
+    page.live([], (i, news, error) => {
+        if (news) answer = news;
+        trouble = error;
+        draw();
+    });
+    let beats = 0;
+    page.every(5000, () => (minutes <= 60 || ++beats % 6 === 0) && chart());
+}
+
+export default { name: 'overview', title: 'Overview', key: 'o', icon: 'M2 13.5h12M3.5 11V8M8 11V3M12.5 11V6', open };

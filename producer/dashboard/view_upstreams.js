@@ -1,0 +1,57 @@
+// Upstreams: how the sites and services that workers ask do.
+import { target } from './api.js';
+import { ago, badge, duration, empty, fault, h, heading, number, segments, table } from './ui.js';
+
+const RANGES = [[1, '1 h'], [24, '24 h'], [168, '7 d']];
+const share = (n, of) => n && of ? ` (${(n / of * 100).toFixed(n / of < 0.1 ? 1 : 0)} %)` : '';
+
+function state(u) {
+    return [badge(u.state, { closed: 'asked', open: 'left alone', half_open: 'probing' }[u.state] ?? u.state),
+        u.retry_in_ms ? h('small', { class: 'dim' }, ` tried in ${duration(u.retry_in_ms)}`) : null,
+        u.state !== 'closed' && u.probed_by ? h('small', { class: 'dim' }, ` by ${u.probed_by}`) : null];
+}
+
+function outcomes(u) {
+    const list = Object.entries(u.outcomes ?? {}).filter(([, n]) => n).sort((a, b) => b[1] - a[1]);
+    return list.map(([name, n]) => h('span', { class: 'tag', key: name }, `${name.replaceAll('_', ' ')} ${number(n)}`));
+}
+
+const COLS = [
+    { head: 'Host', class: 'grow', sort: (u) => u.host, cell: (u) => h('b', { class: 'cut', title: u.host }, u.host) },
+    { head: 'Circuit', sort: (u) => ['closed', 'half_open', 'open'].indexOf(u.state), cell: state },
+    { head: 'Fetches', class: 'n', sort: (u) => u.fetches, cell: (u) => number(u.fetches) },
+    { head: 'Errors', class: 'n', sort: (u) => u.errors, cell: (u) => h('span', { class: u.errors ? 'bad' : null }, number(u.errors), share(u.errors, u.fetches)) },
+    { head: '429', class: 'n', sort: (u) => u.throttled, cell: (u) => number(u.throttled) },
+    { head: 'Average', class: 'n', sort: (u) => u.avg_ms, cell: (u) => duration(u.avg_ms) },
+    { head: 'Outcomes', class: 'tags', cell: outcomes },
+    { head: 'Last error', class: 'error', cell: (u) => u.last_error && h('span', { class: 'cut', title: u.last_error }, u.last_error) },
+    { head: 'Changed', class: 'n', sort: (u) => u.changed_at, cell: (u) => ago(u.changed_at) },
+];
+
+function open(page) {
+    let hours = Number(page.query.hours) || 24, answer = null, trouble = null, stop = () => {};
+    const sort = { by: 1, down: true };
+
+    function start() {
+        stop();
+        stop = page.live([target('/api/upstreams', { hours })], (i, news, error) => {
+            if (i < 0) return;
+            trouble = error;
+            answer = news ?? answer;
+            draw();
+        });
+    }
+
+    function draw() {
+        page.show(heading('Upstreams', segments('Range', hours, RANGES, (n) => { hours = n; page.remember({ hours }); draw(); start(); })),
+            trouble && fault(trouble),
+            answer && (answer.upstreams.length ? table({ caption: 'Hosts that workers fetch from', cols: COLS, rows: answer.upstreams, key: (u) => u.host, sort, resort: draw })
+                : empty('Nobody was asked in this time', 'The hosts that workers fetch from are listed here with their errors. Try a longer range, or send an event:',
+                    h('code', null, 'hooklinectl send --url https://example.com/'))));
+    }
+
+    draw();
+    start();
+}
+
+export default { name: 'upstreams', title: 'Upstreams', key: 'u', icon: 'M5 13V4M2 7l3-3 3 3M11 3v9M8 9l3 3 3-3', open };
