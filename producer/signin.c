@@ -263,12 +263,20 @@ void session_post(struct httpd_req *req, void *stores)
         counted(0, a);
 }
 
+/* Not an error: a page asks this first of all, and its browser would report one. */
+static void say_none(struct httpd_req *req)
+{
+    static const char none[] = "{\"role\":\"none\",\"expires_at\":null,\"csrf\":null}";
+    httpd_add_header(req, "Cache-Control", "no-store");
+    httpd_reply(req, 200, "application/json", none, sizeof(none) - 1);
+}
+
 void session_get(struct httpd_req *req, void *stores)
 {
     const struct stores *s = stores;
     struct session session;
     if (session_is_foreign(req) || !session_of_cookie(s->cfg, req, &session))
-        refuse(req, 401, "Not signed in");
+        say_none(req);
     else
         say_session(req, s->cfg, &session);
 }

@@ -61,8 +61,10 @@ export function target(path, query = {}) {
 
 // ---- session ----------------------------------------------------------------------------------------
 
+// null: nobody is signed in.
 export async function resume() {
-    session = await ask('GET', '/dashboard/session');
+    const found = await ask('GET', '/dashboard/session');
+    session = found.role === 'none' ? null : found;
     return session;
 }
 

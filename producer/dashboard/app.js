@@ -230,9 +230,8 @@ async function start() {
     addEventListener('click', clicked);
     try {
         signed = await resume();
-        show();
+        signed ? show() : ended();
     } catch (error) {
-        if (error.status === 401 || error.status === 503) return ended();
         document.body.dataset.role = 'none';
         render($('main'), h('h1', null, 'Hookline'), fault(error, start));
     }

@@ -11,11 +11,8 @@
 
 TestSuite(dashboard, .timeout = 120);
 
-#define READS "a-secret-for-those-who-may-look-but-not-touch"
-
 static struct rig rig;
 static struct browser *b;
-static int port; /* of a producer that knows the read-only secret too */
 
 /* --- the way in -------------------------------------------------------------------------- */
 
@@ -25,11 +22,6 @@ static bool start(void)
     if (!b)
         return false;
     rig_start(&rig);
-    int fd = harness_listen(&port);
-    rig_start_program(&rig, (const char *const[]){rig_program("hookline-producer"), NULL},
-        RIG_ENV("WEBHOOK_API_SECRET_READONLY=" READS), fd);
-    close(fd);
-    WAIT_FOR(rig_serves(port), 20000);
     return true;
 }
 
@@ -41,7 +33,7 @@ static bool start(void)
 
 static void sign_in(const char *secret, const char *where)
 {
-    browser_open(b, "http://127.0.0.1:%d/dashboard%s", port, where);
+    browser_open(b, "http://127.0.0.1:%d/dashboard%s", rig.producer_port, where);
     browser_type(b, "#secret", secret);
     browser_click(b, "#sign-in");
     browser_await_gone(b, "#secret");
@@ -75,7 +67,7 @@ static struct rig_id failed_event(const char *path)
 Test(dashboard, only_the_secret_opens_it_and_the_session_outlives_a_reload)
 {
     START();
-    browser_open(b, "http://127.0.0.1:%d/dashboard", port);
+    browser_open(b, "http://127.0.0.1:%d/dashboard", rig.producer_port);
     browser_type(b, "#secret", "not-the-secret-of-this-installation-at-all");
     browser_click(b, "#sign-in");
     browser_await_text(b, "main [role=alert]", "Invalid credentials");
@@ -86,13 +78,13 @@ Test(dashboard, only_the_secret_opens_it_and_the_session_outlives_a_reload)
     browser_click(b, "#sign-in");
     browser_await(b, "main[data-view=overview]");
     cr_assert_str_eq(browser_js(b, "return document.cookie"), "\"\"", "scripts see no session");
-    browser_open(b, "http://127.0.0.1:%d/dashboard#/events", port);
+    browser_open(b, "http://127.0.0.1:%d/dashboard#/events", rig.producer_port);
     browser_await(b, "main[data-view=events]");
     cr_assert_str_eq(browser_js(b, "return localStorage.length + sessionStorage.length"), "0");
     browser_click(b, "[data-action=sign-out]");
     browser_await(b, "#secret");
     browser_complaints(b);
-    browser_open(b, "http://127.0.0.1:%d/dashboard#/workers", port);
+    browser_open(b, "http://127.0.0.1:%d/dashboard#/workers", rig.producer_port);
     browser_await(b, "#secret");
     cr_assert(strstr(browser_complaints(b), "401"));
     browser_stop(b);
@@ -159,7 +151,7 @@ Test(dashboard, filters_and_search_find_what_they_should)
     browser_await(b, row_of(other));
     browser_await_gone(b, row_of(good));
 
-    browser_open(b, "http://127.0.0.1:%d/dashboard#/events?status=failed", port);
+    browser_open(b, "http://127.0.0.1:%d/dashboard#/events?status=failed", rig.producer_port);
     browser_await(b, row_of(bad));
     browser_await_gone(b, row_of(other));
     browser_await_text(b, row_of(bad), "404");
