@@ -6,6 +6,7 @@
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,6 +325,16 @@ Test(dashboard_session, each_failure_takes_twice_as_long_and_others_wait_for_non
     reply = sign_in_from(port, "192.0.2.1", "guessed");
     cr_expect_eq(reply.status, 401);
     cr_expect_lt(reply.seconds, 0.75, "who got in is forgiven: %f", reply.seconds);
+}
+
+Test(dashboard_session, who_waits_for_an_answer_gets_it_before_the_producer_ends)
+{
+    struct rig r;
+    rig_start(&r);
+    fail_and_leave(r.producer_port, "192.0.2.1");
+    WAIT_FOR(test_proc_logged(r.producer, "\"sign_in_failed\""), SOON);
+    test_proc_signal(r.producer, SIGTERM);
+    cr_expect_eq(test_proc_wait(r.producer, SOON), 0);
 }
 
 static bool is_full(int port, int *round)
