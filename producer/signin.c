@@ -126,6 +126,11 @@ static void answer_failed(void *ctx)
 {
     struct attempt *a = ctx;
     struct signins *s = a->stores->signins;
+    int64_t early_ms = slowdown_wait_ms(&s->failures, a->client, clock_mono_ms());
+    if (early_ms) { /* the loop's clock is a coarse one; who has its answer may try again at once */
+        timer_start(&a->due, early_ms);
+        return;
+    }
     list_remove(&s->waiting, &a->node);
     refuse(a->req, 401, "Invalid credentials");
     attempt_free(a);
