@@ -8,6 +8,7 @@
 #include "base/timestamp.h"
 #include "producer/client.h"
 #include "producer/session.h"
+#include "producer/slowdown.h"
 #include "producer/stores.h"
 
 #include <openssl/rand.h>
@@ -16,16 +17,10 @@
 #include <string.h>
 #include <strings.h>
 
-struct failure { /* of one address; "" = free */
-    char client[CLIENT_LEN + 1];
-    int n;
-    int64_t at_ms, until_ms; /* the last one; when the next may be */
-};
-
 struct signins {
     struct loop *loop;
     struct list waiting; /* of attempt: their answers are due later */
-    struct failure failures[SIGNIN_CLIENTS];
+    struct slowdown failures;
 };
 
 struct attempt {
@@ -36,8 +31,6 @@ struct attempt {
     char client[CLIENT_LEN + 1];
 };
 
-/* --- who has failed ---------------------------------------------------------------------- */
-
 struct signins *signins_new(struct loop *l)
 {
     struct signins *s = mem_new(struct signins);
@@ -46,49 +39,17 @@ struct signins *signins_new(struct loop *l)
     return s;
 }
 
-static struct failure *failure_of(struct signins *s, const char *client)
+void signins_free(struct signins *s)
 {
-    for (size_t i = 0; i < SIGNIN_CLIENTS; i++)
-        if (strcmp(s->failures[i].client, client) == 0)
-            return &s->failures[i];
-    return NULL;
-}
-
-static struct failure *oldest(struct signins *s)
-{
-    struct failure *old = s->failures;
-    for (struct failure *f = s->failures; f < s->failures + SIGNIN_CLIENTS; f++)
-        if (f->at_ms < old->at_ms)
-            old = f;
-    return old;
-}
-
-/* How long this address has to wait for its answer, and with its next attempt. */
-static int64_t note_failure(struct signins *s, const char *client, int64_t now_ms)
-{
-    struct failure *f = failure_of(s, client);
-    if (!f) {
-        f = oldest(s);
-        *f = (struct failure){0};
-        snprintf(f->client, sizeof(f->client), "%s", client);
+    if (!s)
+        return;
+    for (struct list_node *n; (n = list_first(&s->waiting));) {
+        struct attempt *a = LIST_OF(n, struct attempt, node);
+        list_remove(&s->waiting, n);
+        timer_stop(&a->due);
+        free(a);
     }
-    if (now_ms - f->at_ms > SIGNIN_FORGET_MS)
-        f->n = 0;
-    int64_t delay = SIGNIN_FIRST_MS;
-    for (int i = 0; i < f->n && delay < SIGNIN_LONGEST_MS; i++)
-        delay *= 2;
-    delay = delay < SIGNIN_LONGEST_MS ? delay : SIGNIN_LONGEST_MS;
-    f->n += f->n < 100;
-    f->at_ms = now_ms;
-    f->until_ms = now_ms + delay;
-    return delay;
-}
-
-static void forget(struct signins *s, const char *client)
-{
-    struct failure *f = failure_of(s, client);
-    if (f)
-        *f = (struct failure){0};
+    free(s);
 }
 
 /* --- answers ----------------------------------------------------------------------------- */
@@ -152,7 +113,7 @@ static void signed_in(struct attempt *a, enum session_right right)
         .right = right, .expires_s = clock_wall_us() / 1000000 + SESSION_SECONDS};
     if (RAND_bytes(session.id, sizeof(session.id)) != 1)
         abort(); /* without randomness there is no session */
-    forget(a->stores->signins, a->client);
+    slowdown_forgive(&a->stores->signins->failures, a->client);
     log_info("signed_in", LOG_S("right", right == SESSION_WRITES ? "write" : "read"),
         LOG_S("peer", a->client));
     session_write(cfg, &session, cookie);
@@ -165,6 +126,11 @@ static void answer_failed(void *ctx)
 {
     struct attempt *a = ctx;
     struct signins *s = a->stores->signins;
+    int64_t early_ms = slowdown_wait_ms(&s->failures, a->client, clock_mono_ms());
+    if (early_ms) { /* the loop's clock is a coarse one; who has its answer may try again at once */
+        timer_start(&a->due, early_ms);
+        return;
+    }
     list_remove(&s->waiting, &a->node);
     refuse(a->req, 401, "Invalid credentials");
     attempt_free(a);
@@ -173,7 +139,7 @@ static void answer_failed(void *ctx)
 static void failed(struct attempt *a)
 {
     struct signins *s = a->stores->signins;
-    int64_t delay = note_failure(s, a->client, clock_mono_ms());
+    int64_t delay = slowdown_failed(&s->failures, a->client, clock_mono_ms());
     log_warn("sign_in_failed", LOG_S("peer", a->client), LOG_I("delay_ms", delay));
     if (s->waiting.len >= SIGNIN_WAITING) {
         refuse_for(a->req, delay);
@@ -204,14 +170,12 @@ static void judge(struct attempt *a)
     json_decref(root);
 }
 
-/* Our own table first: it needs no Redis. */
 static bool is_slowed(struct attempt *a)
 {
-    const struct failure *f = failure_of(a->stores->signins, a->client);
-    int64_t now = clock_mono_ms();
-    if (!f || f->until_ms <= now)
+    int64_t wait = slowdown_wait_ms(&a->stores->signins->failures, a->client, clock_mono_ms());
+    if (!wait)
         return false;
-    refuse_for(a->req, f->until_ms - now);
+    refuse_for(a->req, wait);
     attempt_free(a);
     return true;
 }
@@ -292,17 +256,4 @@ void session_delete(struct httpd_req *req, void *stores)
     set_cookie(req, "", 0);
     httpd_add_header(req, "Cache-Control", "no-store");
     httpd_reply(req, 204, NULL, NULL, 0);
-}
-
-void signins_free(struct signins *s)
-{
-    if (!s)
-        return;
-    for (struct list_node *n; (n = list_first(&s->waiting));) {
-        struct attempt *a = LIST_OF(n, struct attempt, node);
-        list_remove(&s->waiting, n);
-        timer_stop(&a->due);
-        free(a);
-    }
-    free(s);
 }

@@ -6,6 +6,7 @@
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,16 +317,27 @@ Test(dashboard_session, each_failure_takes_twice_as_long_and_others_wait_for_non
     WAIT_FOR(logged(r.producer, "\"sign_in_failed\"") == 4, SOON);
     struct test_reply reply = sign_in_from(port, "192.0.2.1", RIG_API_SECRET);
     cr_expect_eq(reply.status, 429, "%d %s", reply.status, reply.body);
-    cr_expect_str_eq(test_reply_header(&reply, "Retry-After"), "2");
+    const char *after = test_reply_header(&reply, "Retry-After");
+    cr_expect(after && (strcmp(after, "2") == 0 || strcmp(after, "1") == 0), "%s", after);
     reply = sign_in_from(port, "192.0.2.2", RIG_API_SECRET);
     cr_expect_eq(reply.status, 200);
-    cr_expect_lt(reply.seconds, 0.25, "%f", reply.seconds);
+    cr_expect_lt(reply.seconds, 1, "%f", reply.seconds);
     cr_expect_null(
         strstr(test_proc_log(r.producer), "guessed"), "no secret is logged, nor a guess");
     WAIT_FOR(sign_in_from(port, "192.0.2.1", RIG_API_SECRET).status == 200, SOON);
     reply = sign_in_from(port, "192.0.2.1", "guessed");
     cr_expect_eq(reply.status, 401);
-    cr_expect_lt(reply.seconds, 0.75, "who got in is forgiven: %f", reply.seconds);
+    cr_expect_lt(reply.seconds, 2, "who got in is forgiven: %f", reply.seconds);
+}
+
+Test(dashboard_session, who_waits_for_an_answer_gets_it_before_the_producer_ends)
+{
+    struct rig r;
+    rig_start(&r);
+    fail_and_leave(r.producer_port, "192.0.2.1");
+    WAIT_FOR(test_proc_logged(r.producer, "\"sign_in_failed\""), SOON);
+    test_proc_signal(r.producer, SIGTERM);
+    cr_expect_eq(test_proc_wait(r.producer, SOON), 0);
 }
 
 static bool is_full(int port, int *round)
@@ -343,7 +355,7 @@ Test(dashboard_session, those_who_wait_are_bounded_and_keep_nobody_out)
     WAIT_FOR(is_full(r.producer_port, &round), SOON);
     struct test_reply reply = sign_in_from(r.producer_port, "192.0.2.1", RIG_API_SECRET);
     cr_expect_eq(reply.status, 200);
-    cr_expect_lt(reply.seconds, 0.25, "%f", reply.seconds);
+    cr_expect_lt(reply.seconds, 1, "%f", reply.seconds);
 }
 
 Test(dashboard_session, attempts_are_counted_by_all_producers_together)
