@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct board *board;
 
@@ -123,6 +125,53 @@ Test(board, what_the_supervisor_counts_is_shown_too)
     cr_expect(says(METER_P,
         "hookline_build_info{version=\"" HOOKLINE_VERSION "\",program=\"hookline-producer\"} 1"));
     meter_use(NULL);
+}
+
+enum { WRITERS = 4, COUNTS = 200000 };
+
+static pid_t count_in(int place)
+{
+    pid_t pid = fork();
+    if (pid)
+        return pid;
+    meter_use(board_cells(board, place));
+    for (int i = 0; i < COUNTS; i++) {
+        meter_inc(M_REQUESTS, 0, 0);
+        meter_observe(M_LOOP_LAG, 0, 1);
+    }
+    _exit(0);
+}
+
+static int64_t requests(void)
+{
+    int64_t n = 0;
+    for (int i = 0; i < WRITERS; i++)
+        n += meter_read(board_cells(board, i), M_REQUESTS, 0, 0);
+    return n;
+}
+
+/* Each writes its own cells: nothing is lost, though nothing is locked, and whoever reads meanwhile never
+ * sees a sum fall. */
+Test(board, processes_count_at_the_same_time_and_no_count_is_lost)
+{
+    int64_t seen = 0;
+    for (int i = 0; i < WRITERS; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "producer-%d", i);
+        cr_assert_eq(start("producer", name), i);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        cr_assert_gt(count_in(i), 0);
+    for (int left = WRITERS; left;) {
+        int64_t now = requests();
+        cr_assert_geq(now, seen);
+        seen = now;
+        left -= waitpid(-1, NULL, WNOHANG) > 0;
+    }
+    cr_expect_eq(requests(), WRITERS * COUNTS);
+    char line[64];
+    snprintf(line, sizeof(line), "hookline_loop_lag_seconds_count %d", WRITERS * COUNTS);
+    cr_expect(says(METER_P, line));
 }
 
 /* --- what PROTOCOL.md says of it ------------------------------------------------------------- */
