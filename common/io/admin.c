@@ -17,6 +17,7 @@ enum {
     REQUEST_MS = 5000,
     IDLE_MS = 20000,
     HEARTBEAT_MS = 500,
+    LINGER_MS = 250, /* a signal to the whole group may reach us before the supervisor drains */
 };
 
 /* --- health ------------------------------------------------------------------------------ */
@@ -167,7 +168,7 @@ struct server {
     struct prefork_slot *slot;
     struct loop *loop;
     struct httpd *httpd;
-    struct timer heartbeat, retry;
+    struct timer heartbeat, retry, linger;
     struct sigwatch term;
     int listen_fd;
     bool said;
@@ -241,11 +242,21 @@ static bool others_work(const struct server *s)
     return false;
 }
 
-/* A service manager tells the whole group; health is answered until the others have left. */
-static void on_term(void *ctx)
+static void lingered(void *ctx)
 {
     struct server *s = ctx;
     if (!atomic_load(&s->admin.board->draining) || !others_work(s))
+        loop_stop(s->loop);
+}
+
+/* A service manager tells the whole group. Then health is answered until the others have left, and the
+ * supervisor says so once more. */
+static void on_term(void *ctx)
+{
+    struct server *s = ctx;
+    if (others_work(s))
+        timer_start(&s->linger, LINGER_MS);
+    else
         loop_stop(s->loop);
 }
 
@@ -253,6 +264,7 @@ static void close_all(struct server *s)
 {
     timer_stop(&s->heartbeat);
     timer_stop(&s->retry);
+    timer_stop(&s->linger);
     sigwatch_stop(&s->term);
     httpd_free(s->httpd);
     if (s->listen_fd >= 0)
@@ -274,6 +286,7 @@ int admin_run(struct prefork_slot *slot, const struct admin_conf *conf)
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     timer_init(s.loop, &s.retry, open_port, &s);
+    timer_init(s.loop, &s.linger, lingered, &s);
     heartbeat(&s);
     open_port(&s);
     loop_run(s.loop);

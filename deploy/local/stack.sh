@@ -541,6 +541,7 @@ show_next_steps() {
     say "  $tool --config .run/env rejects list              # webhooks that were refused"
     say "  $tool --config .run/env audit --wait              # proves that nothing is missing"
     say "  psql '$database'"
+    say "  curl http://127.0.0.1:$admin_port/metrics         # the worker's, for Prometheus"
     say "and with the secret of the read API, which is in .run/env like the others:"
     say "  . .run/env"
     say "  curl -H \"Authorization: Bearer \$WEBHOOK_API_SECRET\" 'http://127.0.0.1:$port/api/events?limit=3'"

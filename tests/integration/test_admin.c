@@ -344,9 +344,10 @@ Test(admin, health_is_answered_until_the_last_worker_has_left)
     struct rig_id id = rig_post(&r, "/hold");
     WAIT_FOR(rig_status_is(&r, id, "in_progress"), SOON);
     pid_t admin = rig_child(p, "admin");
+    kill(admin, SIGTERM); /* a service manager tells the whole group, in any order ... */
     test_proc_signal(p, SIGTERM);
     WAIT_FOR(says(port, "/readyz", 503, "draining"), SOON);
-    kill(admin, SIGTERM); /* a service manager tells the whole group */
+    kill(admin, SIGTERM); /* ... and may insist */
     cr_expect(says(port, "/livez", 200, "ok"));
     cr_expect(says(port, "/readyz", 503, "draining"));
     cr_expect_gt(value(metrics(port), "hookline_processes{role=\"worker\",state=\"ready\"}"), 0);
@@ -354,6 +355,7 @@ Test(admin, health_is_answered_until_the_last_worker_has_left)
     cr_assert_eq(test_proc_wait(p, SOON), 0);
     cr_expect(rig_status_is(&r, id, "completed"));
     cr_expect(rig_gone(admin) && ask(port, "/livez").status == 0);
+    cr_expect_eq(rig_child(p, "admin"), admin, "it was never started again");
 }
 
 Test(admin, a_process_for_monitoring_that_hangs_holds_no_drain_up)

@@ -603,7 +603,6 @@ Test(prefork, a_successor_has_a_place_of_its_own_while_both_are_there)
     cr_expect_str_eq(p->process, "worker-0.1");
     cr_expect_eq(p->requests, 0);
     cr_expect_eq(p->crashes, 0);
-    cr_expect_eq(p->ready, 1, "the one it replaces");
     WAIT_FOR(atomic_load(&board->exits) == 1, PATIENCE_MS);
     kill(supervisor, SIGHUP);
     p = place_of_start(2);

@@ -1,6 +1,7 @@
 /* The spool alone on a loop: what was answered HL_OK is on disk and comes back, whatever happens
  * to the process, the disk and the file. fdatasync, fsync and pread are ours here, to be held back
  * or to fail. */
+#include "base/clock.h"
 #include "base/digest.h"
 #include "base/mem.h"
 #include "io/spool.h"
@@ -24,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 TestSuite(spool, .timeout = 60);
@@ -932,6 +934,44 @@ Test(spool, beyond_its_quota_it_is_full_until_something_is_committed)
     cr_assert_eq(spool_read(r.spool, rec, 16), (size_t)kept + 1);
     spool_commit(r.spool);
     cr_assert_eq(append_bytes(&r, data, LEN).rc, HL_OK);
+    close_rig(&r);
+    free(data);
+}
+
+static int64_t ahead_us;
+
+static int64_t later(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000 + ahead_us;
+}
+
+Test(spool, it_says_whether_it_can_be_counted_on)
+{
+    struct rig r;
+    const char *dir = new_dir(), *away = harness_text("%s.away", dir);
+    char *data = mem_zero(MIB);
+    clock_replace(later, NULL);
+    open_rig(&r, dir, MIB);
+    cr_expect(spool_takes(r.spool));
+    cr_assert_eq(rename(dir, away), 0);
+    cr_expect_not(spool_takes(r.spool), "its folder is gone");
+    cr_assert_eq(rename(away, dir), 0);
+    cr_expect(spool_takes(r.spool));
+    fail_syncs(EIO, -1);
+    cr_assert_eq(append_bytes(&r, "lost", 4).rc, HL_RETRY);
+    cr_expect_not(spool_takes(r.spool), "a write has failed");
+    fail_syncs(0, 0);
+    append(&r, "a");
+    cr_expect(spool_takes(r.spool), "the next one has not");
+    fail_syncs(EIO, -1);
+    cr_assert_eq(append_bytes(&r, "lost", 4).rc, HL_RETRY);
+    ahead_us = 11000000;
+    cr_expect(spool_takes(r.spool), "who asks later may try");
+    fail_syncs(0, 0);
+    cr_assert_eq(append_bytes(&r, data, MIB - 60 * 1024).rc, HL_OK);
+    cr_expect_not(spool_takes(r.spool), "its quota is used up");
     close_rig(&r);
     free(data);
 }

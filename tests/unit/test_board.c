@@ -5,7 +5,10 @@
 
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct board *board;
 
@@ -122,4 +125,136 @@ Test(board, what_the_supervisor_counts_is_shown_too)
     cr_expect(says(METER_P,
         "hookline_build_info{version=\"" HOOKLINE_VERSION "\",program=\"hookline-producer\"} 1"));
     meter_use(NULL);
+}
+
+enum { WRITERS = 4, COUNTS = 200000 };
+
+static pid_t count_in(int place)
+{
+    pid_t pid = fork();
+    if (pid)
+        return pid;
+    meter_use(board_cells(board, place));
+    for (int i = 0; i < COUNTS; i++) {
+        meter_inc(M_REQUESTS, 0, 0);
+        meter_observe(M_LOOP_LAG, 0, 1);
+    }
+    _exit(0);
+}
+
+static int64_t requests(void)
+{
+    int64_t n = 0;
+    for (int i = 0; i < WRITERS; i++)
+        n += meter_read(board_cells(board, i), M_REQUESTS, 0, 0);
+    return n;
+}
+
+/* Each writes its own cells: nothing is lost, though nothing is locked, and whoever reads meanwhile never
+ * sees a sum fall. */
+Test(board, processes_count_at_the_same_time_and_no_count_is_lost)
+{
+    int64_t seen = 0;
+    for (int i = 0; i < WRITERS; i++) {
+        char name[32];
+        snprintf(name, sizeof(name), "producer-%d", i);
+        cr_assert_eq(start("producer", name), i);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        cr_assert_gt(count_in(i), 0);
+    for (int left = WRITERS; left;) {
+        int64_t now = requests();
+        cr_assert_geq(now, seen);
+        seen = now;
+        left -= waitpid(-1, NULL, WNOHANG) > 0;
+    }
+    cr_expect_eq(requests(), WRITERS * COUNTS);
+    char line[64];
+    snprintf(line, sizeof(line), "hookline_loop_lag_seconds_count %d", WRITERS * COUNTS);
+    cr_expect(says(METER_P, line));
+}
+
+/* --- what PROTOCOL.md says of it ------------------------------------------------------------- */
+
+/* Names of the labels of a series, as " `a`, `b`"; le is no label of its own. */
+static void put_labels(struct buf *out, const char *series)
+{
+    const char *end = series + strcspn(series, "}\n"), *before = " ";
+    for (const char *at = series; (at = strpbrk(at, "{,\n")) && at < end; at++) {
+        size_t len = strcspn(at + 1, "=");
+        if (len == 2 && strncmp(at + 1, "le", 2) == 0)
+            continue;
+        buf_printf(out, "%s`%.*s`", before, (int)len, at + 1);
+        before = ", ";
+    }
+}
+
+static bool has_family(const char *text, const char *name, int len)
+{
+    char head[160];
+    snprintf(head, sizeof(head), "# HELP %.*s ", len, name);
+    return strstr(text, head) != NULL;
+}
+
+/* Families of `text` as rows of a table: name, type, programs, labels, meaning. Those of `other` are
+ * both's; they come with the producer's. */
+static void put_rows(struct buf *out, const char *text, const char *other, const char *who)
+{
+    for (const char *at = text; (at = strstr(at, "# HELP ")); at++) {
+        const char *name = at + strlen("# HELP "), *help = strchr(name, ' ') + 1;
+        const char *type = strstr(help, "\n# TYPE ") + strlen("\n# TYPE ");
+        const char *end = strchr(type, '\n');
+        int len = (int)(help - 1 - name);
+        type += len + 1;
+        bool both = has_family(other, name, len);
+        if (both && *who == 'W')
+            continue;
+        buf_printf(
+            out, "| `%.*s` | %.*s | %s |", len, name, (int)(end - type), type, both ? "P W" : who);
+        put_labels(out, end + 1);
+        buf_printf(out, " | %.*s |\n", (int)strcspn(help, "\n"), help);
+    }
+}
+
+static char *read_protocol(void)
+{
+    struct buf b = {0};
+    char part[65536];
+    FILE *f = fopen("PROTOCOL.md", "re");
+    cr_assert(f, "tests run in the folder of the sources");
+    for (size_t n; (n = fread(part, 1, sizeof(part), f)) > 0;)
+        buf_append(&b, part, n);
+    fclose(f);
+    return buf_detach(&b);
+}
+
+/* Each row of `rows` stands in the document, and no other row begins as they do. */
+static void compare(const char *rows, const char *document)
+{
+    static const char begin[] = "\n| `hookline_";
+    int ours = 0, theirs = 0;
+    for (const char *at = rows; *at; at += strcspn(at, "\n") + 1, ours++) {
+        char row[512];
+        snprintf(row, sizeof(row), "%.*s\n", (int)strcspn(at, "\n"), at);
+        cr_expect(strstr(document, row), "PROTOCOL.md lacks this row:\n%s", row);
+    }
+    for (const char *at = document; (at = strstr(at, begin)); at++)
+        theirs++;
+    cr_expect_eq(ours, theirs, "PROTOCOL.md has %d rows of metrics, there are %d", theirs, ours);
+}
+
+Test(board, the_protocol_lists_every_metric_once)
+{
+    struct buf text[2] = {{0}, {0}}, rows = {0};
+    char *document = read_protocol();
+    start("producer", "producer-0");
+    board_print(board, METER_P, &text[0]);
+    board_print(board, METER_W, &text[1]);
+    put_rows(&rows, buf_str(&text[0]), buf_str(&text[1]), "P");
+    put_rows(&rows, buf_str(&text[1]), buf_str(&text[0]), "W");
+    compare(buf_str(&rows), document);
+    free(document);
+    buf_release(&rows);
+    buf_release(&text[0]);
+    buf_release(&text[1]);
 }
