@@ -24,7 +24,8 @@ static void round_ends(struct queue_gauges *g)
 
 static void show_jobs(enum meter_QUEUED queue, const struct queue_stats *s)
 {
-    meter_set(M_QUEUE_JOBS, (int)queue, PLACE_UNDELIVERED, s->lag > 0 ? s->lag : 0);
+    int64_t undelivered = s->length - s->pending; /* without a group there is no lag to ask for */
+    meter_set(M_QUEUE_JOBS, (int)queue, PLACE_UNDELIVERED, undelivered > 0 ? undelivered : 0);
     meter_set(M_QUEUE_JOBS, (int)queue, PLACE_DELIVERED, s->pending);
     meter_set(M_QUEUE_JOBS, (int)queue, PLACE_LATER, s->later);
     meter_set(M_DEAD_LETTERS, 0, 0, s->dead); /* both have one place for them */
