@@ -198,8 +198,9 @@ static void take_answer(struct target *t, int status, const char *body, size_t l
             " for less\"}",
             len, ANSWER_MAX);
     } else if (t->trouble) {
-        buf_printf(&t->data, "\"status\":%d,", status);
-        buf_append(&t->data, body + 1, len - 1); /* its own members follow: {"detail":...} */
+        bool says = len > 2 && *body == '{'; /* {"detail":...}: its members follow */
+        buf_printf(&t->data, "\"status\":%d%s", status, says ? "," : "}");
+        buf_append(&t->data, body + 1, says ? len - 1 : 0);
     } else {
         buf_puts(&t->data, "\"answer\":");
         buf_append(&t->data, body, len);

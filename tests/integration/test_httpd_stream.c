@@ -21,7 +21,7 @@
 
 /* --- the server -------------------------------------------------------------------------- */
 
-enum { MANY = 1000, FILL = 32 * 1024 };
+enum { MANY = 1000, FILL = 1 << 20 };
 
 struct server {
     struct loop *loop;
@@ -551,13 +551,13 @@ Test(httpd_stream, a_slow_reader_is_not_closed_and_skips_to_the_newest)
 {
     char text[8192];
     int64_t last = 0, seen = 0;
-    conf.write_timeout_ms = 400;
+    conf.write_timeout_ms = 600; /* less than one text takes */
     start();
     int fd = dial_with(32 * 1024);
     say(fd, "GET /stream HTTP/1.0\r\n\r\n");
     wait_for("open=", 1);
     post("/fill", "");
-    int64_t end = clock_mono_ms() + 2000;
+    int64_t end = clock_mono_ms() + 4000;
     struct buf all = {0};
     while (clock_mono_ms() < end) {
         ssize_t n = recv(fd, text, sizeof(text), 0);
@@ -577,7 +577,7 @@ Test(httpd_stream, a_slow_reader_is_not_closed_and_skips_to_the_newest)
             seen++;
         }
     }
-    cr_expect(seen > 3 && last > 2 * seen, "%ld seen up to %ld", (long)seen, (long)last);
+    cr_expect(seen >= 2 && last > 2 * seen, "%ld seen up to %ld", (long)seen, (long)last);
     cr_expect(stat_of("most=") <= FILL + 200);
     cr_expect(stat_of("closed=") == 0);
     close(fd);
