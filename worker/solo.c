@@ -331,6 +331,7 @@ static void heartbeat(void *ctx)
     struct solo *s = ctx;
     if (!prefork_beat(s->slot) && !s->draining)
         on_term(s);
+    log_tick();
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 

@@ -412,6 +412,7 @@ static void supervise(struct supervisor *s)
         int64_t now = clock_mono_ms();
         reap(s);
         oom_watch_tick(&s->oom, now);
+        log_tick();
         if (s->draining)
             drain_next_role(s);
         else
