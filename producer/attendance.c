@@ -245,6 +245,7 @@ static void shut_or_open(struct attendance *a)
 /* What was noted is as it was when the row was written: it changes only between two questions. */
 static void obey(struct attendance *a, const PGresult *rows)
 {
+    log_order(db_text(rows, 0, TAKES_NQUEUES), db_int(rows, 0, TAKES_NQUEUES + 1));
     for (int i = 0; i < TAKES_NQUEUES; i++) {
         a->closed[i] = *db_text(rows, 0, i) == 't';
         if (a->writing)

@@ -74,6 +74,7 @@ static bool on_reload(void *ctx)
     if (!program_settings_again(&program, p->argc, p->argv, &p->cfg))
         return false;
     log_open("producer", (enum log_level)p->cfg.log_level, (enum log_format)p->cfg.log_format);
+    log_limit(p->cfg.log_burst);
     if (p->cfg.port != p->port || strcmp(p->cfg.host, p->host) != 0)
         log_warn("address_kept", LOG_S("address", p->host), LOG_I("port", p->port),
             LOG_S("remedy", "a restart is needed to listen elsewhere"));
@@ -106,6 +107,7 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     log_open("producer", (enum log_level)p.cfg.log_level, (enum log_format)p.cfg.log_format);
+    log_limit(p.cfg.log_burst);
     if (!listen_for(&p, &err)) {
         log_error("start_failed", LOG_S("error", err.msg));
         return EX_UNAVAILABLE;

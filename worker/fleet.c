@@ -183,6 +183,7 @@ static bool on_reload(void *ctx)
     if (!program_settings_again(f->program, f->argc, f->argv, f->cfg))
         return false;
     log_open("worker", (enum log_level)f->cfg->log_level, (enum log_format)f->cfg->log_format);
+    log_limit(f->cfg->log_burst);
     follow_settings(f);
     return true;
 }

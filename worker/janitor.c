@@ -10,6 +10,7 @@
 #include "domain/connect.h"
 #include "domain/queue_gauges.h"
 #include "io/pulse.h"
+#include "domain/store_orders.h"
 #include "worker/dossier.h"
 #include "worker/letters.h"
 #include "worker/reconciler.h"
@@ -64,6 +65,8 @@ struct janitor {
     struct watch deaths;
     struct timer heartbeat, sweep;
     struct pulse pulse;
+    int64_t beats;
+    bool has_schema, asking_level;
     bool sweeping, again, stopping;
     size_t step, last_step;
     struct timer last_words;
@@ -553,9 +556,30 @@ static void on_state(void *ctx)
     connect_log_pool("work", j->wires.pool);
 }
 
+static void log_ordered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct janitor *j = ctx;
+    (void)err; /* the sweeps say what is wrong with PostgreSQL */
+    j->asking_level = false;
+    if (rc == HL_OK)
+        log_order(db_text(rows, 0, 0), db_int(rows, 0, 1));
+}
+
+/* With every second beat. */
+static void ask_level(struct janitor *j)
+{
+    j->beats++;
+    if (j->beats % 2 || j->asking_level || j->stopping || !j->has_schema)
+        return;
+    j->asking_level = true;
+    store_log_level(j->wires.store, log_ordered, j);
+}
+
 static void heartbeat(void *ctx)
 {
     struct janitor *j = ctx;
+    ask_level(j);
+    log_tick();
     if (!prefork_beat(j->slot) && !j->stopping)
         on_term(j);
     pulse_beat(&j->pulse, HEARTBEAT_MS);
@@ -565,6 +589,7 @@ static void heartbeat(void *ctx)
 static void schema_ready(void *ctx)
 {
     struct janitor *j = ctx;
+    j->has_schema = true;
     timer_start(&j->sweep, 0);
     for (int i = 0; i < NWARDS; i++)
         timer_start(&j->wards[i].promote, 0);

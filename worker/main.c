@@ -19,6 +19,7 @@ int main(int argc, char **argv)
     if (status >= 0)
         return status;
     log_open("worker", (enum log_level)cfg.log_level, (enum log_format)cfg.log_format);
+    log_limit(cfg.log_burst);
     status = fleet_run(&program, argc, argv, &cfg);
     config_release(&cfg);
     return status;

@@ -144,6 +144,7 @@ static void answered(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
         timer_start(&o->ask, ASK_MS);
         return;
     }
+    log_order(db_text(rows, 0, 3), db_int(rows, 0, 4));
     const struct known known = read_orders(rows);
     obey(o, &known);
     written(o);

@@ -345,6 +345,7 @@ static void heartbeat(void *ctx)
     vitals_show(&v);
     breaker_show(s->breaker);
     pulse_beat(&s->pulse, HEARTBEAT_MS);
+    log_tick();
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }
 

@@ -37,11 +37,6 @@ void log_open(const char *program, enum log_level level, enum log_format format)
         sink.format = isatty(STDERR_FILENO) ? LOG_TEXT : LOG_JSON;
 }
 
-void log_role(const char *role)
-{
-    snprintf(sink.role, sizeof(sink.role), "%s", role);
-}
-
 void log_set_level(enum log_level level)
 {
     sink.level = level;
@@ -77,7 +72,7 @@ void log_order(const char *level, int64_t left_ms)
     sink.order = order;
     sink.until_ms = clock_mono_ms() + left_ms;
     if (news)
-        log_info("log_level", LOG_S("level", level_names[order]), LOG_B("ordered", ordered),
+        log_info("log_level", LOG_S("log_level", level_names[order]), LOG_B("ordered", ordered),
             LOG_I("for_ms", ordered ? left_ms : 0));
 }
 
@@ -107,6 +102,12 @@ static struct repeat {
     int64_t since_ms, lines, left_out;
 } repeats[REPEATS];
 static int64_t burst;
+
+void log_role(const char *role)
+{
+    snprintf(sink.role, sizeof(sink.role), "%s", role);
+    memset(repeats, 0, sizeof(repeats)); /* what was left out is the parent's to tell */
+}
 
 void log_limit(int64_t lines)
 {

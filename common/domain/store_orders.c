@@ -10,6 +10,12 @@
 #define MICROSECONDS(time) "(extract(epoch FROM " time ") * 1000000)::bigint"
 #define MS_SINCE(time)     "(extract(epoch FROM clock_timestamp() - " time ") * 1000)::bigint"
 
+/* What the log is to say, and for how long yet; NULLs: as everybody's settings have it. */
+#define LEVEL_HOLDS "FROM webhook.log_level WHERE until > clock_timestamp()"
+#define LOG_LEVEL                                                                                  \
+    "(SELECT level " LEVEL_HOLDS "),"                                                              \
+    " (SELECT ceil(extract(epoch FROM until - clock_timestamp()) * 1000)::bigint " LEVEL_HOLDS ")"
+
 /* --- workers ----------------------------------------------------------------------------- */
 
 STMT(orders, "orders", ROWS_ONE, 2,
@@ -18,7 +24,7 @@ STMT(orders, "orders", ROWS_ONE, 2,
     ") "
     "SELECT " IS("paused_at", "change") ", " IS(
         "paused_at", "crawl") ","
-                              "  (SELECT orders FROM webhook.workers WHERE id = $1)");
+                              "  (SELECT orders FROM webhook.workers WHERE id = $1), " LOG_LEVEL);
 
 void store_orders(struct store *s, const char *worker, const char *status, store_cb *cb, void *ctx)
 {
@@ -35,9 +41,9 @@ STMT(attend, "attendance", ROWS_ONE, 5,
     "  VALUES ($1, $2, $3::integer, $4::text[], $5::jsonb)"
     "  ON CONFLICT (id) DO UPDATE SET fenced = excluded.fenced, status = excluded.status,"
     "    seen_at = now()"
-    ") SELECT " FENCES);
+    ") SELECT " FENCES ", " LOG_LEVEL);
 
-STMT(fences, "attendance", ROWS_ONE, 0, "SELECT " FENCES);
+STMT(fences, "attendance", ROWS_ONE, 0, "SELECT " FENCES ", " LOG_LEVEL);
 
 STMT(producer_left, "attendance", ROWS_NONE, 1, "DELETE FROM webhook.producers WHERE id = $1");
 
@@ -114,6 +120,39 @@ STMT(producers, "reader", ROWS_ANY, 0,
     "SELECT id, host, pid, " MS_SINCE(
         "seen_at") ", 'change' = ANY (fenced), 'crawl' = ANY (fenced)"
                    " FROM webhook.producers ORDER BY host, id LIMIT 10000");
+
+STMT(log_level, "attendance", ROWS_ONE, 0, "SELECT " LOG_LEVEL);
+
+STMT(log_order, "reader", ROWS_ANY, 0,
+    "SELECT level, " MICROSECONDS("until") ", set_by " LEVEL_HOLDS);
+
+STMT(set_log_level, "operator", ROWS_ANY, 3,
+    "INSERT INTO webhook.log_level AS l (level, until, set_by)"
+    " VALUES ($1, clock_timestamp() + $2::bigint * interval '1 millisecond', $3)"
+    " ON CONFLICT (one) DO UPDATE SET level = excluded.level, until = excluded.until,"
+    "  set_by = excluded.set_by RETURNING level, " MICROSECONDS("until") ", set_by");
+
+STMT(end_log_level, "operator", ROWS_ANY, 0, "DELETE FROM webhook.log_level RETURNING level");
+
+void store_log_level(struct store *s, store_cb *cb, void *ctx)
+{
+    store_run(s, &stmt_log_level, ORDERS_TIMEOUT_MS, cb, ctx, NULL);
+}
+
+void store_log_order(struct store *s, store_cb *cb, void *ctx)
+{
+    store_ask(s, &stmt_log_order, cb, ctx, NULL);
+}
+
+void store_set_log_level(
+    struct store *s, const char *level, int64_t ms, const char *by, store_cb *cb, void *ctx)
+{
+    if (level)
+        store_ask(
+            s, &stmt_set_log_level, cb, ctx, (const char *[]){level, store_number(ms).text, by});
+    else
+        store_ask(s, &stmt_end_log_level, cb, ctx, NULL);
+}
 
 void store_queue_orders(struct store *s, store_cb *cb, void *ctx)
 {

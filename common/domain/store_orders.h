@@ -13,7 +13,8 @@
 /* --- a worker process -------------------------------------------------------------------- */
 
 /* Writes the worker's status (a JSON object; NULL: it stays as it is), and asks: whether the queue of
- * changes is paused, whether that of crawl jobs is, the order for this worker ("" = none). One row. */
+ * changes is paused, whether that of crawl jobs is, the order for this worker ("" = none), level of the
+ * log and ms left (log_order's; NULLs: no order). One row. */
 void store_orders(struct store *s, const char *worker, const char *status, store_cb *cb, void *ctx);
 
 /* --- a producer process ------------------------------------------------------------------ */
@@ -24,8 +25,8 @@ struct store_producer {
     const char *fenced; /* text of an array of queue names: nothing is taken in for them */
     const char *status; /* a JSON object */
 };
-/* Writes its row, and asks: whether the queue of changes is fenced, whether that of crawl jobs is. One
- * row. */
+/* Writes its row, and asks: whether the queue of changes is fenced, whether that of crawl jobs is, level
+ * of the log and ms left. One row. */
 void store_attend(struct store *s, const struct store_producer *p, store_cb *cb, void *ctx);
 /* Asks that only. */
 void store_fences(struct store *s, store_cb *cb, void *ctx);
@@ -39,7 +40,18 @@ void store_neighbours(
 /* Rows of producers of which nothing was heard for a week. No columns. */
 void store_forget_producers(struct store *s, store_cb *cb, void *ctx);
 
+/* --- any other process ------------------------------------------------------------------- */
+
+/* Level of the log and ms left, as above. One row. */
+void store_log_level(struct store *s, store_cb *cb, void *ctx);
+
 /* --- an operator ------------------------------------------------------------------------- */
+
+/* What was ordered and holds: level, until (microseconds since 1970), by whom; no row: nothing. */
+void store_log_order(struct store *s, store_cb *cb, void *ctx);
+/* For so long; one row as above. level NULL: ends it; a row (level) if there was one. */
+void store_set_log_level(
+    struct store *s, const char *level, int64_t ms, const char *by, store_cb *cb, void *ctx);
 
 /* name, paused_at (microseconds since 1970), paused_by, fenced_at, fenced_by of every queue */
 void store_queue_orders(struct store *s, store_cb *cb, void *ctx);

@@ -50,6 +50,7 @@ extern const struct store_stmt *const store_stmts[];
     X(operator_begin) X(operator_end)                                                              \
     X(orders) X(attend) X(fences) X(producer_left) X(neighbours) X(forget_producers)               \
     X(queue_orders) X(pause) X(fence) X(fleet) X(give_order) X(producers)                          \
+    X(log_level) X(log_order) X(set_log_level) X(end_log_level)                                    \
     X(census) X(census_fleet) X(census_names) X(hasten)                            \
     X(retry_events) X(zombies)                                                                     \
     X(failed) X(failed_groups) X(failed_known) X(failed_again)                                                      \

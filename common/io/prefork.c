@@ -479,6 +479,7 @@ static void supervise(struct supervisor *s)
         reap(s);
         tell_board(s, now);
         oom_watch_tick(&s->oom, now);
+        log_tick();
         if (s->draining)
             drain_next_role(s);
         else

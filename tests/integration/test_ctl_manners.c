@@ -121,6 +121,8 @@ static const struct row away[] = {
     {"redrive stop 1f0c93ab",                  CTL_UNREACHABLE},
     {"spool list",                             CTL_UNREACHABLE},
     {"spool push --yes",                       CTL_OK         }, /* nothing is there to be pushed */
+    {"log-level",                              CTL_UNREACHABLE},
+    {"log-level debug --yes",                  CTL_UNREACHABLE},
     {"audit",                                  CTL_UNREACHABLE},
     {"doctor",                                 CTL_UNREACHABLE},
     {"config",                                 CTL_OK         },
@@ -188,6 +190,7 @@ Test(ctl_manners, one_that_is_not_there_is_2_an_empty_list_is_no_failure)
         {"redrive stop 1f0c93ab --yes",               CTL_NOT_EMPTY},
         {"spool list --json",                         CTL_OK       },
         {"spool push --yes --json",                   CTL_OK       },
+        {"log-level --json",                          CTL_OK       },
         {"config WEBHOOK_PORT --json",                CTL_OK       },
         {"config WEBHOOK_NOTHING",                    CTL_USAGE    },
         {"migrate --status",                          CTL_OK       },
@@ -215,6 +218,7 @@ static const struct row writers[] = {
     {"dead purge --all",             CTL_OK       },
     {"redrive apply 1f0c93ab",       CTL_NOT_EMPTY},
     {"spool push",                   CTL_OK       },
+    {"log-level debug",              CTL_OK       },
     {"import DIR/file",              CTL_ERROR    },
 };
 

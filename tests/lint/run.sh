@@ -46,6 +46,7 @@ check settings tests/lint/settings.sh
 check size tests/lint/size.sh
 check faults tests/lint/faults.sh
 check map tests/lint/map.sh
+check log tests/lint/log.sh
 check scripts scripts
 check format format
 check tidy tidy

@@ -319,3 +319,30 @@ Test(crawl_job, names_its_documents_for_ever)
     uuid_format(&first, text);
     cr_assert_str_eq(text, "2a970892-64e0-8143-b641-262f3ddb14c8");
 }
+
+Test(crawl_job, its_traceparent_goes_along_where_it_is_one)
+{
+    static const struct {
+        const char *text;
+        bool valid;
+    } cases[] = {
+        {NULL,                                                      false},
+        {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true },
+        {"00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01", false},
+        {"nonsense",                                                false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct crawl_job j = job_of("{}", 2), got;
+        struct buf b = {0};
+        struct hl_err err = {0};
+        j.traceparent = mem_strdup(cases[i].text);
+        crawl_job_encode(&j, &b);
+        cr_assert_eq(decode(b.data, b.len, &got, &err), HL_OK, "%s", err.msg);
+        cr_expect_eq(got.traceparent != NULL, cases[i].valid);
+        if (got.traceparent)
+            cr_expect_str_eq(got.traceparent, cases[i].text);
+        crawl_job_release(&got);
+        crawl_job_release(&j);
+        buf_release(&b);
+    }
+}

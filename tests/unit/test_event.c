@@ -55,6 +55,7 @@ static void assert_round_trip(const struct change_event *ev)
     assert_same_text(got.snapshot_url, ev->snapshot_url);
     assert_same_text(got.metadata, ev->metadata);
     assert_same_text(got.request_id, ev->request_id);
+    assert_same_text(got.traceparent, ev->traceparent);
     event_release(&got);
     cr_assert_null(got.watch_id);
     buf_release(&b);
@@ -455,4 +456,31 @@ Test(event, one_more_than_each_limit_is_refused)
         buf_release(&b);
         free(text);
     }
+}
+
+#define TRACEPARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+Test(event, its_traceparent_goes_along)
+{
+    struct change_event ev = sample(), copy;
+    ev.traceparent = (char *)TRACEPARENT;
+    assert_round_trip(&ev);
+    ev.request_id = (char *)"request-1";
+    assert_round_trip(&ev);
+    event_copy(&copy, &ev);
+    cr_expect_str_eq(copy.traceparent, TRACEPARENT);
+    event_release(&copy);
+}
+
+Test(event, a_traceparent_that_is_none_costs_no_event)
+{
+    struct change_event ev = sample(), got;
+    struct buf b = {0};
+    struct hl_err err;
+    ev.traceparent = (char *)"nonsense";
+    event_encode(&ev, &b);
+    cr_assert_eq(decode(b.data, b.len, &got, &err), HL_OK, "%s", err.msg);
+    cr_expect_null(got.traceparent);
+    event_release(&got);
+    buf_release(&b);
 }

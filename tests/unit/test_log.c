@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/trace.h"
 
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -192,4 +193,158 @@ Test(log, a_stuck_reader_loses_lines_and_is_told_how_many)
     cr_expect_null(strstr(lines, "\"one\""));
     cr_expect_not_null(strstr(lines, "\"three\""));
     cr_expect_not_null(strstr(lines, "\"log_lines_dropped\",\"lines\":2"), "%s", lines);
+}
+
+/* --- whose line it is -------------------------------------------------------------------- */
+
+static void log_within(const struct trace *t, const char *event)
+{
+    LOG_SCOPE(t);
+    log_write(LOG_INFO, event, 0, NULL);
+}
+
+Test(log, lines_within_a_scope_carry_its_trace_and_those_behind_it_do_not)
+{
+    static const struct trace outer =
+                                  {
+                                      .id = {0xab, 1}
+    },
+                              inner = {.id = {0xcd, 2}};
+    log_open("prog", LOG_INFO, LOG_JSON);
+    capture();
+    log_info("before");
+    {
+        LOG_SCOPE(&outer);
+        log_info("outside", LOG_I("n", 1));
+        log_within(&inner, "inside");
+        log_info("outside_again");
+    }
+    log_info("after");
+    const char *text = captured();
+    cr_expect(strstr(text, "\"event\":\"before\"}"), "%s", text);
+    cr_expect(
+        strstr(text, "\"outside\",\"trace_id\":\"ab010000000000000000000000000000\",\"n\":1}"),
+        "%s", text);
+    cr_expect(
+        strstr(text, "\"inside\",\"trace_id\":\"cd020000000000000000000000000000\"}"), "%s", text);
+    cr_expect(strstr(text, "\"outside_again\",\"trace_id\":\"ab01"), "%s", text);
+    cr_expect(strstr(text, "\"event\":\"after\"}"), "%s", text);
+}
+
+/* --- the level that operators order ------------------------------------------------------ */
+
+static int64_t now_us;
+
+static int64_t fixed_mono(void)
+{
+    return now_us;
+}
+
+static void at(int64_t ms)
+{
+    now_us = 1000000000 + ms * 1000;
+    clock_replace(fixed_mono, fixed_wall);
+}
+
+Test(log, an_ordered_level_holds_until_its_time_is_over_and_says_so_once)
+{
+    log_open("prog", LOG_INFO, LOG_JSON);
+    at(0);
+    capture();
+    log_debug("too_early");
+    log_order("debug", 5000);
+    log_order("debug", 4900); /* heard again */
+    log_debug("in_time");
+    at(6000);
+    log_debug("too_late");
+    log_order("loud", 5000); /* of a program that knows more levels */
+    log_debug("still_too_late");
+    const char *text = captured();
+    cr_expect_not(strstr(text, "too_early"));
+    cr_expect(strstr(text, "in_time"));
+    cr_expect_not(strstr(text, "too_late"));
+    const char *said =
+        strstr(text, "\"event\":\"log_level\",\"log_level\":\"debug\",\"ordered\":true");
+    cr_assert_not_null(said, "%s", text);
+    cr_expect_not(strstr(strchr(said, '\n'), "\"ordered\":true"), "%s", text);
+    cr_expect(strstr(said, "\"log_level\":\"info\",\"ordered\":false"), "%s", text);
+}
+
+Test(log, an_order_taken_back_ends_at_once_and_settings_read_again_do_not_end_it)
+{
+    log_open("prog", LOG_INFO, LOG_JSON);
+    at(0);
+    capture();
+    log_order("error", 5000);
+    log_open("prog", LOG_WARN, LOG_JSON);
+    log_warn("not_said");
+    log_order("", 0);
+    log_warn("said");
+    const char *text = captured();
+    cr_expect_not(strstr(text, "not_said"), "%s", text);
+    cr_expect(strstr(text, "\"said\""), "%s", text);
+}
+
+/* --- lines that repeat ------------------------------------------------------------------- */
+
+static int lines_of(const char *text, const char *event)
+{
+    char key[64];
+    int n = 0;
+    snprintf(key, sizeof(key), "\"event\":\"%s\"", event);
+    for (const char *p = text; (p = strstr(p, key)); p++)
+        n++;
+    return n;
+}
+
+Test(log, what_repeats_too_often_is_counted_and_told_when_its_ten_seconds_are_over)
+{
+    log_open("prog", LOG_INFO, LOG_JSON);
+    log_limit(3);
+    at(0);
+    capture();
+    for (int i = 0; i < 10; i++)
+        log_warn("again");
+    log_error("something_else"); /* another name is another matter */
+    log_debug("below_the_level");
+    at(9999);
+    log_tick();
+    at(10000);
+    log_tick(); /* the process need not say anything more */
+    log_tick();
+    log_warn("again");
+    const char *text = captured(), *told = strstr(text, "log_repeated");
+    cr_expect_eq(lines_of(text, "again"), 4, "%s", text);
+    cr_expect_eq(lines_of(text, "something_else"), 1);
+    cr_expect_eq(lines_of(text, "log_repeated"), 1, "%s", text);
+    cr_assert_not_null(told);
+    cr_expect(strstr(told, "\"event_name\":\"again\",\"lines\":7,\"in_s\":10.000}"), "%s", text);
+    log_limit(0);
+}
+
+Test(log, the_next_line_of_a_name_tells_what_was_left_out_before_it)
+{
+    log_open("prog", LOG_INFO, LOG_JSON);
+    log_limit(1);
+    at(0);
+    capture();
+    log_info("again");
+    log_info("again");
+    at(12000);
+    log_info("again");
+    const char *text = captured(), *told = strstr(text, "log_repeated");
+    cr_assert_not_null(told, "%s", text);
+    cr_expect(strstr(told, "\"lines\":1,\"in_s\":12.000"), "%s", text);
+    cr_expect_eq(lines_of(told, "again"), 1, "%s", text);
+    log_limit(0);
+}
+
+Test(log, without_a_limit_every_line_is_written)
+{
+    log_open("prog", LOG_INFO, LOG_JSON);
+    log_limit(0);
+    capture();
+    for (int i = 0; i < 50; i++)
+        log_info("again");
+    cr_expect_eq(lines_of(captured(), "again"), 50);
 }

@@ -24,6 +24,7 @@
     X(dead)                                                                                        \
     X(redrive)                                                                                     \
     X(spool)                                                                                       \
+    X(log_level)                                                                                   \
     GROUP("Making sure")                                                                           \
     X(audit)                                                                                       \
     X(doctor)                                                                                      \

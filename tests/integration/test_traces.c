@@ -1,0 +1,578 @@
+/* Traces from outside: a sender with a traceparent, a whole Hookline, a Firecrawl that tells what it was
+ * asked with, and a collector that is strict, slow, in trouble or away. */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/meter.h"
+#include "domain/spans.h"
+#include "tests/support/canned.h"
+#include "tests/support/collector.h"
+#include "tests/support/fleet.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+TestSuite(traces, .timeout = 120);
+
+enum { SOON = 30000 };
+#define HOOK    "/api/webhook/changedetection"
+#define CRAWLS  "/api/webhook/firecrawl"
+#define TOKEN   "X-Webhook-Token: " RIG_TOKEN "\r\n"
+#define TRACE   "4bf92f3577b34da6a3ce929d0e0e4736"
+#define SENDER  "00f067aa0ba902b7"
+#define SAMPLED "00-" TRACE "-" SENDER "-01"
+
+/* --- a Firecrawl that remembers the last traceparent -------------------------------------- */
+
+struct asked {
+    pthread_mutex_t lock;
+    char traceparent[80];
+    int failures; /* scrapes that are still to fail */
+};
+static struct asked asked = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static bool answer_scrape(const struct canned_request *r)
+{
+    static const char key[] = "\r\ntraceparent: ";
+    const char *at = strcasestr(r->text, key);
+    pthread_mutex_lock(&asked.lock);
+    bool fail = asked.failures > 0 && asked.failures--;
+    snprintf(asked.traceparent, sizeof(asked.traceparent), "%.*s",
+        at ? (int)strcspn(at + strlen(key), "\r") : 0, at ? at + strlen(key) : "");
+    pthread_mutex_unlock(&asked.lock);
+    if (fail) {
+        canned_answer(r, 500, "", "{\"success\":false,\"error\":\"out of order\"}");
+        return true;
+    }
+    canned_answer(r, 200, "Content-Type: application/json\r\n",
+        "{\"success\":true,\"data\":{\"markdown\":\"text\",\"metadata\":{\"statusCode\":200}}}");
+    return true;
+}
+
+static const char *last_traceparent(void)
+{
+    pthread_mutex_lock(&asked.lock);
+    const char *text = harness_text("%s", asked.traceparent);
+    pthread_mutex_unlock(&asked.lock);
+    return text;
+}
+
+/* --- a rig that makes spans --------------------------------------------------------------- */
+
+static struct rig rig;
+static struct collector *collector;
+static struct canned *firecrawl;
+static const char *const *settings; /* of producer and worker */
+
+static void start_with(const char *endpoint)
+{
+    static const char *env[8];
+    rig_start(&rig);
+    firecrawl = canned_start("127.0.0.1", answer_scrape, NULL);
+    rig.firecrawl_port = canned_port(firecrawl);
+    env[0] = harness_text("OTEL_EXPORTER_OTLP_ENDPOINT=%s", endpoint);
+    env[1] = "OTEL_EXPORTER_OTLP_HEADERS=X-Tenant=one%20two, bad name=x";
+    env[2] = "WEBHOOK_LOG_LEVEL=debug";
+    env[3] = harness_text("WEBHOOK_SPOOL_DIR=%s/own-spool", harness_dir());
+    settings = env;
+    int fd = harness_listen(&rig.producer_port);
+    rig.producer = rig_start_program(
+        &rig, (const char *const[]){rig_program("hookline-producer"), NULL}, settings, fd);
+    close(fd);
+    WAIT_FOR(rig_serves(rig.producer_port), SOON);
+}
+
+static void start(void)
+{
+    collector = collector_start();
+    start_with(harness_text("http://127.0.0.1:%d/", collector_port(collector)));
+}
+
+static void stop(void)
+{
+    canned_stop(firecrawl);
+    if (collector)
+        collector_stop(collector);
+}
+
+/* An event with that traceparent (NULL: without); its id. */
+static const char *post(const char *path, const char *traceparent)
+{
+    const char *header =
+        traceparent ? harness_text(TOKEN "traceparent: %s\r\n", traceparent) : TOKEN;
+    const char *body =
+        harness_text("{\"watch_id\":\"w\",\"watch_url\":\"http://user:secret@page.test%s\","
+                     "\"detected_at\":\"2026-11-23T10:00:00Z\"}",
+            path);
+    struct test_reply reply =
+        test_http(rig.producer_port, "POST", HOOK, header, body, strlen(body));
+    cr_assert_eq(reply.status, 202, "%d %s", reply.status, reply.body);
+    cr_expect_null(test_reply_header(&reply, "traceresponse"));
+    return test_reply_member(&reply, "job_id");
+}
+
+static bool completed(const char *id)
+{
+    struct rig_id event;
+    snprintf(event.text, sizeof(event.text), "%s", id);
+    return rig_status_is(&rig, event, "completed");
+}
+
+static const char *without_dashes(const char *id)
+{
+    char *out = harness_text("%s", id), *to = out;
+    for (const char *p = id; *p; p++)
+        if (*p != '-')
+            *to++ = *p;
+    *to = '\0';
+    return out;
+}
+
+/* Every name is there once. */
+static bool has_all(const char *trace_id, const char *const *names)
+{
+    json_t *spans = collector_spans(collector, trace_id);
+    bool all = true;
+    for (; *names; names++)
+        all = all && collector_span(spans, *names);
+    json_decref(spans);
+    return all;
+}
+
+static bool has_id(json_t *spans, const char *id)
+{
+    size_t i;
+    json_t *span;
+    json_array_foreach(spans, i, span)
+    {
+        if (strcmp(json_get_string(span, "spanId"), id) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Exactly one span hangs below what is outside; NULL outside: it has no parent. */
+static void expect_tree(json_t *spans, const char *outside)
+{
+    size_t i, roots = 0;
+    json_t *span;
+    json_array_foreach(spans, i, span)
+    {
+        const char *parent = json_get_string(span, "parentSpanId");
+        bool root = outside ? parent && strcmp(parent, outside) == 0 : !parent;
+        roots += root;
+        cr_expect(root || (parent && has_id(spans, parent)), "%s hangs below nothing that is there",
+            json_get_string(span, "name"));
+    }
+    cr_expect_eq(roots, 1, "%zu roots", roots);
+}
+
+static void expect_below(json_t *spans, const char *name, const char *above)
+{
+    const char *parent = json_get_string(collector_span(spans, name), "parentSpanId");
+    const char *id = json_get_string(collector_span(spans, above), "spanId");
+    cr_expect(parent && id && strcmp(parent, id) == 0, "%s is not below %s", name, above);
+}
+
+/* The log has a line of this event name with this trace id. */
+static bool logged_with(struct test_proc *p, const char *event, const char *trace_id)
+{
+    const char *name = harness_text("\"event\":\"%s\"", event);
+    const char *id = harness_text("\"trace_id\":\"%s\"", trace_id);
+    for (const char *line = test_proc_log(p); *line; line += strcspn(line, "\n") + 1) {
+        size_t len = strcspn(line, "\n");
+        if (memmem(line, len, name, strlen(name)) && memmem(line, len, id, strlen(id)))
+            return true;
+        if (!line[len])
+            break;
+    }
+    return false;
+}
+
+static const char *const change_spans[] = {
+    "intake", "queue wait", "job", "claim", "scrape", "index", "complete", NULL};
+
+Test(traces, one_trace_goes_from_the_sender_to_firecrawl_and_into_every_line_and_row)
+{
+    start();
+    struct test_proc *fleet = rig_fleet(&rig, 1, settings);
+    const char *id = post("/traced", SAMPLED);
+    WAIT_FOR(has_all(TRACE, change_spans), SOON);
+    json_t *spans = collector_spans(collector, TRACE);
+    expect_tree(spans, SENDER);
+    expect_below(spans, "queue wait", "intake");
+    expect_below(spans, "job", "intake");
+    for (const char *const *step = &change_spans[3]; *step; step++)
+        expect_below(spans, *step, "job");
+
+    json_t *scrape = collector_span(spans, "scrape"), *intake = collector_span(spans, "intake");
+    cr_expect_str_eq(
+        last_traceparent(), harness_text("00-" TRACE "-%s-01", json_get_string(scrape, "spanId")));
+    cr_expect_eq(json_integer_value(json_object_get(scrape, "kind")), SPAN_CLIENT);
+    cr_expect_eq(json_integer_value(json_object_get(intake, "kind")), SPAN_SERVER);
+    cr_expect_str_eq(collector_attribute(scrape, "server.address"), "127.0.0.1");
+    cr_expect_str_eq(collector_attribute(scrape, "http.response.status_code"), "200");
+    cr_expect_str_eq(collector_attribute(scrape, "url.full"), "http://page.test/traced");
+    cr_expect_str_eq(collector_attribute(scrape, "hookline.event_id"), id);
+    cr_expect_str_eq(collector_attribute(scrape, "hookline.attempt"), "1");
+    cr_expect_str_eq(
+        collector_attribute(collector_span(spans, "job"), "hookline.outcome"), "completed");
+    json_decref(spans);
+
+    WAIT_FOR(
+        logged_with(fleet, "job_claimed", TRACE) && logged_with(fleet, "job_ended", TRACE), SOON);
+    WAIT_FOR(sql_int(rig.db,
+                 "SELECT count(*) FROM webhook.operation_metrics WHERE job_id = '%s'"
+                 " AND extra_metadata->>'trace_id' = '" TRACE "'",
+                 id) == 5,
+        SOON);
+    cr_expect_eq(sql_int(rig.db, "SELECT count(*) FROM webhook.request_metrics"
+                                 " WHERE extra_metadata->>'trace_id' = '" TRACE "'"),
+        1);
+    cr_expect_str_eq(collector_faults(collector), "");
+    stop();
+}
+
+Test(traces, an_event_without_a_valid_traceparent_is_its_own_trace)
+{
+    static const char *const none[] = {NULL, "00-" TRACE "-" SENDER "-0",
+        "ff-" TRACE "-" SENDER "-01", "00-4BF92F3577B34DA6A3CE929D0E0E4736-" SENDER "-01"};
+    start();
+    rig_fleet(&rig, 1, settings);
+    for (size_t i = 0; i < sizeof(none) / sizeof(*none); i++) {
+        const char *id = post(harness_text("/own/%zu", i), none[i]);
+        const char *trace_id = without_dashes(id);
+        WAIT_FOR(has_all(trace_id, change_spans), SOON);
+        json_t *spans = collector_spans(collector, trace_id);
+        expect_tree(spans, NULL);
+        json_decref(spans);
+    }
+    json_t *foreign = collector_spans(collector, TRACE);
+    cr_expect_eq(json_array_size(foreign), 0);
+    json_decref(foreign);
+    cr_expect_eq(sql_int(rig.db, "SELECT count(*) FROM webhook.request_metrics"
+                                 " WHERE extra_metadata ? 'trace_id'"),
+        0);
+    cr_expect_str_eq(collector_faults(collector), "");
+    stop();
+}
+
+Test(traces, who_does_not_want_spans_gets_none_but_the_trace_goes_on)
+{
+    start();
+    struct test_proc *fleet = rig_fleet(&rig, 1, settings);
+    const char *id = post("/unsampled", "00-" TRACE "-" SENDER "-00");
+    WAIT_FOR(completed(id), SOON);
+    const char *sent = last_traceparent();
+    cr_expect(strncmp(sent, "00-" TRACE "-", 36) == 0 && strcmp(sent + 52, "-00") == 0, "%s", sent);
+    cr_expect(logged_with(fleet, "job_claimed", TRACE));
+    const char *later = without_dashes(post("/later", NULL));
+    WAIT_FOR(has_all(later, change_spans), SOON);
+    json_t *spans = collector_spans(collector, TRACE);
+    cr_expect_eq(json_array_size(spans), 0);
+    json_decref(spans);
+    stop();
+}
+
+static size_t count_named(const char *trace_id, const char *name)
+{
+    json_t *found = collector_spans(collector, trace_id), *span;
+    size_t i, n = 0;
+    json_array_foreach(found, i, span)
+    {
+        n += strcmp(json_get_string(span, "name"), name) == 0;
+    }
+    json_decref(found);
+    return n;
+}
+
+Test(traces, an_attempt_that_fails_says_why_and_the_next_is_of_the_same_trace)
+{
+    start();
+    asked.failures = 1;
+    rig_fleet(&rig, 1, settings);
+    const char *id = post("/again", SAMPLED);
+    WAIT_FOR(completed(id), SOON);
+    WAIT_FOR(
+        count_named(TRACE, "job") == 2 && has_all(TRACE, (const char *[]){"complete", NULL}), SOON);
+    json_t *found = collector_spans(collector, TRACE), *span;
+    size_t i, failed = 0;
+    json_array_foreach(found, i, span)
+    {
+        const char *why = json_get_string(json_object_get(span, "status"), "message");
+        if (strcmp(json_get_string(span, "name"), "scrape") != 0 || !why)
+            continue;
+        failed++;
+        cr_expect(strstr(why, "500"), "%s", why);
+    }
+    cr_expect_eq(failed, 1);
+    expect_tree(found, SENDER);
+    json_decref(found);
+    cr_expect_str_eq(collector_faults(collector), "");
+    stop();
+}
+
+Test(traces, crawl_events_have_theirs_too)
+{
+    static const char body[] =
+        "{\"success\":true,\"type\":\"crawl.page\",\"id\":\"c-1\",\"webhookId\":\"h-1\",\"data\":"
+        "[{\"markdown\":\"text\",\"metadata\":{\"url\":\"http://page.test/"
+        "c\",\"sourceURL\":\"http://page.test/"
+        "c\",\"statusCode\":200,"
+        "\"scrapeId\":\"s-1\"}}]}";
+    static const char *const names[] = {"intake", "queue wait", "crawl", "store", NULL};
+    start();
+    rig_fleet(&rig, 1, settings);
+    const char *headers =
+        harness_text("X-Firecrawl-Signature: sha256=%s\r\ntraceparent: " SAMPLED "\r\n",
+            test_sign(RIG_SECRET, body, strlen(body)));
+    struct test_reply reply =
+        test_http(rig.producer_port, "POST", CRAWLS, headers, body, strlen(body));
+    cr_assert(reply.status >= 200 && reply.status < 300, "%d %s", reply.status, reply.body);
+    WAIT_FOR(has_all(TRACE, names), SOON);
+    json_t *spans = collector_spans(collector, TRACE);
+    expect_tree(spans, SENDER);
+    expect_below(spans, "queue wait", "intake");
+    expect_below(spans, "crawl", "intake");
+    expect_below(spans, "store", "crawl");
+    json_decref(spans);
+    WAIT_FOR(sql_int(rig.db, "SELECT count(*) FROM webhook.operation_metrics WHERE"
+                             " operation_type IN ('webhook', 'queue', 'content_storage', 'worker')"
+                             " AND extra_metadata->>'trace_id' = '" TRACE "'") == 4,
+        SOON);
+    cr_expect_str_eq(collector_faults(collector), "");
+    stop();
+}
+
+/* --- collectors in trouble ---------------------------------------------------------------- */
+
+static void expect_work_goes_on(void)
+{
+    struct test_proc *fleet = rig_fleet(&rig, 1, settings);
+    const char *ids[20];
+    int64_t began = harness_now_ms();
+    for (int i = 0; i < 20; i++)
+        ids[i] = post(harness_text("/busy/%d", i), SAMPLED);
+    for (int i = 0; i < 20; i++)
+        WAIT_FOR(completed(ids[i]), SOON);
+    cr_expect_lt(harness_now_ms() - began, 8000, "as if nobody traced it");
+    began = harness_now_ms();
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, 15000), 0);
+    cr_expect_lt(harness_now_ms() - began, 6000, "the last batch holds nobody up");
+    test_proc_signal(rig.producer, SIGTERM);
+    cr_expect_eq(test_proc_wait(rig.producer, 15000), 0);
+}
+
+Test(traces, a_collector_that_never_answers_holds_nothing_up)
+{
+    collector = collector_start();
+    collector_answers(collector, 0, -1);
+    start_with(harness_text("http://127.0.0.1:%d", collector_port(collector)));
+    expect_work_goes_on();
+    stop();
+}
+
+Test(traces, a_collector_that_is_away_holds_nothing_up)
+{
+    start_with(harness_text("http://127.0.0.1:%d", harness_free_port()));
+    expect_work_goes_on();
+    cr_expect(test_proc_logged(rig.producer, "\"spans_dropped\""));
+    stop();
+}
+
+Test(traces, a_worker_that_is_killed_leaves_the_trace_to_the_next)
+{
+    collector = collector_start();
+    start_with(harness_text("http://127.0.0.1:%d", collector_port(collector)));
+    rig_fleet(&rig, 1, settings);
+    const char *id = post("/killed", SAMPLED);
+    pid_t worker = rig_worker(&rig);
+    if (worker)
+        kill(worker, SIGKILL); /* wherever it is by now */
+    WAIT_FOR(completed(id), SOON);
+    const char *later = without_dashes(post("/after", NULL));
+    WAIT_FOR(has_all(later, change_spans), SOON);
+    cr_expect_str_eq(collector_faults(collector), "");
+    stop();
+}
+
+/* --- the ring, in this process ------------------------------------------------------------ */
+
+static struct loop *loop;
+static struct spans *spans;
+static bool drained;
+
+static void open_spans(void)
+{
+    static struct config cfg;
+    struct hl_err err = {0};
+    collector = collector_start();
+    cfg = (struct config){
+        .otlp_endpoint = harness_text("http://127.0.0.1:%d", collector_port(collector)),
+        .otlp_headers = "X-Tenant=one%20two",
+        .otel_service_name = "hookline"};
+    loop = loop_new(&err);
+    spans = spans_new(loop, &cfg, "me", &err);
+    cr_assert_not_null(spans, "%s", err.msg);
+}
+
+static void close_spans(void)
+{
+    spans_free(spans);
+    loop_free(loop);
+    collector_stop(collector);
+}
+
+static void add(int n)
+{
+    const struct uuid id = uuid_v4();
+    int64_t now = clock_wall_us();
+    for (int i = 0; i < n; i++)
+        spans_add(spans, &(struct span){.trace = trace_of(&id, NULL),
+                             .name = "claim",
+                             .kind = SPAN_CLIENT,
+                             .began_at = now - 1000,
+                             .ended_at = now,
+                             .error = "odd \xff \"text\"\n",
+                             .event_id = &id});
+}
+
+static int64_t fate(int which)
+{
+    return meter_get(M_SPANS, which, 0);
+}
+
+static bool turned(bool done)
+{
+    if (!done)
+        loop_turn(loop);
+    return done;
+}
+
+static void on_drained(void *ctx)
+{
+    (void)ctx;
+    drained = true;
+}
+
+Test(traces, a_ring_goes_out_in_batches_and_is_never_larger_than_it_may)
+{
+    open_spans();
+    add(SPANS_RING + 100);
+    cr_expect_eq(fate(FATE_DROPPED), 100);
+    WAIT_FOR(turned(fate(FATE_WRITTEN) == SPANS_RING), SOON);
+    cr_expect_eq(collector_requests(collector), SPANS_RING / SPANS_BATCH);
+    cr_expect_eq(collector_largest(collector), SPANS_BATCH);
+    cr_expect_str_eq(collector_faults(collector), "");
+    add(1); /* a batch that is not full waits for others, but not for long */
+    int64_t began = harness_now_ms();
+    WAIT_FOR(turned(fate(FATE_WRITTEN) == SPANS_RING + 1), SOON);
+    cr_expect_gt(harness_now_ms() - began, SPANS_FLUSH_MS / 2);
+    close_spans();
+}
+
+Test(traces, a_batch_is_tried_a_few_times_and_then_dropped)
+{
+    static const int later[] = {429, 502, 503, 504};
+    open_spans();
+    for (size_t i = 0; i < sizeof(later) / sizeof(*later); i++) {
+        int before = collector_requests(collector);
+        collector_answers(collector, later[i], 0);
+        add(SPANS_BATCH);
+        WAIT_FOR(turned(fate(FATE_DROPPED) == (int64_t)(i + 1) * SPANS_BATCH), SOON);
+        cr_expect_eq(collector_requests(collector) - before, SPANS_TRIES, "%d", later[i]);
+    }
+    int before = collector_requests(collector);
+    collector_answers(collector, 400, -1); /* it will not be better next time */
+    add(SPANS_BATCH);
+    WAIT_FOR(turned(fate(FATE_DROPPED) == 5 * SPANS_BATCH), SOON);
+    cr_expect_eq(collector_requests(collector) - before, 1);
+    collector_answers(collector, 503, 1);
+    int64_t began = harness_now_ms();
+    before = collector_requests(collector);
+    add(SPANS_BATCH);
+    WAIT_FOR(turned(collector_requests(collector) == before + 1), SOON);
+    collector_answers(collector, 200, -1);
+    WAIT_FOR(turned(fate(FATE_WRITTEN) == SPANS_BATCH), SOON);
+    cr_expect_geq(harness_now_ms() - began, 1000, "Retry-After is heeded");
+    close_spans();
+}
+
+Test(traces, the_last_batch_goes_out_at_once_and_is_not_waited_for_too_long)
+{
+    open_spans();
+    add(3);
+    spans_drain(spans, 1000, on_drained, NULL);
+    cr_expect_not(drained, "not inside the call");
+    WAIT_FOR(turned(drained), SOON);
+    cr_expect_eq(fate(FATE_WRITTEN), 3);
+    close_spans();
+
+    open_spans();
+    collector_answers(collector, 0, -1);
+    drained = false;
+    add(3);
+    int64_t began = harness_now_ms();
+    spans_drain(spans, 500, on_drained, NULL);
+    WAIT_FOR(turned(drained), SOON);
+    cr_expect_lt(harness_now_ms() - began, 2500);
+    close_spans();
+}
+
+Test(traces, without_a_collector_nothing_is_made)
+{
+    struct config cfg = {0};
+    struct hl_err err = {0};
+    cr_expect_null(spans_new(NULL, &cfg, "me", &err));
+    cr_expect_eq(err.rc, HL_OK);
+    spans_add(NULL, &(struct span){0});
+    spans_drain(NULL, 1000, on_drained, NULL);
+    cr_expect(drained);
+    spans_free(NULL);
+}
+
+/* --- the level of the log ------------------------------------------------------------------ */
+
+static bool ordered(struct test_proc *p, const char *level, bool on)
+{
+    return test_proc_logged(
+        p, harness_text("\"event\":\"log_level\",\"log_level\":\"%s\",\"ordered\":%s", level,
+               on ? "true" : "false"));
+}
+
+Test(traces, operators_change_the_level_of_every_process_and_it_comes_back_by_itself)
+{
+    const char *out;
+    rig_start(&rig);
+    struct test_proc *fleet = rig_fleet(&rig, 1, NULL);
+    struct rig_id before = rig_post(&rig, "/quiet");
+    WAIT_FOR(rig_status_is(&rig, before, "completed"), SOON);
+    cr_expect_not(test_proc_logged(fleet, "\"job_claimed\""));
+
+    const char *words[] = {"log-level", "debug", "--for", "4s", "--yes", "--json", NULL};
+    cr_assert_eq(rig_ctl(&rig, words, &out), 0, "%s", out);
+    json_t *answer = rig_json(out);
+    cr_expect_str_eq(json_get_string(answer, "level"), "debug");
+    cr_expect_not_null(json_get_string(answer, "until"));
+    json_decref(answer);
+    WAIT_FOR(ordered(fleet, "debug", true) && ordered(rig.producer, "debug", true), 2500);
+    struct rig_id loud = rig_post(&rig, "/loud");
+    WAIT_FOR(rig_status_is(&rig, loud, "completed"), SOON);
+    cr_expect(test_proc_logged(fleet, "\"job_claimed\""));
+    cr_expect(logged_with(fleet, "job_claimed", without_dashes(loud.text)));
+
+    WAIT_FOR(ordered(fleet, "info", false) && ordered(rig.producer, "info", false), SOON);
+    struct rig_id after = rig_post(&rig, "/quiet-again");
+    WAIT_FOR(rig_status_is(&rig, after, "completed"), SOON);
+    cr_expect_not(logged_with(fleet, "job_claimed", without_dashes(after.text)));
+    cr_expect_eq(
+        sql_int(rig.db, "SELECT count(*) FROM webhook.operator_log WHERE command = 'log-level'"
+                        " AND outcome = 'done'"),
+        1);
+}
