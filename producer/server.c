@@ -13,6 +13,7 @@
 #include "producer/forward.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
+#include "producer/redrives.h"
 #include "producer/refusals.h"
 #include "producer/stores.h"
 
@@ -127,6 +128,7 @@ static void on_term(void *ctx)
     else
         drained(s);
     close(s->listen_fd);
+    redrives_drain(s->stores.redrives);
 }
 
 static void on_state(void *ctx)
@@ -218,6 +220,7 @@ static void close_all(struct server *s)
     crawl_forward_stop(s->crawl_forward);
     attendance_stop(s->attendance);
     stores_close(&s->stores);
+    redrives_free(s->stores.redrives);
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
     attendance_free(s->attendance);
@@ -242,6 +245,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     sigwatch_start(s.loop, &s.state, PREFORK_STATE, on_state, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     heartbeat(&s);
+    s.stores.redrives = redrives_new(&s.stores);
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);
     s.routes = server_routes(cfg);

@@ -37,6 +37,7 @@ struct stores {
     struct spool *crawl_spool;
     struct metrics *metrics; /* NULL: none are taken */
     struct rejects *rejects; /* NULL: none are kept */
+    struct redrives *redrives;
     struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;
