@@ -338,7 +338,7 @@ static const struct ask asks[] = {
     {"view_workers", NULL, {1}, 3000, 0, NULL},
     {"view_crashes", NULL, {1}, 100, 0, NULL},
     {"view_search", "SELECT 'number 4711', :n", {10}, 500, 10, NULL},
-    {"view_document", "SELECT NULL::uuid, 980000, NULL::text", {1}, 100, 0, NULL},
+    {"view_document", "SELECT 'https://shop.example.com/catalogue/4711'", {1}, 100, 0, NULL},
     {"clock", NULL, {1}, 0, 0, NULL},
     {"finished", BATCH(ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
     {"operator_begin", "SELECT 'me@host', 'drain', NULL::text, '{}'", {1}, 50, 0, NULL},
