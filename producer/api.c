@@ -45,18 +45,31 @@ void api_reply(struct api_call *call, int status)
     call_free(call);
 }
 
-void api_detail(struct api_call *call, int status, const char *fmt, ...)
+static void put_detail(struct api_call *call, const char *fmt, va_list ap)
 {
     struct buf text = {0};
-    va_list ap;
-    va_start(ap, fmt);
     buf_vprintf(&text, fmt, ap);
-    va_end(ap);
     buf_clear(&call->out);
     buf_putc(&call->out, '{');
     json_put_text(&call->out, "detail", buf_str(&text));
     buf_putc(&call->out, '}');
     buf_release(&text);
+}
+
+void api_put_detail(struct api_call *call, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    put_detail(call, fmt, ap);
+    va_end(ap);
+}
+
+void api_detail(struct api_call *call, int status, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    put_detail(call, fmt, ap);
+    va_end(ap);
     api_reply(call, status);
 }
 

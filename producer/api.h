@@ -44,6 +44,7 @@ typedef void api_sink(int status, const char *body, size_t len, void *ctx);
 struct api_act { /* private to api_act */
     int64_t id;
     void (*then)(struct api_call *call);
+    int status; /* of the answer */
 };
 
 struct api_call {
@@ -66,7 +67,6 @@ struct api_call {
 struct api_route { /* api_routes has them all, with method and path */
     bool limited;  /* one of the contract's routes: counts against the rate limit */
     bool open;     /* needs no secret */
-    bool writes;   /* it changes something: not under a secret that may only read */
     bool streams;  /* its answer has no end, so api_ask has none for it */
     const struct api_param *params;    /* NULL = none */
     const struct api_member *members;  /* of the body; NULL: it has none */
@@ -104,6 +104,10 @@ void api_reply(struct api_call *call, int status); /* call->out, as JSON */
 void api_fail(struct api_call *call, enum hl_rc rc, const struct hl_err *err); /* 503, or 500 */
 void api_detail(struct api_call *call, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The body of such an answer, {"detail":"..."}, for a reply that comes later. */
+void api_put_detail(struct api_call *call, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* --- members of JSON answers; a column of a result row, NULL gives null --------------------- */
 void api_put_text(struct api_call *call, const char *key, const PGresult *r, int row, int col);

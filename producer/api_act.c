@@ -52,3 +52,14 @@ void api_act_end(struct api_call *call, int64_t affected, const char *outcome,
     call->act.then = then;
     store_operator_end(call->stores->reads, call->act.id, affected, outcome, ended, call);
 }
+
+static void reply(struct api_call *call)
+{
+    api_reply(call, call->act.status);
+}
+
+void api_act_reply(struct api_call *call, int status, int64_t affected, const char *outcome)
+{
+    call->act.status = status;
+    api_act_end(call, affected, outcome, reply);
+}

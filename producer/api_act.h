@@ -14,8 +14,11 @@ void api_operator(const struct api_call *call, char out[]);
  * names it; reason NULL = none; detail: a JSON object. All are borrowed during the call. */
 void api_act_begin(struct api_call *call, const char *command, const char *reason,
     const char *detail, void (*then)(struct api_call *call));
-/* then runs when the row has its end, or cannot have it. outcome: 'done', or what went wrong. */
+/* Ends the row; then runs, whether that worked or not. affected: how many things were changed; outcome:
+ * 'done', or what went wrong. */
 void api_act_end(struct api_call *call, int64_t affected, const char *outcome,
     void (*then)(struct api_call *call));
+/* Ends the row, and the call with what stands in call->out. */
+void api_act_reply(struct api_call *call, int status, int64_t affected, const char *outcome);
 
 #endif

@@ -1,9 +1,15 @@
 /* api_dead: GET /api/dead: why events failed; GET /api/dead/events: which. */
+#include "base/json.h"
 #include "base/mem.h"
+#include "domain/queue_dead.h"
 #include "domain/store_failed.h"
 #include "producer/api.h"
 #include "producer/api_page.h"
 #include "producer/api_views.h"
+
+#include <stdio.h>
+
+enum { LETTER_PAGES = 10 };
 
 /* --- groups ------------------------------------------------------------------------------ */
 
@@ -15,35 +21,54 @@ static const struct api_param params[] = {
     {NULL,     API_INT,  0, 0, 0, false},
 };
 
-enum { CHANGE, CRAWL, NQUEUES };
-static const char *const letters[NQUEUES] = {
-    [CHANGE] = "change_letters", [CRAWL] = "crawl_letters"};
+/* One stream has the letters of both queues: they are counted page by page, the newest first. */
+struct letters {
+    char before[QUEUE_ENTRY_MAX];
+    int pages;
+    int64_t change, crawl;
+};
 
-static void ask_redis(struct api_call *call);
-
-/* call->pending: whose letters Redis is asked for. After a refusal no second deadline. */
-static void counted(
-    enum hl_rc rc, const struct queue_stats *stats, const struct hl_err *err, void *ctx)
+static void put_count(struct buf *b, const char *key, bool known, int64_t n)
 {
-    struct api_call *call = ctx;
-    (void)err;
-    for (; rc != HL_OK && call->pending < NQUEUES; call->pending++)
-        buf_printf(&call->out, ",\"%s\":null", letters[call->pending]);
-    if (rc == HL_OK)
-        buf_printf(&call->out, ",\"%s\":%lld", letters[call->pending++], (long long)stats->dead);
-    ask_redis(call);
+    json_put_key(b, key);
+    if (known)
+        buf_printf(b, "%lld", (long long)n);
+    else
+        buf_puts(b, "null");
 }
 
-static void ask_redis(struct api_call *call)
+static void put_letters(struct api_call *call, bool known, bool all)
 {
-    struct queue *const queues[NQUEUES] = {
-        [CHANGE] = call->stores->queue, [CRAWL] = call->stores->crawl_queue};
-    if (call->pending < NQUEUES) {
-        queue_stats(queues[call->pending], counted, call);
-        return;
-    }
-    buf_putc(&call->out, '}');
+    const struct letters *l = call->own;
+    put_count(&call->out, "change_letters", known, l->change);
+    put_count(&call->out, "crawl_letters", known, l->crawl);
+    buf_printf(&call->out, ",\"letters_complete\":%s}", all ? "true" : "false");
     api_reply(call, 200);
+}
+
+static void count_letters(struct api_call *call);
+
+static void got_letters(enum hl_rc rc, const struct queue_letter *letters, size_t n,
+    const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    struct letters *l = call->own;
+    (void)err;
+    for (size_t i = 0; rc == HL_OK && i < n; i++) {
+        l->crawl += letters[i].crawl;
+        l->change += !letters[i].crawl;
+        snprintf(l->before, sizeof(l->before), "%s", letters[i].entry);
+    }
+    if (rc == HL_OK && n == QUEUE_LETTERS_MAX && ++l->pages < LETTER_PAGES)
+        count_letters(call);
+    else
+        put_letters(call, rc == HL_OK, rc == HL_OK && n < QUEUE_LETTERS_MAX);
+}
+
+static void count_letters(struct api_call *call)
+{
+    const struct letters *l = call->own;
+    queue_letters(call->stores->queue, l->before, QUEUE_LETTERS_MAX, got_letters, call);
 }
 
 static void grouped(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -66,7 +91,8 @@ static void grouped(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     buf_putc(&call->out, ']');
     api_put_int(call, "counted", rows, 0, GROUP_COUNTED);
     api_put_bool(call, "complete", rows, 0, GROUP_COMPLETE);
-    ask_redis(call);
+    call->own = mem_new(struct letters);
+    count_letters(call);
 }
 
 static const int64_t *time_of(const struct api_value *v)

@@ -26,6 +26,12 @@ static void put_text(struct api_call *call, const PGresult *rows)
     api_put_bool(call, "truncated", rows, 0, DOCUMENT_CUT);
 }
 
+static void none(struct api_call *call)
+{
+    buf_puts(&call->out, "{\"document\":null}");
+    api_reply(call, 200);
+}
+
 static void found(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
@@ -33,13 +39,11 @@ static void found(enum hl_rc rc, const PGresult *rows, const struct hl_err *err,
         api_fail(call, rc, err);
         return;
     }
-    buf_puts(&call->out, "{\"document\":");
     if (PQntuples(rows) == 0) {
-        buf_puts(&call->out, "null}");
-        api_reply(call, 200);
+        none(call);
         return;
     }
-    buf_putc(&call->out, '{');
+    buf_puts(&call->out, "{\"document\":{");
     api_put_text(call, "url", rows, 0, DOCUMENT_URL);
     api_put_text(call, "canonical_url", rows, 0, DOCUMENT_CANONICAL);
     api_put_text(call, "title", rows, 0, DOCUMENT_TITLE);
@@ -52,21 +56,41 @@ static void found(enum hl_rc rc, const PGresult *rows, const struct hl_err *err,
     api_reply(call, 200);
 }
 
+static void show(struct api_call *call, const char *url)
+{
+    struct buf canonical = {0};
+    if (url_canonical(url, &canonical))
+        view_document(call->stores->reads, buf_str(&canonical), found, call);
+    else
+        none(call); /* nothing is fetched from there */
+    buf_release(&canonical);
+}
+
+static void event_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
+{
+    struct api_call *call = ctx;
+    if (rc != HL_OK)
+        api_fail(call, rc, err);
+    else if (PQntuples(rows) == 0)
+        none(call);
+    else
+        show(call, db_text(rows, 0, VIEW_WATCH_URL));
+}
+
 static void go(struct api_call *call)
 {
     struct view_key key;
-    struct buf canonical = {0};
     const char *url = call->values[URL].text, *event = call->values[EVENT].text;
     if (!url == !event)
         api_page_fault(call, URL, "Value error, give `url` or `event`, one of them");
-    else if (url && !url_canonical(url, &canonical))
+    else if (url && !url_is_web(url))
         api_page_fault(call, URL, "Value error, no URL of a page (http or https)");
     else if (event && !api_page_event(event, &key))
         api_page_fault(call, EVENT, "Value error, neither an event id nor the number of a row");
+    else if (event)
+        view_event(call->stores->reads, &key, event_read, call);
     else
-        view_document(call->stores->reads, url ? buf_str(&canonical) : NULL, event ? &key : NULL,
-            found, call);
-    buf_release(&canonical);
+        show(call, url);
 }
 
 const struct api_route api_documents = {.params = params, .go = go};

@@ -4,11 +4,15 @@
 #include "base/mem.h"
 #include "domain/store_view.h"
 #include "producer/api.h"
+#include "producer/api_act.h"
 #include "producer/api_page.h"
 #include "producer/api_views.h"
+#include "producer/publish.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define NOT_FOUND "Event not found: %s"
 
 /* --- what is shown of an event ----------------------------------------------------------- */
 
@@ -147,7 +151,7 @@ static bool read_key(struct api_call *call, struct view_key *key)
 
 static void not_found(struct api_call *call)
 {
-    api_detail(call, 404, "Event not found: %s", api_place(call, "id"));
+    api_detail(call, 404, NOT_FOUND, api_place(call, "id"));
 }
 
 static void timeline_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
@@ -198,46 +202,7 @@ const struct api_route api_events_get = {.go = get_go};
 
 /* --- tried again ------------------------------------------------------------------------- */
 
-/* On its way to Redis. Nobody waits for it: the row is queued, and what Redis does not take, a
- * janitor publishes. */
-struct publication {
-    struct stores *stores;
-    struct change_event ev;
-    struct queue_req req;
-};
-
-static void published(struct queue_req *req, enum hl_rc rc, const struct hl_err *err)
-{
-    struct publication *p = req->ctx;
-    if (rc != HL_OK)
-        log_warn("retry_not_published", LOG_S("error", err->msg));
-    event_release(&p->ev);
-    stores_intake_ends(p->stores);
-    free(p);
-}
-
-static void publish(struct stores *s, const PGresult *rows)
-{
-    struct publication *p = mem_new(struct publication);
-    if (!stores_redis_ready(s) || !store_event(rows, 0, &p->ev)) {
-        free(p);
-        return;
-    }
-    p->stores = s;
-    p->req.ev = &p->ev;
-    p->req.done = published;
-    p->req.ctx = p;
-    stores_intake_begins(s);
-    queue_do(s->queue, QUEUE_PUBLISH, &p->req);
-}
-
-static void reply_conflict(struct api_call *call, const char *status)
-{
-    api_detail(call, 409, "Event is %s; only failed events can be retried",
-        *status ? status : "without a status");
-}
-
-static void reply_queued(struct api_call *call, const PGresult *rows)
+static void put_queued(struct api_call *call, const PGresult *rows)
 {
     log_info("event_retried", LOG_S("event_id", db_text(rows, 0, RETRY_EVENT_ID)),
         LOG_I("change_event_id", db_int(rows, 0, RETRY_ROW_ID)),
@@ -247,31 +212,49 @@ static void reply_queued(struct api_call *call, const PGresult *rows)
     api_put_text(call, "event_id", rows, 0, RETRY_EVENT_ID);
     api_put_int(call, "change_event_id", rows, 0, RETRY_ROW_ID);
     buf_putc(&call->out, '}');
-    api_reply(call, 202);
 }
 
+/* Nobody waits for Redis: the row is queued. */
 static void retried(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
     if (rc != HL_OK) {
         api_fail(call, rc, err);
     } else if (PQntuples(rows) == 0) {
-        not_found(call);
+        api_put_detail(call, NOT_FOUND, api_place(call, "id"));
+        api_act_reply(call, 404, 0, "no such event");
     } else if (*db_text(rows, 0, RETRY_DONE) != 't') {
-        reply_conflict(call, db_text(rows, 0, RETRY_STATUS_BEFORE));
+        const char *was = db_text(rows, 0, RETRY_STATUS_BEFORE);
+        api_put_detail(call, "Event is %s; only failed events can be retried",
+            *was ? was : "without a status");
+        api_act_reply(call, 409, 0, "had not failed");
     } else {
-        publish(call->stores, rows);
-        reply_queued(call, rows);
+        publish_row(call->stores, rows, 0, NULL, NULL);
+        put_queued(call, rows);
+        api_act_reply(call, 202, 1, "done");
     }
+}
+
+static void retry_now(struct api_call *call)
+{
+    struct view_key key;
+    if (read_key(call, &key))
+        view_retry(call->stores->store, &key, retried, call);
 }
 
 static void retry_go(struct api_call *call)
 {
     struct view_key key;
-    if (read_key(call, &key))
-        view_retry(call->stores->store, &key, retried, call);
-    else
+    struct buf detail = {0};
+    if (!read_key(call, &key)) {
         not_found(call);
+        return;
+    }
+    buf_putc(&detail, '{');
+    json_put_text(&detail, "event", api_place(call, "id"));
+    buf_putc(&detail, '}');
+    api_act_begin(call, "events retry", NULL, buf_str(&detail), retry_now);
+    buf_release(&detail);
 }
 
-const struct api_route api_events_retry = {.writes = true, .go = retry_go};
+const struct api_route api_events_retry = {.go = retry_go};

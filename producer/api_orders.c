@@ -25,28 +25,22 @@ static const struct api_member order_members[] = {
     {.name = NULL},
 };
 
-static void no_worker(struct api_call *call)
-{
-    api_detail(call, 404, "No living worker: %s", api_place(call, "id"));
-}
-
-static void order_given(struct api_call *call)
-{
-    put_place(&call->out, "id", api_place(call, "id"));
-    json_put_text(&call->out, "order", call->members[ORDER].text);
-    buf_putc(&call->out, '}');
-    api_reply(call, 200);
-}
-
 static void ordered(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
-    if (rc != HL_OK)
+    if (rc != HL_OK) {
         api_fail(call, rc, err);
-    else if (PQntuples(rows) == 0)
-        api_act_end(call, 0, "no living worker", no_worker);
-    else
-        api_act_end(call, 1, "done", order_given);
+        return;
+    }
+    if (PQntuples(rows) == 0) {
+        api_put_detail(call, "No living worker: %s", api_place(call, "id"));
+        api_act_reply(call, 404, 0, "no living worker");
+        return;
+    }
+    put_place(&call->out, "id", api_place(call, "id"));
+    json_put_text(&call->out, "order", call->members[ORDER].text);
+    buf_putc(&call->out, '}');
+    api_act_reply(call, 200, 1, "done");
 }
 
 static void give_order(struct api_call *call)
@@ -69,8 +63,7 @@ static void order_go(struct api_call *call)
     buf_release(&detail);
 }
 
-const struct api_route api_workers_orders = {
-    .writes = true, .members = order_members, .go = order_go};
+const struct api_route api_workers_orders = {.members = order_members, .go = order_go};
 
 /* --- a queue ----------------------------------------------------------------------------- */
 
@@ -85,14 +78,6 @@ static bool is_pause(const struct api_call *call)
     return call->entry->route == &api_queues_pause;
 }
 
-static void queue_told(struct api_call *call)
-{
-    put_place(&call->out, "queue", api_place(call, "name"));
-    buf_printf(&call->out, ",\"paused\":%s,\"changed\":%s}", is_pause(call) ? "true" : "false",
-        call->pending ? "true" : "false");
-    api_reply(call, 200);
-}
-
 static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
@@ -100,8 +85,10 @@ static void told(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, 
         api_fail(call, rc, err);
         return;
     }
-    call->pending = PQntuples(rows);
-    api_act_end(call, call->pending, "done", queue_told);
+    put_place(&call->out, "queue", api_place(call, "name"));
+    buf_printf(&call->out, ",\"paused\":%s,\"changed\":%s}", is_pause(call) ? "true" : "false",
+        PQntuples(rows) ? "true" : "false");
+    api_act_reply(call, 200, PQntuples(rows), "done");
 }
 
 static void tell_queue(struct api_call *call)
@@ -130,7 +117,5 @@ static void queue_go(struct api_call *call)
     buf_release(&detail);
 }
 
-const struct api_route api_queues_pause = {
-    .writes = true, .members = pause_members, .go = queue_go};
-const struct api_route api_queues_resume = {
-    .writes = true, .members = pause_members, .go = queue_go};
+const struct api_route api_queues_pause = {.members = pause_members, .go = queue_go};
+const struct api_route api_queues_resume = {.members = pause_members, .go = queue_go};

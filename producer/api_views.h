@@ -7,6 +7,7 @@
 
 extern const struct api_route api_events_list;         /* GET /api/events */
 extern const struct api_route api_events_get;          /* GET /api/events/{id} */
+extern const struct api_route api_events_trace;        /* GET /api/events/{id}/trace */
 extern const struct api_route api_events_retry;        /* POST /api/events/{id}/retry */
 extern const struct api_route api_crawls_list;         /* GET /api/crawls */
 extern const struct api_route api_queues;              /* GET /api/queues */
@@ -16,6 +17,11 @@ extern const struct api_route api_workers;             /* GET /api/workers */
 extern const struct api_route api_workers_orders;      /* POST /api/workers/{id}/orders */
 extern const struct api_route api_dead;                /* GET /api/dead */
 extern const struct api_route api_dead_events;         /* GET /api/dead/events */
+extern const struct api_route api_redrives_list;       /* GET /api/redrives */
+extern const struct api_route api_redrives_plan;       /* POST /api/redrives */
+extern const struct api_route api_redrives_get;        /* GET /api/redrives/{token} */
+extern const struct api_route api_redrives_apply;      /* POST /api/redrives/{token}/apply */
+extern const struct api_route api_redrives_stop;       /* POST /api/redrives/{token}/stop */
 extern const struct api_route api_documents;           /* GET /api/documents */
 extern const struct api_route api_search;              /* GET /api/search */
 extern const struct api_route api_rejects;             /* GET /api/rejects */

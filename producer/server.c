@@ -19,6 +19,7 @@
 #include "producer/live.h"
 #include "producer/measure.h"
 #include "producer/monitor.h"
+#include "producer/redrives.h"
 #include "producer/refusals.h"
 #include "producer/session.h"
 #include "producer/stores.h"
@@ -149,6 +150,7 @@ static void on_term(void *ctx)
     else
         drained(s);
     close(s->listen_fd);
+    redrives_drain(s->stores.redrives);
 }
 
 static void on_state(void *ctx)
@@ -254,6 +256,7 @@ static void close_all(struct server *s)
     attendance_stop(s->attendance);
     queue_gauges_stop(s->queues);
     stores_close(&s->stores);
+    redrives_free(s->stores.redrives);
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
     attendance_free(s->attendance);
@@ -286,6 +289,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
         .change = s.stores.queue,
         .crawl = s.stores.crawl_queue});
     heartbeat(&s);
+    s.stores.redrives = redrives_new(&s.stores);
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);
     s.stores.live = s.live = live_new(&s.stores);

@@ -44,6 +44,7 @@ struct stores {
     struct rejects *rejects; /* NULL: none are kept */
     struct spans *spans;     /* NULL: none are made */
     struct live *live;       /* the server's, for its route */
+    struct redrives *redrives;
     struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;

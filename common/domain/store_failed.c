@@ -129,11 +129,13 @@ STMT(redrive_planned, "operator", ROWS_NONE, 2,
 
 STMT(redrive_drop, "operator", ROWS_NONE, 1, "DELETE FROM webhook.redrives WHERE token = $1");
 
-STMT(redrives, "operator", ROWS_ANY, 2,
+STMT(redrives, "operator", ROWS_ANY, 3,
     "SELECT r.token, r.state, r.total, i.left_over, i.queued, i.changed, CASE WHEN $1 IS NOT NULL THEN"
-    "   (SELECT count(*) FROM (SELECT DISTINCT c.watch_url FROM webhook.redrive_items i"
+    "   (SELECT count(*) FROM (SELECT DISTINCT c.watch_url FROM (SELECT i.row_id"
+    "        FROM webhook.redrive_items i WHERE i.token = r.token AND i.outcome IS NULL"
+    "        ORDER BY i.n LIMIT $3::integer) i"
     "      CROSS JOIN LATERAL (SELECT c.watch_url FROM webhook.change_events c"
-    "        WHERE c.id = i.row_id OFFSET 0) c WHERE i.token = r.token AND i.outcome IS NULL) u) END, "
+    "        WHERE c.id = i.row_id OFFSET 0) c) u) END, "
     US("r.planned_at") ", " US("r.changed_at") ", r.planned_by, r.reason, r.filter::text"
     " FROM (SELECT * FROM webhook.redrives r WHERE $1::text IS NULL OR r.token = $1"
     "   ORDER BY r.planned_at DESC, r.token LIMIT $2::integer) r"
@@ -143,11 +145,13 @@ STMT(redrives, "operator", ROWS_ANY, 2,
     "   FROM webhook.redrive_items i WHERE i.token = r.token) i"
     " ORDER BY r.planned_at DESC, r.token");
 
-STMT(redrive_errors, "operator", ROWS_ANY, 1,
+STMT(redrive_errors, "operator", ROWS_ANY, 2,
     "SELECT c.rescrape_status, count(*), count(DISTINCT c.watch_url)"
-    " FROM webhook.redrive_items i CROSS JOIN LATERAL (SELECT c.rescrape_status, c.watch_url"
+    " FROM (SELECT i.row_id FROM webhook.redrive_items i WHERE i.token = $1 AND i.outcome IS NULL"
+    "   ORDER BY i.n LIMIT $2::integer) i"
+    " CROSS JOIN LATERAL (SELECT c.rescrape_status, c.watch_url"
     "   FROM webhook.change_events c WHERE c.id = i.row_id AND " IS_FAILED " OFFSET 0) c"
-    " WHERE i.token = $1 AND i.outcome IS NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20");
+    " GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 20");
 
 STMT(redrive_items, "operator", ROWS_ANY, 2,
     "SELECT i.n, i.row_id, c.event_id, c.watch_id, c.watch_url,"
@@ -266,14 +270,16 @@ void store_redrive_drop(struct store *s, const char *token, store_cb *cb, void *
     store_ask(s, &stmt_redrive_drop, cb, ctx, (const char *[]){token});
 }
 
-void store_redrives(struct store *s, const char *token, int limit, store_cb *cb, void *ctx)
+void store_redrives(
+    struct store *s, const char *token, int limit, int look, store_cb *cb, void *ctx)
 {
-    store_ask(s, &stmt_redrives, cb, ctx, (const char *[]){token, store_number(limit).text});
+    store_ask(s, &stmt_redrives, cb, ctx,
+        (const char *[]){token, store_number(limit).text, store_number(look).text});
 }
 
-void store_redrive_errors(struct store *s, const char *token, store_cb *cb, void *ctx)
+void store_redrive_errors(struct store *s, const char *token, int look, store_cb *cb, void *ctx)
 {
-    store_ask(s, &stmt_redrive_errors, cb, ctx, (const char *[]){token});
+    store_ask(s, &stmt_redrive_errors, cb, ctx, (const char *[]){token, store_number(look).text});
 }
 
 void store_redrive_items(struct store *s, const char *token, int limit, store_cb *cb, void *ctx)

@@ -81,7 +81,7 @@ void store_redrive_planned(
     struct store *s, const char *token, int64_t total, store_cb *cb, void *ctx);
 void store_redrive_drop(struct store *s, const char *token, store_cb *cb, void *ctx);
 
-/* The newest plans, or that one. */
+/* The newest plans, or that one. Events that are left are looked at to `look` of them (REDRIVE_URLS). */
 enum redrive_col {
     REDRIVE_TOKEN,
     REDRIVE_STATE,
@@ -97,9 +97,11 @@ enum redrive_col {
     REDRIVE_FILTER,
     REDRIVE_COLS
 };
-void store_redrives(struct store *s, const char *token, int limit, store_cb *cb, void *ctx);
-/* Of the events that a plan has left: status (the reason in short), events, urls; most first. */
-void store_redrive_errors(struct store *s, const char *token, store_cb *cb, void *ctx);
+void store_redrives(
+    struct store *s, const char *token, int limit, int look, store_cb *cb, void *ctx);
+/* Of the first `look` events that a plan has left: status (the reason in short), events, urls; most
+ * first. */
+void store_redrive_errors(struct store *s, const char *token, int look, store_cb *cb, void *ctx);
 /* n, row id, event id, watch_id, watch_url, error, outcome, status as it is now; in order. */
 void store_redrive_items(struct store *s, const char *token, int limit, store_cb *cb, void *ctx);
 

@@ -54,13 +54,6 @@ void store_system(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx)
     store_ask(s, &stmt_system, cb, ctx, (const char *[]){store_number(lease_ms).text});
 }
 
-void store_log_level(
-    struct store *s, const char *level, int64_t minutes, const char *by, store_cb *cb, void *ctx)
-{
-    store_ask(
-        s, &stmt_set_log_level, cb, ctx, (const char *[]){level, store_number(minutes).text, by});
-}
-
 void store_glance(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx)
 {
     store_ask(s, &stmt_glance, cb, ctx, (const char *[]){store_number(lease_ms).text});

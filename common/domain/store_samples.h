@@ -105,11 +105,6 @@ enum {
 };
 void store_system(struct store *s, int64_t lease_ms, store_cb *cb, void *ctx);
 
-/* Orders a log level of all processes for some minutes, and writes that to the operators' log. level
- * NULL: none is ordered any more. One row: level, until, by; or NULLs. */
-void store_log_level(
-    struct store *s, const char *level, int64_t minutes, const char *by, store_cb *cb, void *ctx);
-
 /* --- at a glance -------------------------------------------------------------------------- */
 
 /* One row: events by where they stand, each at most OVERVIEW_LOOK. */

@@ -172,23 +172,6 @@ STMT(system, "view", ROWS_ONE, 1,
     "  (SELECT json_build_object('level', level, 'until', " ISO("until") ", 'by', set_by)::text"
     "   FROM webhook.log_level WHERE until > now())");
 
-/* One row: as it is from now on. */
-STMT(set_log_level, "operator", ROWS_ONE, 3,
-    "WITH new AS MATERIALIZED ("
-    "  SELECT $1::text AS level, now() + $2::bigint * interval '1 minute' AS until, $3::text AS by"
-    "), put AS ("
-    "  INSERT INTO webhook.log_level (one, level, until, set_by)"
-    "  SELECT true, level, until, by FROM new WHERE level IS NOT NULL"
-    "  ON CONFLICT (one) DO UPDATE SET level = excluded.level, until = excluded.until,"
-    "    set_by = excluded.set_by"
-    "), gone AS (DELETE FROM webhook.log_level WHERE $1::text IS NULL"
-    "), logged AS ("
-    "  INSERT INTO webhook.operator_log (operator, command, detail, affected, outcome, ended_at)"
-    "  SELECT by, 'log-level', json_build_object('level', level, 'until', CASE WHEN level IS NOT NULL"
-    "    THEN until END)::jsonb, 1, 'done', now() FROM new"
-    ") SELECT level, CASE WHEN level IS NOT NULL THEN " US("until") " END,"
-    "  CASE WHEN level IS NOT NULL THEN by END FROM new");
-
 /* --- at a glance -------------------------------------------------------------------------------- */
 
 #define IS_FAILED   "starts_with(c.rescrape_status, 'failed')"

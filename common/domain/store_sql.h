@@ -61,7 +61,7 @@ extern const struct store_stmt *const store_stmts[];
     X(doctor_server) X(doctor_fleet)                                                               \
     X(transfer_state) X(transfer_finished)                                                         \
     X(samples_add) X(prune_samples) X(prune_tallies) X(series) X(rates) X(sources)                 \
-    X(upstreams_seen) X(system) X(set_log_level) X(glance) X(glance_fleet) X(glance_troubles)      \
+    X(upstreams_seen) X(system) X(glance) X(glance_fleet) X(glance_troubles)      \
     X(clock) X(finished)
 /* clang-format on */
 

@@ -79,13 +79,9 @@ void view_crashes(struct store *s, store_cb *cb, void *ctx)
     store_ask(s, &stmt_view_crashes, cb, ctx, NULL);
 }
 
-void view_document(
-    struct store *s, const char *canonical, const struct view_key *key, store_cb *cb, void *ctx)
+void view_document(struct store *s, const char *canonical, store_cb *cb, void *ctx)
 {
-    const struct number row = store_number(key ? key->row_id : 0);
-    store_ask(s, &stmt_view_document, cb, ctx,
-        (const char *[]){
-            key ? key->event_id : NULL, key && !key->event_id ? row.text : NULL, canonical});
+    store_ask(s, &stmt_view_document, cb, ctx, (const char *[]){canonical});
 }
 
 void view_search(struct store *s, const char *words, int limit, store_cb *cb, void *ctx)

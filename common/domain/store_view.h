@@ -120,8 +120,7 @@ void view_workers(struct store *s, store_cb *cb, void *ctx);
  * crashed_at of the newest VIEW_CRASHES */
 void view_crashes(struct store *s, store_cb *cb, void *ctx);
 
-/* The document of a page: by its canonical URL, or (canonical NULL) as that of an event; the other may be
- * NULL. Or no row. */
+/* The document of a page, by its canonical URL (url_canonical). Or no row. */
 enum {
     DOCUMENT_URL,
     DOCUMENT_CANONICAL,
@@ -133,8 +132,7 @@ enum {
     DOCUMENT_SCRAPED,
     DOCUMENT_HASH /* hex */
 };
-void view_document(
-    struct store *s, const char *canonical, const struct view_key *key, store_cb *cb, void *ctx);
+void view_document(struct store *s, const char *canonical, store_cb *cb, void *ctx);
 
 /* total (at most VIEW_MATCHES), url, title, description, language, snippet (matches between « and »),
  * score, scraped_at. Nothing found: one row with url NULL. */

@@ -210,13 +210,11 @@ STMT(view_crashes, "view", ROWS_ANY, 0,
 
 /* --- documents ------------------------------------------------------------------------------------ */
 
-/* By $3, a canonical URL, or as the page of an event. */
-STMT(view_document, "view", ROWS_ANY, 3,
+STMT(view_document, "view", ROWS_ANY, 1,
     "SELECT d.url, d.canonical_url, d.title, d.description, d.language,"
     "  left(d.text, " AS_TEXT(VIEW_TEXT) "), octet_length(d.text) > " AS_TEXT(VIEW_TEXT) ", "
     US("d.scraped_at") ", encode(d.content_hash, 'hex')"
-    " FROM webhook.documents d WHERE d.url_key = coalesce(sha256(convert_to($3::text, 'UTF8')),"
-    "  (SELECT c.url_key FROM webhook.change_events c WHERE " THE_EVENT "))");
+    " FROM webhook.documents d WHERE d.url_key = sha256(convert_to($1, 'UTF8'))");
 
 /* The first so many matches are ranked and counted, however common the words are. */
 STMT(view_search, "view", ROWS_ANY, 2,

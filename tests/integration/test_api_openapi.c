@@ -142,6 +142,9 @@ static const char rows[] =
     "INSERT INTO webhook.documents (url_key, canonical_url, url, title, text, content_hash, search,"
     "  scrape_seq) VALUES (sha256('http://page.test/5'), 'http://page.test/5', 'http://page.test/5', 'A heron', 'grey heron', '',"
     "  to_tsvector('simple', 'grey heron'), 1);"
+    "INSERT INTO webhook.redrives (token, planned_by, total) VALUES ('0000000a', 'me@host', 1);"
+    "INSERT INTO webhook.redrive_items (token, n, row_id, claim_epoch) SELECT '0000000a', i, 5, 7"
+    "  FROM generate_series(1, 100) i;"
     "INSERT INTO webhook.spools (segment, host, folder, holder, bytes) VALUES ('h-1.seg', 'h', '/s', 'h', 5)";
 
 enum phase { UP, STRICT, NO_REDIS, NO_POSTGRES }; /* STRICT: the other producer; it has low limits */
@@ -211,6 +214,37 @@ static const struct ask {
     {UP, 200, "GET", "/api/crawls?limit=1", READER, NULL},
     {UP, 200, "GET", "/api/queues", READER, NULL},
     {UP, 200, "GET", "/api/workers", READER, NULL},
+    {UP, 200, "GET", "/api/events/" ID "5/trace", READER, NULL},
+    {UP, 200, "GET", "/api/events/7/trace", READER, NULL},
+    {UP, 404, "GET", "/api/events/" ID "0/trace", READER, NULL},
+    {UP, 404, "GET", "/api/events/no-id/trace", READER, NULL},
+    {UP, 401, "GET", "/api/events/1/trace", NOBODY, NULL},
+    {UP, 201, "POST", "/api/redrives", WRITER, "{\"filter\":{\"error\":\"GONE\"},\"reason\":\"back\"}"},
+    {UP, 404, "POST", "/api/redrives", WRITER, "{\"filter\":{\"error\":\"none\"}}"},
+    {UP, 200, "GET", "/api/redrives", READER, NULL},
+    {UP, 401, "GET", "/api/redrives", NOBODY, NULL},
+    {UP, 200, "GET", "/api/redrives/0000000a", READER, NULL},
+    {UP, 404, "GET", "/api/redrives/0000000b", READER, NULL},
+    {UP, 404, "GET", "/api/redrives/x", READER, NULL},
+    {UP, 401, "GET", "/api/redrives/0000000a", NOBODY, NULL},
+    {UP, 409, "POST", "/api/redrives/0000000a/stop", WRITER, "{}"},
+    {UP, 202, "POST", "/api/redrives/0000000a/apply", WRITER, "{\"per_second\":1}"},
+    {UP, 409, "POST", "/api/redrives/0000000a/apply", WRITER, NULL},
+    {UP, 200, "POST", "/api/redrives/0000000a/stop", WRITER, NULL},
+    {UP, 404, "POST", "/api/redrives/0000000b/stop", WRITER, NULL},
+    {UP, 404, "POST", "/api/redrives/0000000b/apply", WRITER, NULL},
+    {UP, 400, "POST", "/api/redrives", WRITER, "{"},
+    {UP, 415, "POST", "/api/redrives", READER, "{}"},
+    {UP, 422, "POST", "/api/redrives", WRITER, "{\"filter\":{\"since\":\"x\"}}"},
+    {UP, 401, "POST", "/api/redrives", NOBODY, NULL},
+    {UP, 400, "POST", "/api/redrives/0000000a/apply", WRITER, "{"},
+    {UP, 415, "POST", "/api/redrives/0000000a/apply", READER, "{}"},
+    {UP, 422, "POST", "/api/redrives/0000000a/apply", WRITER, "{\"per_second\":0}"},
+    {UP, 401, "POST", "/api/redrives/0000000a/apply", NOBODY, NULL},
+    {UP, 400, "POST", "/api/redrives/0000000a/stop", WRITER, "{"},
+    {UP, 415, "POST", "/api/redrives/0000000a/stop", READER, "{}"},
+    {UP, 422, "POST", "/api/redrives/0000000a/stop", WRITER, "{\"a\":0}"},
+    {UP, 401, "POST", "/api/redrives/0000000a/stop", NOBODY, NULL},
     {UP, 200, "POST", "/api/queues/crawl/pause", WRITER, "{\"reason\":\"a look\"}"},
     {UP, 404, "POST", "/api/queues/none/pause", WRITER, "{\"reason\":\"a look\"}"},
     {UP, 400, "POST", "/api/queues/crawl/pause", WRITER, "{"},
@@ -294,6 +328,7 @@ static const struct ask {
     {NO_REDIS, 200, "GET", "/health", NOBODY, NULL},
     {NO_REDIS, 200, "GET", "/api/queues", READER, NULL},
     {NO_REDIS, 200, "GET", "/api/dead", READER, NULL},
+    {NO_REDIS, 200, "GET", "/api/events/" ID "5/trace", READER, NULL},
     {NO_REDIS, 202, "POST", "/api/events/" ID "5/retry", READER, NULL},
     {NO_REDIS, 503, "GET", "/api/rejects", READER, NULL},
     {NO_REDIS, 202, "POST", FIRE, SENDER, PAGE("one")},
@@ -307,6 +342,12 @@ static const struct ask {
     {NO_POSTGRES, 503, "GET", "/api/crawls", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/queues", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/workers", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/events/1/trace", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/redrives", READER, NULL},
+    {NO_POSTGRES, 503, "POST", "/api/redrives", WRITER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/redrives/0000000a", READER, NULL},
+    {NO_POSTGRES, 503, "POST", "/api/redrives/0000000a/apply", WRITER, NULL},
+    {NO_POSTGRES, 503, "POST", "/api/redrives/0000000a/stop", WRITER, NULL},
     {NO_POSTGRES, 503, "POST", "/api/workers/worker-1/orders", WRITER, "{\"order\":null}"},
     {NO_POSTGRES, 503, "POST", "/api/queues/crawl/pause", WRITER, NULL},
     {NO_POSTGRES, 503, "POST", "/api/queues/crawl/resume", WRITER, NULL},
@@ -318,10 +359,10 @@ static const struct ask {
 };
 
 /* Proved where a disk can be full (test_spool_faults), where all that can be ill is (test_admin), without
- * secrets (test_dashboard_session), with streams (test_live). */
+ * secrets (test_dashboard_session), with streams (test_live), with many events (test_api_redrive). */
 static const char *const elsewhere[] = {"post " HOOK " 503", "post " FIRE " 503", "get /livez 503",
     "get /readyz 503", "get /startupz 503", "post /dashboard/session 503", "get /api/live 200",
-    "get /api/live 429", "get /api/live 503"};
+    "get /api/live 429", "get /api/live 503", "post /api/redrives 202"};
 
 static const char *headers[] = {
     [NOBODY] = NULL,

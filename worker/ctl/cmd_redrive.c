@@ -4,8 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/timestamp.h"
-#include "domain/store_failed.h"
+#include "domain/redrive.h"
 #include "worker/ctl/confirm.h"
 #include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
@@ -17,7 +16,7 @@
 #include <string.h>
 
 #define DEFAULT_RATE "10/s"
-enum { TOKEN_LEN = 8, SAMPLE = 10, MAX_PLANNED = 10000000, MAX_RATE = 100000 };
+enum { SAMPLE = 10, MAX_RATE = 100000 };
 enum { MAX_JITTER_MS = 86400000 };
 
 /* --- what its actions share -------------------------------------------------------------- */
@@ -79,8 +78,8 @@ static void plan_release(struct plan *p)
 static int plan_read(struct session *s, const char *token, int limit, struct plan *p)
 {
     struct answer row = {.session = s}, errors = {.session = s}, items = {.session = s};
-    store_redrives(s->store, token, 1, answer_keep, answer_asked(&row));
-    store_redrive_errors(s->store, token, answer_keep, answer_asked(&errors));
+    store_redrives(s->store, token, 1, REDRIVE_EVENTS, answer_keep, answer_asked(&row));
+    store_redrive_errors(s->store, token, REDRIVE_EVENTS, answer_keep, answer_asked(&errors));
     store_redrive_items(s->store, token, limit, answer_keep, answer_asked(&items));
     int code = answer_wait(&row);
     code = code ? code : answer_wait(&errors);
@@ -164,8 +163,7 @@ static int with_session(struct ctl *ctl, int (*action)(struct session *s, void *
 static const char *token_of(struct ctl_args *args)
 {
     const char *token = args->rest < args->argc ? args->argv[args->rest] : "";
-    if (args->rest == args->argc - 1 && strlen(token) == TOKEN_LEN &&
-        strspn(token, "0123456789abcdef") == TOKEN_LEN)
+    if (args->rest == args->argc - 1 && redrive_is_token(token))
         return token;
     args->done = ctl_usage_error(args->command,
         "say which: %s TOKEN, eight digits as 'redrive list' shows them", args->command->name);
@@ -213,38 +211,12 @@ struct planning {
     int limit;
 };
 
-static void put_time(struct buf *b, const char *key, const int64_t *us)
-{
-    char at[TIMESTAMP_ISO_LEN + 1];
-    if (!us)
-        return;
-    timestamp_iso(*us, at);
-    json_put_text(b, key, at);
-}
-
-static void put_given(struct buf *b, const char *key, const char *text)
-{
-    if (text)
-        json_put_text(b, key, text);
-}
-
-static void put_filter(const struct failed_filter *f, struct buf *b)
-{
-    buf_putc(b, '{');
-    put_given(b, "url", f->url);
-    put_given(b, "watch_id", f->watch);
-    put_time(b, "since", f->since);
-    put_time(b, "until", f->until);
-    put_given(b, "error", f->error);
-    buf_putc(b, '}');
-}
-
 static int begin(struct session *s, const struct planning *p, const char *token)
 {
     struct answer a = {.session = s};
     struct buf filter = {0};
     char *by = operator_name();
-    put_filter(&p->filter, &filter);
+    redrive_put_filter(&p->filter, &filter);
     store_redrive_begin(s->store,
         &(struct redrive){token, by, p->args->shared.reason, buf_str(&filter)}, answer_keep,
         answer_asked(&a));
@@ -293,12 +265,9 @@ static int make_plan(struct session *s, void *ctx)
 {
     const struct planning *p = ctx;
     struct plan plan = PLAN;
-    char token[UUID_STRLEN + 1];
-    const struct uuid id = uuid_v4();
+    char token[REDRIVE_TOKEN_LEN + 1];
     int64_t n = 0;
-
-    uuid_format(&id, token);
-    token[TOKEN_LEN] = '\0';
+    redrive_token(token);
     int code = begin(s, p, token);
     code = code ? code : collect(s, p, token, &n);
     code = code ? code : conclude(s, token, n);
@@ -320,10 +289,10 @@ static int make_plan(struct session *s, void *ctx)
 static int run_plan(struct ctl *ctl, int argc, char **argv)
 {
     struct ctl_args args = CTL_ARGS(&redrive_plan, ctl, argc, argv);
-    struct planning p = {.args = &args, .limit = MAX_PLANNED};
+    struct planning p = {.args = &args, .limit = REDRIVE_EVENTS};
     int key;
     while ((key = ctl_next(&args)) != 0)
-        if (key == OPT_PLAN_LIMIT && !ctl_count(&args, "limit", MAX_PLANNED, &p.limit))
+        if (key == OPT_PLAN_LIMIT && !ctl_count(&args, "limit", REDRIVE_EVENTS, &p.limit))
             break;
     if (args.done >= 0)
         return args.done;
@@ -382,7 +351,8 @@ static int list_once(void *ctx)
     struct answer a = {.session = v->session};
     struct listing l = LISTING(plan_columns);
     struct buf b = {0};
-    store_redrives(v->session->store, NULL, v->args->shared.limit, answer_keep, answer_asked(&a));
+    store_redrives(
+        v->session->store, NULL, v->args->shared.limit, 0, answer_keep, answer_asked(&a));
     int code = answer_wait(&a);
     if (code == CTL_OK)
         listing_add_rows(&l, a.rows);

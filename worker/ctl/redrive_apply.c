@@ -1,8 +1,8 @@
-/* redrive_apply: see redrive_apply.h. Owns the pace and the progress of a redrive. */
+/* redrive_apply: see redrive_apply.h. Owns the progress of a redrive. */
 #include "worker/ctl/redrive_apply.h"
 
 #include "base/clock.h"
-#include "domain/store_failed.h"
+#include "domain/redrive.h"
 #include "worker/ctl/dead_sweep.h"
 #include "worker/ctl/interrupt.h"
 #include "worker/ctl/listing.h"
@@ -10,27 +10,22 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { AT_ONCE = 500, LOOK_MS = 1000, SHORTEST_MS = 50, SAY_MS = 5000, SAY_TERMINAL_MS = 200 };
+enum { SAY_MS = 5000, SAY_TERMINAL_MS = 200 };
 
 /* --- progress ---------------------------------------------------------------------------- */
 
 struct run {
     struct redrive_apply *a;
-    int64_t started_at, said_at;
-    int64_t after; /* number of the last event that was taken */
-    bool again;    /* the plan is walked once more: somebody else may have let go of some */
+    int64_t said_at;
+    struct redrive_walk walk;
     struct dead_sweep sweep;
 };
-
-static int64_t taken(const struct redrive_apply *a)
-{
-    return a->queued + a->changed;
-}
 
 static void put_progress(const struct run *r, struct buf *b)
 {
     const struct redrive_apply *a = r->a;
-    int64_t done = taken(a), left = a->left > done ? a->left - done : 0, all = done + left;
+    int64_t done = a->queued + a->changed, left = a->left > done ? a->left - done : 0,
+            all = done + left;
     buf_printf(b, "redrive %s: %lld of %lld", a->token, (long long)done, (long long)all);
     if (a->changed)
         buf_printf(b, ", %lld left alone", (long long)a->changed);
@@ -60,46 +55,17 @@ static void say_no_more(const struct run *r)
         fputs("\r\033[K", stderr);
 }
 
-/* --- the pace ---------------------------------------------------------------------------- */
-
-/* How many may go now. What could not go in time is not made up for beyond a second's worth. */
-static int allowed(struct run *r)
-{
-    const double rate = r->a->per_second / 1000;
-    int64_t now = clock_mono_ms();
-    double n = (double)(now - r->started_at) * rate - (double)taken(r->a) + 1;
-    double most = r->a->per_second > 1 ? r->a->per_second : 1;
-    if (n > most) {
-        r->started_at = now - (int64_t)(((double)taken(r->a) + most - 1) / rate);
-        n = most;
-    }
-    return n < 1 ? 0 : n > AT_ONCE ? AT_ONCE : (int)n;
-}
-
-/* Until the next one may go; not long, so that a stop is noticed. */
-static int64_t wait_ms(const struct run *r)
-{
-    int64_t ms = (int64_t)(1000 / r->a->per_second);
-    return ms > LOOK_MS ? LOOK_MS : ms < SHORTEST_MS ? SHORTEST_MS : ms;
-}
-
 /* --- batch by batch ---------------------------------------------------------------------- */
 
-/* Counts what a batch did; the number of its events. */
-static int count(struct run *r, const PGresult *rows)
+/* What a batch did; the number of its events. */
+static int take(struct run *r, const PGresult *rows)
 {
-    int n = 0;
-    for (int i = 0; i < PQntuples(rows); i++) {
-        if (PQgetisnull(rows, i, AGAIN_N))
-            continue;
-        bool done = *db_text(rows, i, AGAIN_DONE) == 't';
-        r->a->queued += done;
-        r->a->changed += !done;
-        r->after = db_int(rows, i, AGAIN_N);
-        if (done)
+    int n = redrive_walk_take(&r->walk, rows);
+    r->a->queued = r->walk.queued;
+    r->a->changed = r->walk.changed;
+    for (int i = 0; i < PQntuples(rows); i++)
+        if (*db_text(rows, i, AGAIN_DONE) == 't')
             dead_sweep_note(&r->sweep, db_text(rows, i, 0));
-        n++;
-    }
     return n;
 }
 
@@ -108,14 +74,14 @@ static int batch(struct run *r, int max, int *n, bool *over)
 {
     struct redrive_apply *a = r->a;
     struct answer answer = {.session = a->session};
-    store_redrive_apply(a->session->store, a->token, r->after, max, a->jitter_ms, answer_keep,
+    store_redrive_apply(a->session->store, a->token, r->walk.after, max, a->jitter_ms, answer_keep,
         answer_asked(&answer));
     int code = answer_wait(&answer);
     if (code == CTL_OK && PQgetisnull(answer.rows, 0, AGAIN_STATE)) {
         a->end = REDRIVE_WAS_STOPPED;
         *over = true;
     } else if (code == CTL_OK) {
-        *n = count(r, answer.rows);
+        *n = take(r, answer.rows);
         a->jobs.err = (struct hl_err){0}; /* Redis may be back */
         putback_again(&a->jobs, answer.rows);
     }
@@ -123,33 +89,22 @@ static int batch(struct run *r, int max, int *n, bool *over)
     return code;
 }
 
-/* Nothing is left, unless another process took some, and was killed: those are let go again. */
-static bool at_end(struct run *r)
-{
-    if (r->again)
-        return true;
-    r->again = true;
-    r->after = 0;
-    return false;
-}
-
 static int all_batches(struct run *r)
 {
     bool over = false;
     while (!over) {
-        int max = allowed(r), n = 0, code = batch(r, max, &n, &over);
+        int max = redrive_walk_allowed(&r->walk, clock_mono_ms()), n = 0,
+            code = batch(r, max, &n, &over);
         if (code != CTL_OK)
             return code;
-        if (n)
-            r->again = false;
-        else if (max && !over)
-            over = at_end(r);
+        if (max && !n && !over)
+            over = redrive_walk_over(&r->walk);
         say(r);
         if (!over && interrupted()) {
             r->a->end = REDRIVE_INTERRUPTED;
             over = true;
         } else if (!over && (n == max || !max)) {
-            session_pause(r->a->session, wait_ms(r));
+            session_pause(r->a->session, redrive_walk_wait_ms(&r->walk));
         }
     }
     return CTL_OK;
@@ -158,7 +113,8 @@ static int all_batches(struct run *r)
 int redrive_apply(struct redrive_apply *a)
 {
     const int64_t now = clock_mono_ms();
-    struct run r = {.a = a, .started_at = now, .said_at = now};
+    struct run r = {.a = a, .said_at = now};
+    redrive_walk_begin(&r.walk, a->per_second, now);
     a->end = REDRIVE_ALL_DONE;
     a->jobs.session = a->session;
     dead_sweep_begin(&r.sweep, a->session);

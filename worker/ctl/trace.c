@@ -4,13 +4,10 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "base/url.h"
 #include "base/uuid.h"
-#include "domain/queue_dead.h"
-#include "domain/queue_trace.h"
-#include "domain/store_events.h"
 #include "domain/store_view.h"
+#include "domain/trail.h"
 #include "worker/ctl/event_id.h"
 #include "worker/ctl/folders.h"
 #include "worker/ctl/listing.h"
@@ -23,9 +20,6 @@
 #include <string.h>
 
 enum { OPT_RECEIPTS = 1, OPT_SPOOL };
-enum { CELLS = TRACE_DETAIL + 1 };
-#define TOMBSTONE_MS INT64_C(86400000) /* PROTOCOL.md, "Redis": for which `done` is remembered */
-#define HOUR_MS      INT64_C(3600000)
 
 /* clang-format off */
 static const struct ctl_option options[] = {
@@ -60,82 +54,12 @@ const struct ctl_command events_trace = {
     .run = run,
 };
 
-/* --- the trail --------------------------------------------------------------------------- */
-
-struct moment {
-    int64_t at;         /* microseconds since 1970; INT64_MAX: no time of its own */
-    size_t n;           /* in the order in which they were added */
-    char *cells[CELLS]; /* by enum trace_col */
-};
-
-struct trail {
-    struct moment *moments;
-    size_t n;
-    char **holes; /* what could not be asked, and why */
-    size_t nholes;
-};
-
-/* cells: copied; NULL = nothing. */
-static void add(struct trail *t, const char *const cells[CELLS])
-{
-    t->moments = mem_grow(t->moments, (t->n + 1) * sizeof(*t->moments));
-    struct moment *m = &t->moments[t->n];
-    m->n = t->n++;
-    m->at = cells[TRACE_AT] ? atoll(cells[TRACE_AT]) : INT64_MAX;
-    for (int k = 0; k < CELLS; k++)
-        m->cells[k] = text_utf8_copy(cells[k]);
-}
-
-/* What no store has as rows. at_us 0: no time of its own. detail: taken. */
-static void note(struct trail *t, int64_t at_us, const char *place, const char *what,
-    const char *by, char *detail)
-{
-    char *at = at_us ? mem_printf("%lld", (long long)at_us) : NULL;
-    const char *cells[CELLS] = {
-        [TRACE_AT] = at, [TRACE_PLACE] = place, [TRACE_WHAT] = what, [TRACE_BY] = by};
-    cells[TRACE_DETAIL] = detail;
-    add(t, cells);
-    free(at);
-    free(detail);
-}
-
-static void hole(struct trail *t, const char *what, const struct hl_err *err)
-{
-    t->holes = mem_grow(t->holes, (t->nholes + 1) * sizeof(*t->holes));
-    char *text = mem_printf("%s: %s", what, err->msg);
-    t->holes[t->nholes++] = text_utf8_copy(text);
-    free(text);
-}
-
-static int earlier(const void *a, const void *b)
-{
-    const struct moment *x = a, *y = b;
-    if (x->at != y->at)
-        return x->at < y->at ? -1 : 1;
-    return x->n < y->n ? -1 : 1;
-}
-
-static void trail_release(struct trail *t)
-{
-    for (size_t i = 0; i < t->n; i++)
-        for (int k = 0; k < CELLS; k++)
-            free(t->moments[i].cells[k]);
-    for (size_t i = 0; i < t->nholes; i++)
-        free(t->holes[i]);
-    free(t->moments);
-    free(t->holes);
-    *t = (struct trail){0};
-}
-
 /* --- the verb's state -------------------------------------------------------------------- */
 
 struct in_redis { /* one queue */
     struct trace *trace;
-    bool known;
-    struct hl_err err;
-    struct queue_traced t;
+    struct trail_queue *queue;
 };
-enum { CHANGES, CRAWLS, NQUEUES };
 
 struct trace {
     const struct ctl_args *args;
@@ -149,8 +73,9 @@ struct trace {
     struct uuid id;
     char id_text[UUID_STRLEN + 1];
     char *row_id, *url, *status; /* of the row; NULL = none */
-    int64_t created_ms;          /* 0 = not known */
-    struct in_redis redis[NQUEUES];
+    int64_t created_us;          /* 0 = not known */
+    struct in_redis redis[TRAIL_NQUEUES];
+    struct trail_queue queues[TRAIL_NQUEUES];
     struct trail trail;
 };
 
@@ -160,7 +85,7 @@ static void look_release(struct trace *t)
     free(t->url);
     free(t->status);
     t->row_id = t->url = t->status = NULL;
-    t->created_ms = 0;
+    t->created_us = 0;
     trail_release(&t->trail);
 }
 
@@ -171,7 +96,7 @@ static void take_row(struct trace *t, const PGresult *rows)
     t->row_id = mem_strdup(db_text(rows, 0, VIEW_ID));
     t->url = mem_strdup(db_text(rows, 0, VIEW_WATCH_URL));
     t->status = mem_strdup(db_text(rows, 0, VIEW_STATUS));
-    t->created_ms = db_int(rows, 0, VIEW_CREATED) / 1000;
+    t->created_us = db_int(rows, 0, VIEW_CREATED);
     if (!t->has_id && uuid_parse(db_text(rows, 0, VIEW_EVENT_ID), &t->id))
         t->has_id = true;
 }
@@ -183,7 +108,7 @@ static bool read_row(struct trace *t)
     view_event(t->session.store, &t->key, answer_keep, answer_asked(&a));
     session_wait(&t->session);
     if (a.rc != HL_OK)
-        hole(&t->trail, "PostgreSQL", &a.err);
+        trail_hole(&t->trail, "PostgreSQL", &a.err);
     else if (PQntuples(a.rows))
         take_row(t, a.rows);
     answer_release(&a);
@@ -192,16 +117,10 @@ static bool read_row(struct trace *t)
 
 static void take_moments(struct trace *t, const struct answer *a)
 {
-    if (a->rc != HL_OK) {
-        hole(&t->trail, "PostgreSQL", &a->err);
-        return;
-    }
-    for (int row = 0; row < PQntuples(a->rows); row++) {
-        const char *cells[CELLS];
-        for (int k = 0; k < CELLS; k++)
-            cells[k] = PQgetisnull(a->rows, row, k) ? NULL : PQgetvalue(a->rows, row, k);
-        add(&t->trail, cells);
-    }
+    if (a->rc == HL_OK)
+        trail_rows(&t->trail, a->rows);
+    else
+        trail_hole(&t->trail, "PostgreSQL", &a->err);
 }
 
 static void ask_store(struct trace *t, struct answer *a)
@@ -221,94 +140,34 @@ static void traced(
     enum hl_rc rc, const struct queue_traced *found, const struct hl_err *err, void *ctx)
 {
     struct in_redis *r = ctx;
-    r->known = rc == HL_OK;
-    if (r->known)
-        r->t = *found;
+    *r->queue = (struct trail_queue){.known = rc == HL_OK};
+    if (r->queue->known)
+        r->queue->found = *found;
     else
-        r->err = *err;
+        r->queue->err = *err;
     session_answered(&r->trace->session);
 }
 
 static void ask_redis(struct trace *t)
 {
-    struct queue *const queues[NQUEUES] = {
-        [CHANGES] = t->session.queue, [CRAWLS] = t->session.crawl_queue};
-    int64_t since = t->created_ms > HOUR_MS ? t->created_ms - HOUR_MS : 0;
-    for (int i = 0; i < NQUEUES; i++) {
-        t->redis[i] = (struct in_redis){.trace = t};
+    struct queue *const queues[TRAIL_NQUEUES] = {t->session.queue, t->session.crawl_queue};
+    for (int i = 0; i < TRAIL_NQUEUES; i++) {
+        t->redis[i] = (struct in_redis){.trace = t, .queue = &t->queues[i]};
         session_asked(&t->session);
-        queue_trace(queues[i], &t->id, since, traced, &t->redis[i]);
+        queue_trace(queues[i], &t->id, trail_letters_since(t->created_us), traced, &t->redis[i]);
     }
-}
-
-static void tell_stream(struct trail *to, const struct queue_traced *t)
-{
-    note(to, queue_letter_us(t->entry), "redis", "on the stream", NULL,
-        mem_printf("entry %s%s", t->entry, *t->consumer ? "" : ", not delivered yet"));
-    if (*t->consumer)
-        note(to, (t->now - t->idle_ms) * 1000, "redis", "delivered", t->consumer,
-            mem_printf("not acknowledged; delivered %lld time%s", (long long)t->deliveries,
-                t->deliveries == 1 ? "" : "s"));
-}
-
-static void tell_marker(struct trail *to, const struct queue_traced *t)
-{
-    if (strncmp(t->marker, "done ", strlen("done ")) == 0)
-        note(to, (t->now - TOMBSTONE_MS + t->marker_ttl) * 1000, "redis", "acknowledged", NULL,
-            mem_strdup("the job is done, and remembered for a day"));
-    else if (*t->marker && !*t->entry && !t->later)
-        note(to, 0, "redis", "marker", NULL,
-            mem_printf("says '%s', and nothing is there: what publishes it next puts it right",
-                t->marker));
-}
-
-/* Whether it told anything. */
-static bool tell_queue(struct trail *to, const struct queue_traced *t)
-{
-    size_t before = to->n;
-    if (*t->entry)
-        tell_stream(to, t);
-    if (t->later)
-        note(to, t->due * 1000, "redis", "due in later", NULL,
-            t->later_job ? NULL : mem_strdup("its job is missing there"));
-    tell_marker(to, t);
-    for (size_t i = 0; i < t->nletters; i++)
-        note(to, queue_letter_us(t->letters[i].entry), "redis", "dead letter", NULL,
-            mem_printf("%s (%s)", t->letters[i].reason, t->letters[i].entry));
-    return to->n > before;
-}
-
-static bool is_under_way(const struct trace *t)
-{
-    return t->status && (strcmp(t->status, "queued") == 0 || strcmp(t->status, "in_progress") == 0);
-}
-
-static void tell_redis(struct trace *t)
-{
-    bool known = true, any = false;
-    for (int i = 0; i < NQUEUES; i++) {
-        known &= t->redis[i].known;
-        if (t->redis[i].known)
-            any |= tell_queue(&t->trail, &t->redis[i].t);
-    }
-    if (!known)
-        hole(&t->trail, "Redis", &t->redis[t->redis[CHANGES].known ? CRAWLS : CHANGES].err);
-    else if (!any && t->row_id)
-        note(&t->trail, 0, "redis", is_under_way(t) ? "no job" : "acknowledged", NULL,
-            mem_strdup(
-                is_under_way(t) ? "a janitor publishes it" : "nothing of it is left in Redis"));
 }
 
 /* --- the folders here -------------------------------------------------------------------- */
 
 static void got_receipt(int64_t at_us, const char *way, const char *file, void *ctx)
 {
-    note(ctx, at_us, "receipt", "answered 202", NULL, mem_printf("%s, in %s", way, file));
+    trail_note(ctx, at_us, "receipt", "answered 202", NULL, mem_printf("%s, in %s", way, file));
 }
 
 static void got_record(const char *segment, void *ctx)
 {
-    note(ctx, 0, "spool", "record", NULL,
+    trail_note(ctx, 0, "spool", "record", NULL,
         mem_printf("in %s; it may have been brought home already", segment));
 }
 
@@ -317,10 +176,10 @@ static void read_folders(struct trace *t)
     struct hl_err err;
     for (int i = 0; i < t->journals.n; i++)
         if (trace_receipts(t->journals.dirs[i], &t->id, got_receipt, &t->trail, &err) != HL_OK)
-            hole(&t->trail, "Receipts", &err);
+            trail_hole(&t->trail, "Receipts", &err);
     for (int i = 0; i < t->spools.n; i++)
         if (trace_spool(t->spools.dirs[i], &t->id, got_record, &t->trail, &err) != HL_OK)
-            hole(&t->trail, "Spool", &err);
+            trail_hole(&t->trail, "Spool", &err);
 }
 
 /* --- showing it -------------------------------------------------------------------------- */
@@ -338,7 +197,7 @@ static const struct column columns[] = {
     {"detail",      "DETAIL", COLUMN_TEXT,     16},
 };
 #define COLUMNS (sizeof(columns) / sizeof(*columns))
-_Static_assert(COLUMNS == CELLS + 1, "and one for the time since the first");
+_Static_assert(COLUMNS == TRAIL_CELLS + 1, "and one for the time since the first");
 
 /* Steps are of milliseconds, pauses of hours. */
 static void put_after(struct buf *out, int64_t us)
@@ -353,13 +212,13 @@ static void put_after(struct buf *out, int64_t us)
 static void fill(const struct trail *t, struct listing *l)
 {
     for (size_t i = 0; i < t->n; i++) {
-        const struct moment *m = &t->moments[i];
+        const struct trail_moment *m = &t->moments[i];
         const char *cells[COLUMNS] = {m->cells[TRACE_AT]};
         struct buf after = {0};
         if (m->at != INT64_MAX)
             put_after(&after, m->at - t->moments[0].at);
         cells[1] = after.len ? buf_str(&after) : NULL;
-        for (int k = TRACE_PLACE; k < CELLS; k++)
+        for (int k = TRACE_PLACE; k < TRAIL_CELLS; k++)
             cells[k + 1] = m->cells[k];
         listing_add(l, cells);
         buf_release(&after);
@@ -420,7 +279,7 @@ static int tell(struct trace *t)
     struct listing l = {.columns = columns, .n = COLUMNS};
     if (!t->trail.n)
         return unknown(t);
-    qsort(t->trail.moments, t->trail.n, sizeof(*t->trail.moments), earlier);
+    trail_sort(&t->trail);
     fill(&t->trail, &l);
     if (t->args->shared.json)
         print_json(t, &l);
@@ -448,7 +307,7 @@ static int show(void *ctx)
     if (answers)
         take_moments(t, &a);
     if (t->has_id) {
-        tell_redis(t);
+        trail_redis(&t->trail, t->queues, t->row_id ? t->status : NULL);
         read_folders(t);
     }
     answer_release(&a);
