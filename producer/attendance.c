@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "base/pgarray.h"
 #include "domain/store_orders.h"
 #include "producer/stores.h"
@@ -83,6 +84,18 @@ static const char *fenced(struct attendance *a)
     return pgarray_end(&a->fenced);
 }
 
+static void put_process(const struct stores *s, struct buf *b)
+{
+    struct dbpool_stats pool;
+    dbpool_stats(s->pool, &pool);
+    json_put_key(b, "pool");
+    buf_printf(b, "{\"open\":%d,\"busy\":%d,\"max\":%d}", pool.open, pool.busy,
+        (int)(s->cfg->db_pool_size + s->cfg->db_max_overflow));
+    json_put_key(b, "metrics");
+    metrics_put(s->metrics, b);
+    json_put_int(b, "rss_kb", meter_get(M_RSS, 0, 0) / 1024);
+}
+
 static const char *status(struct attendance *a)
 {
     const struct stores *s = a->stores;
@@ -95,6 +108,7 @@ static const char *status(struct attendance *a)
     json_put_int(b, "crawl_in_memory", s->taking[TAKES_CRAWL]);
     json_put_int(b, "spool_bytes", spool_folder_depth(s->spool));
     json_put_int(b, "crawl_spool_bytes", spool_folder_depth(s->crawl_spool));
+    put_process(s, b);
     json_put_text(b, "folder", s->cfg->spool_dir);
     json_put_text(b, "place", a->place);
     buf_putc(b, '}');

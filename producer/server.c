@@ -10,6 +10,7 @@
 #include "producer/attendance.h"
 #include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
+#include "producer/depths.h"
 #include "producer/forward.h"
 #include "producer/intake.h"
 #include "producer/measure.h"
@@ -22,7 +23,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000 };
+enum { HEARTBEAT_MS = 500, LAST_METRICS_MS = 1000, LAST_SAMPLE_MS = 500 };
 
 struct server {
     struct stores stores;
@@ -30,6 +31,7 @@ struct server {
     struct forward *forward;
     struct crawl_forward *crawl_forward;
     struct attendance *attendance;
+    struct sampler *sampler;
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
@@ -84,10 +86,16 @@ static void leave(void *ctx)
     loop_stop(s->loop);
 }
 
-static void took_leave(void *ctx)
+static void sampled(void *ctx)
 {
     struct server *s = ctx;
     metrics_drain(s->stores.metrics, LAST_METRICS_MS, leave, s);
+}
+
+static void took_leave(void *ctx)
+{
+    struct server *s = ctx;
+    sampler_leave(s->sampler, LAST_SAMPLE_MS, sampled, s);
 }
 
 /* Last of all we take our leave, and what was measured is written, if PostgreSQL has time for it. */
@@ -157,6 +165,21 @@ static void heartbeat(void *ctx)
 
 /* --- building ---------------------------------------------------------------------------- */
 
+static bool may_sample(void *stores)
+{
+    return stores_database_ready(stores);
+}
+
+static void start_sampler(struct server *s)
+{
+    s->sampler = sampler_new(&(struct sampler_conf){.loop = s->loop,
+        .store = s->stores.store,
+        .ready = may_sample,
+        .look = depths_look,
+        .ctx = &s->stores});
+    sampler_start(s->sampler);
+}
+
 static void add_route(struct httpd_route **routes, size_t *n, const struct httpd_route *one)
 {
     *routes = mem_grow(*routes, (*n + 2) * sizeof(**routes));
@@ -215,10 +238,12 @@ static void close_all(struct server *s)
     forward_stop(s->forward);
     crawl_forward_stop(s->crawl_forward);
     attendance_stop(s->attendance);
+    sampler_stop(s->sampler);
     stores_close(&s->stores);
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
     attendance_free(s->attendance);
+    sampler_free(s->sampler);
     loop_free(s->loop);
 }
 
@@ -244,6 +269,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     s.crawl_forward = crawl_forward_new(&s.stores);
     s.routes = server_routes(cfg);
     s.attendance = attendance_new(&s.stores, open_door, &s);
+    start_sampler(&s);
     loop_run(s.loop);
     /* Hurried: the kernel takes back the rest, and exit() nothing, since a helper thread may be at work
      * with what that takes apart (OpenSSL's tables). */

@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "domain/metrics.h"
 #include "domain/queue.h"
+#include "domain/sampler.h"
 #include "domain/store.h"
 #include "worker/breaker.h"
 #include "worker/jobstate.h"
@@ -23,6 +24,7 @@ struct job_env {
     struct scraper *scraper;     /* its guard is job_may_ask */
     struct breaker *breaker;     /* NULL = none */
     struct metrics *metrics;     /* NULL: none are taken */
+    struct sampler *sampler;     /* is told of fetches; NULL: nobody is */
     bool alone;                  /* the process runs nothing beside it: may claim suspects */
     bool (*may_work)(void *ctx); /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */

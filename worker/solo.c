@@ -26,6 +26,7 @@ enum {
     HEARTBEAT_MS = 500,
     SETTLE_MS = 5000, /* for Redis to hear of the result; the row has it, and is published again */
     LAST_METRICS_MS = 1000,
+    LAST_SAMPLE_MS = 500,
     LEAVE_MS = 4000, /* giving back and resigning; less than the supervisor's grace */
 };
 
@@ -41,7 +42,8 @@ struct solo {
     struct scraper *scraper;
     struct breaker *breaker;
     struct job_env env;
-    struct orders *orders; /* of operators: T1 obeys them; that it does is told */
+    struct orders *orders;   /* of operators: T1 obeys them; that it does is told */
+    struct sampler *sampler; /* NULL: it has found no suspect yet */
 
     struct change_event suspect; /* found, and not yet the job's */
     bool found;
@@ -70,6 +72,12 @@ static void leave(void *ctx)
     loop_stop(s->wires.loop);
 }
 
+static void sampled(void *ctx)
+{
+    struct solo *s = ctx;
+    metrics_drain(s->wires.metrics, LAST_METRICS_MS, leave, s);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct solo *s = ctx;
@@ -79,7 +87,7 @@ static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
         s->exit_code = EXIT_FAILURE; /* the supervisor tells the janitor, which declares us dead */
     else
         s->exit_code = s->draining ? EXIT_SUCCESS : PREFORK_AGAIN;
-    metrics_drain(s->wires.metrics, LAST_METRICS_MS, leave, s);
+    sampler_leave(s->sampler, LAST_SAMPLE_MS, sampled, s);
 }
 
 static void resign(void *ctx)
@@ -245,6 +253,12 @@ static void orders_changed(void *ctx)
 
 /* --- from looking to working ------------------------------------------------------------- */
 
+static int64_t in_flight(void *ctx)
+{
+    const struct solo *s = ctx;
+    return s->job ? 1 : 0;
+}
+
 static bool build(struct solo *s, struct hl_err *err)
 {
     if (!wires_open_queue(&s->wires, s->cfg, s->instance, false, err))
@@ -255,6 +269,9 @@ static bool build(struct solo *s, struct hl_err *err)
         return false;
     s->lease_store = store_new(s->wires.loop, s->lease_pool, s->instance, 0);
     s->breaker = breaker_new(s->wires.loop, s->cfg, s->wires.store);
+    s->sampler = sampler_new(&(struct sampler_conf){
+        .loop = s->wires.loop, .store = s->wires.store, .in_flight = in_flight, .ctx = s});
+    sampler_start(s->sampler);
     scraper_guard(s->scraper, job_may_ask);
     s->env = (struct job_env){.loop = s->wires.loop,
         .instance = s->instance,
@@ -264,6 +281,7 @@ static bool build(struct solo *s, struct hl_err *err)
         .scraper = s->scraper,
         .breaker = s->breaker,
         .metrics = s->wires.metrics,
+        .sampler = s->sampler,
         .alone = true,
         .may_work = may_work,
         .moved = job_moved,
@@ -336,6 +354,7 @@ static void tear_down(struct solo *s)
     sigwatch_stop(&s->term);
     breaker_stop(s->breaker);
     orders_stop(s->orders);
+    sampler_stop(s->sampler);
     redis_free(s->wires.redis);
     s->wires.redis = NULL;
     dbpool_free(s->lease_pool);
@@ -348,6 +367,7 @@ static void tear_down(struct solo *s)
     wires_close(&s->wires);
     breaker_free(s->breaker);
     orders_free(s->orders);
+    sampler_free(s->sampler);
 }
 
 int solo_run(struct prefork_slot *slot, const struct config *cfg)

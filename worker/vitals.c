@@ -77,6 +77,8 @@ void vitals_put(const struct vitals *v, struct buf *json)
     json_put_int(json, "oldest_ms", oldest ? job_age_ms(job_at(oldest)) : 0);
     json_put_key(json, "pool");
     buf_printf(json, "{\"open\":%d,\"busy\":%d,\"max\":%d}", pool.open, pool.busy, v->connections);
+    json_put_key(json, "metrics");
+    metrics_put(v->metrics, json);
     json_put_int(json, "rss_kb", vitals_rss() / 1024);
     json_put_int(json, "done", v->jobs_done);
     json_put_int(json, "restarts", v->restarts);

@@ -59,8 +59,8 @@ LABEL(REFUSAL, "reason",                                                        
     V(REFUSAL, TIMED_OUT, "timed_out"))                                                            \
 LABEL(STATE, "state",                                                                              \
     V(STATE, OPEN, "open") V(STATE, HALF_OPEN, "half_open"))                                       \
-LABEL(QUEUE, "queue",                                                                              \
-    V(QUEUE, CHANGE, "change") V(QUEUE, CRAWL, "crawl"))                                           \
+LABEL(QUEUED, "queue",                                                                             \
+    V(QUEUED, CHANGE, "change") V(QUEUED, CRAWL, "crawl"))                                         \
 LABEL(PLACE, "place",                                                                              \
     V(PLACE, UNDELIVERED, "undelivered") V(PLACE, DELIVERED, "delivered")                          \
     V(PLACE, LATER, "later") V(PLACE, DEAD, "dead"))                                               \
@@ -99,13 +99,13 @@ GAUGE(SPOOL_BYTES, P, "hookline_spool_bytes", SOURCE, NONE, MAX,                
     "Bytes of events in the spool folder that wait for their way home.")                           \
 GAUGE(SPOOL_OLDEST, P, "hookline_spool_oldest_seconds", SOURCE, NONE, MAX,                         \
     "Age of the oldest record in the spool; 0 when it is empty.")                                  \
-GAUGE(QUEUE_JOBS, PW, "hookline_queue_jobs", QUEUE, PLACE, MAX,                                    \
+GAUGE(QUEUE_JOBS, PW, "hookline_queue_jobs", QUEUED, PLACE, MAX,                                   \
     "Jobs in Redis, by where they stand; as one process of this fleet last saw it.")               \
-GAUGE(QUEUE_OLDEST, PW, "hookline_queue_oldest_seconds", QUEUE, NONE, MAX,                         \
+GAUGE(QUEUE_OLDEST, PW, "hookline_queue_oldest_seconds", QUEUED, NONE, MAX,                        \
     "How long the event has been due that has been due longest.")                                  \
-GAUGE(QUEUE_PAUSED, PW, "hookline_queue_paused", QUEUE, NONE, MAX,                                 \
+GAUGE(QUEUE_PAUSED, PW, "hookline_queue_paused", QUEUED, NONE, MAX,                                \
     "1: an operator has paused the queue.")                                                        \
-GAUGE(IN_FLIGHT, W, "hookline_jobs_in_flight", QUEUE, NONE, SUM,                                   \
+GAUGE(IN_FLIGHT, W, "hookline_jobs_in_flight", QUEUED, NONE, SUM,                                  \
     "Jobs that worker processes have in hand.")                                                    \
 GAUGE(OLDEST_JOB, W, "hookline_job_oldest_seconds", NONE, NONE, MAX,                               \
     "Age of the oldest job in hand.")                                                              \

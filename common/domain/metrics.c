@@ -430,6 +430,14 @@ void metrics_stats(const struct metrics *m, struct metrics_stats *out)
     out->waiting = m ? (int64_t)(m->waiting.len + m->sent.len) : 0;
 }
 
+void metrics_put(const struct metrics *m, struct buf *json)
+{
+    struct metrics_stats st;
+    metrics_stats(m, &st);
+    buf_printf(json, "{\"waiting\":%lld,\"dropped\":%llu}", (long long)st.waiting,
+        (unsigned long long)st.dropped);
+}
+
 void metrics_log(const struct metrics *m)
 {
     struct metrics_stats st;

@@ -7,6 +7,7 @@
 #ifndef HL_DOMAIN_METRICS_H
 #define HL_DOMAIN_METRICS_H
 
+#include "base/buf.h"
 #include "io/dbpool.h"
 
 struct metrics;
@@ -50,6 +51,8 @@ struct metrics_stats {
     int64_t waiting;
 };
 void metrics_stats(const struct metrics *m, struct metrics_stats *out);
+/* The same as JSON, for who shows it: {"waiting":n,"dropped":n}. m NULL ok. */
+void metrics_put(const struct metrics *m, struct buf *json);
 void metrics_log(const struct metrics *m); /* the same as a log line, for who is asked (SIGUSR2) */
 
 #endif
