@@ -259,8 +259,8 @@ void sampler_depths(struct sampler *s, int64_t depth, int64_t crawl_depth)
 
 static void start_timer(struct sampler *s)
 {
-    int64_t since = (clock_wall_us() / 1000 - s->moment_ms) % SAMPLER_EVERY_MS;
-    timer_start(&s->tick, SAMPLER_EVERY_MS - since);
+    int64_t every = s->conf.every_ms;
+    timer_start(&s->tick, every - (clock_wall_us() / 1000 - s->moment_ms) % every);
 }
 
 static void tick(void *ctx)
@@ -293,7 +293,9 @@ struct sampler *sampler_new(const struct sampler_conf *conf)
     s->conf = *conf;
     s->told = counted();
     s->fetches = tally_new();
-    s->moment_ms = arc4random_uniform(SAMPLER_EVERY_MS);
+    if (!s->conf.every_ms)
+        s->conf.every_ms = SAMPLER_EVERY_MS;
+    s->moment_ms = arc4random_uniform((uint32_t)s->conf.every_ms);
     s->written_ms = -SAMPLER_SIGN_MS;
     timer_init(conf->loop, &s->tick, tick, s);
     timer_init(conf->loop, &s->limit, has_left, s);

@@ -25,6 +25,7 @@ struct sampler_conf {
      * process does not look. */
     void (*look)(struct sampler *s, void *ctx);
     void *ctx;
+    int64_t every_ms; /* 0 = SAMPLER_EVERY_MS */
 };
 
 /* Counts from now on: what a process before this one has in the same cells is its own. */

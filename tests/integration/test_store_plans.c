@@ -401,7 +401,7 @@ static const struct ask asks[] = {
     {"system", "SELECT 30000", {1}, 0, 0, "a row for each process, each migration, some segments"},
     {"set_log_level", "SELECT 'debug', 10, 'me@host'", {1}, 100, 0, NULL},
     {"glance", "SELECT 30000", {1}, 60000, 0, NULL},
-    {"glance_fleet", "SELECT 30000", {1}, 3000, 0, NULL},
+    {"glance_fleet", "SELECT 30000", {1}, 3000, 0, "a row for each segment that is not empty"},
     {"glance_troubles", NULL, {1}, 6000, 0, NULL},
     {"doctor_server", NULL, {1}, 0, 0, "a row for each database, role and backend"},
     {"doctor_fleet", "SELECT 60000", {1}, 0, 0, "a row for each process and each segment"},
