@@ -356,17 +356,11 @@ static enum level retrying(const struct fleet_facts *f, struct buf *b)
 
 static enum level dead_letters(const struct fleet_facts *f, struct buf *b)
 {
-    int64_t change = f->letters[ALERTS_CHANGE], crawl = f->letters[ALERTS_CRAWL];
-    int64_t sum = (change > 0 ? change : 0) + (crawl > 0 ? crawl : 0);
-    if (!sum)
+    if (f->letters <= 0)
         return NONE;
-    put_count(b, sum, 0, "dead letter waits", "dead letters wait");
-    buf_puts(b, " for somebody to decide, retry or drop: ");
-    put_number(b, sum - (crawl > 0 ? crawl : 0));
-    buf_puts(b, " of change events, ");
-    put_number(b, crawl > 0 ? crawl : 0);
-    buf_puts(b, " of Firecrawl's.");
-    return crawl > 0 ? WARN : INFO; /* what Firecrawl sent is nowhere else */
+    put_count(b, f->letters, 0, "dead letter waits", "dead letters wait");
+    buf_puts(b, " in Redis for somebody to decide: retry or drop.");
+    return WARN;
 }
 
 static enum level refused(const struct fleet_facts *f, struct buf *b)

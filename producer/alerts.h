@@ -28,7 +28,7 @@ struct fleet_facts {
         const char *paused_by, *fenced_by;
     } queue[ALERTS_QUEUES];
     bool redis;
-    int64_t letters[ALERTS_QUEUES]; /* dead letters; -1 = unknown */
+    int64_t letters; /* dead letters, of both queues; -1 = unknown */
 
     int64_t spool_bytes, spool_hosts;          /* of events that are on producers' disks only */
     const char *silent_producer, *silent_host; /* of the one that holds most */

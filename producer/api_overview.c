@@ -57,14 +57,14 @@ static void queue_facts(const struct overview *o, struct fleet_facts *f)
 {
     static const int first[ALERTS_QUEUES] = {GLANCE_PAUSED_MS, GLANCE_CRAWL_PAUSED_MS};
     for (int i = 0; i < ALERTS_QUEUES; i++) {
-        const struct api_queue *q = &o->queues.one[i];
         f->queue[i].paused_ms = age(o, FLEET, first[i]);
         f->queue[i].paused_by = text(o, FLEET, first[i] + 1);
         f->queue[i].fenced_ms = age(o, FLEET, first[i] + 2);
         f->queue[i].fenced_by = text(o, FLEET, first[i] + 3);
-        f->letters[i] = q->counted ? q->stats.dead : -1;
     }
     f->redis = o->queues.redis;
+    const struct api_queue *q = &o->queues.one[ALERTS_CHANGE]; /* both have one place for them */
+    f->letters = q->counted ? q->stats.dead : -1;
 }
 
 static struct fleet_facts facts_of(const struct overview *o)

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/meter.h"
 #include "base/pgarray.h"
 #include "domain/store_orders.h"
 #include "io/pulse.h"

@@ -13,6 +13,7 @@
 #include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
 #include "producer/dashboard.h"
+#include "producer/depths.h"
 #include "producer/forward.h"
 #include "producer/gauges.h"
 #include "producer/intake.h"
@@ -34,6 +35,7 @@
 enum {
     HEARTBEAT_MS = 500,
     LOOK_EVERY = 4, /* beats */
+    LAST_SAMPLE_MS = 500,
     LAST_METRICS_MS = 1000,
     LAST_SPANS_MS = 1000
 };
@@ -46,6 +48,7 @@ struct server {
     struct attendance *attendance;
     struct live *live;
     struct queue_gauges *queues;
+    struct sampler *sampler;
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
@@ -106,10 +109,16 @@ static void measured(void *ctx)
     spans_drain(s->stores.spans, LAST_SPANS_MS, leave, s);
 }
 
-static void took_leave(void *ctx)
+static void sampled(void *ctx)
 {
     struct server *s = ctx;
     metrics_drain(s->stores.metrics, LAST_METRICS_MS, measured, s);
+}
+
+static void took_leave(void *ctx)
+{
+    struct server *s = ctx;
+    sampler_leave(s->sampler, LAST_SAMPLE_MS, sampled, s);
 }
 
 /* Last of all we take our leave, and what was measured is written, if PostgreSQL and the collector have
@@ -188,6 +197,21 @@ static void heartbeat(void *ctx)
 
 /* --- building ---------------------------------------------------------------------------- */
 
+static bool may_sample(void *stores)
+{
+    return stores_database_ready(stores);
+}
+
+static void start_sampler(struct server *s)
+{
+    s->sampler = sampler_new(&(struct sampler_conf){.loop = s->loop,
+        .store = s->stores.store,
+        .ready = may_sample,
+        .look = depths_look,
+        .ctx = &s->stores});
+    sampler_start(s->sampler);
+}
+
 static void add_route(struct httpd_route **routes, size_t *n, const struct httpd_route *one)
 {
     *routes = mem_grow(*routes, (*n + 2) * sizeof(**routes));
@@ -255,6 +279,7 @@ static void close_all(struct server *s)
     crawl_forward_stop(s->crawl_forward);
     attendance_stop(s->attendance);
     queue_gauges_stop(s->queues);
+    sampler_stop(s->sampler);
     stores_close(&s->stores);
     redrives_free(s->stores.redrives);
     forward_free(s->forward); /* they own requests that the stores still had */
@@ -262,6 +287,7 @@ static void close_all(struct server *s)
     attendance_free(s->attendance);
     live_free(s->live); /* its questions have been answered by then */
     queue_gauges_free(s->queues);
+    sampler_free(s->sampler);
     loop_free(s->loop);
 }
 
@@ -295,6 +321,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     s.stores.live = s.live = live_new(&s.stores);
     s.routes = server_routes(cfg);
     s.attendance = attendance_new(&s.stores, open_door, &s);
+    start_sampler(&s);
     loop_run(s.loop);
     /* Hurried: the kernel takes back the rest, and exit() nothing, since a helper thread may be at work
      * with what that takes apart (OpenSSL's tables). */

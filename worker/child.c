@@ -31,6 +31,7 @@ enum {
     HEARTBEAT_MS = 500,
     LAST_METRICS_MS = 1000,
     LAST_SPANS_MS = 1000,
+    LAST_SAMPLE_MS = 500,
     LEAVE_MS = 4000, /* handing back what is left and resigning; less than the supervisor's grace */
 };
 
@@ -58,7 +59,8 @@ struct child {
     struct letters *letters; /* dead letters that Redis has not taken yet */
     struct crawls *crawls;   /* the crawl jobs, beside all this */
     struct orders *orders;   /* of operators */
-    bool working;            /* lease granted, not fenced */
+    struct sampler *sampler;
+    bool working; /* lease granted, not fenced */
     bool draining, leaving;
     bool worn; /* a successor is asked for */
     int64_t jobs_done;
@@ -427,13 +429,19 @@ static void measured(void *ctx)
     spans_drain(c->wires.spans, LAST_SPANS_MS, leave, c);
 }
 
+static void sampled(void *ctx)
+{
+    struct child *c = ctx;
+    metrics_drain(c->wires.metrics, LAST_METRICS_MS, measured, c);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct child *c = ctx;
     (void)rows;
     (void)err;
     c->exit_code = rc == HL_OK ? EXIT_SUCCESS : EXIT_FAILURE;
-    metrics_drain(c->wires.metrics, LAST_METRICS_MS, measured, c);
+    sampler_leave(c->sampler, LAST_SAMPLE_MS, sampled, c);
 }
 
 static void entries_left(enum hl_rc rc, int64_t moved, bool left, void *ctx)
@@ -629,6 +637,13 @@ static void start_lease(void *ctx)
         .freed = lease_freed,
         .ctx = c};
     c->lease = lease_new(c->wires.loop, c->lease_store, &conf);
+    sampler_start(c->sampler);
+}
+
+static int64_t in_flight(void *ctx)
+{
+    const struct child *c = ctx;
+    return (int64_t)(c->flight.jobs.len + crawls_jobs(c->crawls));
 }
 
 static bool takes_crawls(void *ctx)
@@ -665,6 +680,8 @@ static bool build(struct child *c, struct hl_err *err)
     c->breaker = breaker_new(c->wires.loop, cfg, c->wires.store);
     c->upstream = scrape_upstream(cfg, NULL);
     c->letters = letters_new(c->wires.queue);
+    c->sampler = sampler_new(&(struct sampler_conf){
+        .loop = c->wires.loop, .store = c->wires.store, .in_flight = in_flight, .ctx = c});
     scraper_guard(c->scraper, job_may_ask);
     c->env = (struct job_env){.loop = c->wires.loop,
         .instance = c->instance,
@@ -675,6 +692,7 @@ static bool build(struct child *c, struct hl_err *err)
         .breaker = c->breaker,
         .metrics = c->wires.metrics,
         .spans = c->wires.spans,
+        .sampler = c->sampler,
         .may_work = may_work,
         .moved = job_moved,
         .done = job_done,
@@ -721,6 +739,7 @@ static void tear_down(struct child *c)
     timer_stop(&c->leave_limit);
     breaker_stop(c->breaker);
     orders_stop(c->orders);
+    sampler_stop(c->sampler);
     schema_wait_stop(&c->schema);
     sigwatch_stop(&c->term);
     sigwatch_stop(&c->hurry);
@@ -741,6 +760,7 @@ static void tear_down(struct child *c)
     loop_defer_cancel(c->wires.loop, &c->kick);
     byrow_free(c->byrow);
     orders_free(c->orders);
+    sampler_free(c->sampler);
     inflight_release(&c->flight);
     wires_close(&c->wires);
     breaker_free(c->breaker);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/document.h"
+#include "worker/fetched.h"
 #include "worker/jobmeters.h"
 #include "worker/jobmetrics.h"
 #include "worker/jobtrace.h"
@@ -313,6 +314,12 @@ static void queue_done(struct queue_req *req, enum hl_rc rc, const struct hl_err
     answered(j, event_of[rc], err);
 }
 
+/* Of the present step. */
+static int64_t took_ms(const struct job *j)
+{
+    return j->began_us ? (clock_mono_us() - j->began_us) / 1000 : 0;
+}
+
 static void scraped(struct scrape_result *res, void *ctx)
 {
     struct job *j = ctx;
@@ -325,6 +332,8 @@ static void scraped(struct scrape_result *res, void *ctx)
     if (!res->held_off)
         meter_inc(M_FETCHES, (int)res->fetch, 0);
     j->leave.again = j->attempts > 0;
+    if (res->sign != UPSTREAM_SILENT)
+        sampler_fetched(j->env->sampler, j->upstream, fetched_as(res), took_ms(j));
     bool spared =
         breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
     if (spared || res->held_off) {

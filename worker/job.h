@@ -6,6 +6,7 @@
 #include "base/config.h"
 #include "domain/metrics.h"
 #include "domain/queue.h"
+#include "domain/sampler.h"
 #include "domain/spans.h"
 #include "domain/store.h"
 #include "worker/breaker.h"
@@ -25,6 +26,7 @@ struct job_env {
     struct breaker *breaker;     /* NULL = none */
     struct metrics *metrics;     /* NULL: none are taken */
     struct spans *spans;         /* NULL: none are made */
+    struct sampler *sampler;     /* is told of fetches; NULL: nobody is */
     bool alone;                  /* the process runs nothing beside it: may claim suspects */
     bool (*may_work)(void *ctx); /* our lease is good */
     void (*moved)(struct job *j, void *ctx); /* entered a new state */

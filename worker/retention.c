@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/uuid.h"
 #include "domain/store_crawl.h"
+#include "domain/store_samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,12 @@ static int64_t crawl_days(const struct config *cfg)
     return cfg->crawl_retention_days;
 }
 
+static int64_t sample_days(const struct config *cfg)
+{
+    (void)cfg;
+    return SAMPLES_DAYS;
+}
+
 static void partitions(struct retention *r, int64_t days)
 {
     store_partitions(r->store, days, answered, r);
@@ -99,6 +106,18 @@ static bool full_step(struct retention *r, const PGresult *rows)
 static void prune_crashes(struct retention *r, int64_t days)
 {
     store_prune_crashes(r->store, days, STEP_ROWS, answered, r);
+}
+
+static void prune_samples(struct retention *r, int64_t days)
+{
+    (void)days;
+    store_prune_samples(r->store, STEP_ROWS, answered, r);
+}
+
+static void prune_tallies(struct retention *r, int64_t days)
+{
+    (void)days;
+    store_prune_tallies(r->store, STEP_ROWS, answered, r);
 }
 
 static void prune_crawls(struct retention *r, int64_t days)
@@ -145,6 +164,8 @@ static const struct task tasks[] = {
     {"request_metrics", metrics_days, false, prune_requests, full_step},
     {"operation_metrics", metrics_days, false, prune_operations, full_step},
     {"worker_crashes", metrics_days, false, prune_crashes, full_step},
+    {"samples", sample_days, false, prune_samples, full_step},
+    {"tallies", sample_days, false, prune_tallies, full_step},
     {"crawl_sessions", crawl_days, false, prune_crawls, some},
     {"change_events", event_days, false, prune_events, more_events},
     {"documents", document_days, false, prune_documents, more_documents},

@@ -28,6 +28,7 @@ enum {
     SETTLE_MS = 5000, /* for Redis to hear of the result; the row has it, and is published again */
     LAST_METRICS_MS = 1000,
     LAST_SPANS_MS = 1000,
+    LAST_SAMPLE_MS = 500,
     LEAVE_MS = 4000, /* giving back and resigning; less than the supervisor's grace */
 };
 
@@ -43,7 +44,8 @@ struct solo {
     struct scraper *scraper;
     struct breaker *breaker;
     struct job_env env;
-    struct orders *orders; /* of operators: T1 obeys them; that it does is told */
+    struct orders *orders;   /* of operators: T1 obeys them; that it does is told */
+    struct sampler *sampler; /* NULL: it has found no suspect yet */
 
     struct change_event suspect; /* found, and not yet the job's */
     bool found;
@@ -79,6 +81,12 @@ static void measured(void *ctx)
     spans_drain(s->wires.spans, LAST_SPANS_MS, leave, s);
 }
 
+static void sampled(void *ctx)
+{
+    struct solo *s = ctx;
+    metrics_drain(s->wires.metrics, LAST_METRICS_MS, measured, s);
+}
+
 static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct solo *s = ctx;
@@ -88,7 +96,7 @@ static void resigned(enum hl_rc rc, const PGresult *rows, const struct hl_err *e
         s->exit_code = EXIT_FAILURE; /* the supervisor tells the janitor, which declares us dead */
     else
         s->exit_code = s->draining ? EXIT_SUCCESS : PREFORK_AGAIN;
-    metrics_drain(s->wires.metrics, LAST_METRICS_MS, measured, s);
+    sampler_leave(s->sampler, LAST_SAMPLE_MS, sampled, s);
 }
 
 static void resign(void *ctx)
@@ -261,6 +269,12 @@ static void orders_changed(void *ctx)
 
 /* --- from looking to working ------------------------------------------------------------- */
 
+static int64_t in_flight(void *ctx)
+{
+    const struct solo *s = ctx;
+    return s->job ? 1 : 0;
+}
+
 static bool build(struct solo *s, struct hl_err *err)
 {
     if (!wires_open_queue(&s->wires, s->cfg, s->instance, false, err) ||
@@ -273,6 +287,9 @@ static bool build(struct solo *s, struct hl_err *err)
         return false;
     s->lease_store = store_new(s->wires.loop, s->lease_pool, s->instance, 0);
     s->breaker = breaker_new(s->wires.loop, s->cfg, s->wires.store);
+    s->sampler = sampler_new(&(struct sampler_conf){
+        .loop = s->wires.loop, .store = s->wires.store, .in_flight = in_flight, .ctx = s});
+    sampler_start(s->sampler);
     scraper_guard(s->scraper, job_may_ask);
     s->env = (struct job_env){.loop = s->wires.loop,
         .instance = s->instance,
@@ -283,6 +300,7 @@ static bool build(struct solo *s, struct hl_err *err)
         .breaker = s->breaker,
         .metrics = s->wires.metrics,
         .spans = s->wires.spans,
+        .sampler = s->sampler,
         .alone = true,
         .may_work = may_work,
         .moved = job_moved,
@@ -360,6 +378,7 @@ static void tear_down(struct solo *s)
     sigwatch_stop(&s->term);
     breaker_stop(s->breaker);
     orders_stop(s->orders);
+    sampler_stop(s->sampler);
     redis_free(s->wires.redis);
     s->wires.redis = NULL;
     dbpool_free(s->lease_pool);
@@ -372,6 +391,7 @@ static void tear_down(struct solo *s)
     wires_close(&s->wires);
     breaker_free(s->breaker);
     orders_free(s->orders);
+    sampler_free(s->sampler);
 }
 
 int solo_run(struct prefork_slot *slot, const struct config *cfg)

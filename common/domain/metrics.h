@@ -7,6 +7,7 @@
 #ifndef HL_DOMAIN_METRICS_H
 #define HL_DOMAIN_METRICS_H
 
+#include "base/buf.h"
 #include "io/dbpool.h"
 
 struct metrics;

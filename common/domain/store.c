@@ -18,7 +18,7 @@
 #define MAX_WAITING      32768 /* of one lane */
 #define MAX_PARAMS       32
 #define CONFLICT_RETRIES 5            /* deadlock, serialization, a row seen by neither snapshot */
-#define MAX_SINGLE       12           /* parameters of a statement, and of the one before it */
+#define MAX_SINGLE       20           /* parameters of a statement, and of the one before it */
 #define CLAIM_DUE_MS     5000         /* soon enough for the lease, and for a drain */
 #define SEARCH_BYTES     (256 * 1024) /* what goes into a tsvector */
 
@@ -430,6 +430,8 @@ static void run_both(struct store *s, const struct store_stmt *before,
     struct single *one = mem_new(struct single);
     struct db_call calls[2];
     int n = 0, first = before ? before->db.nparams : 0;
+    if (first + stmt->db.nparams > MAX_SINGLE)
+        abort();
     one->stmt = stmt;
     one->cb = cb;
     one->ctx = ctx;

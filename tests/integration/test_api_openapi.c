@@ -145,6 +145,15 @@ static const char rows[] =
     "INSERT INTO webhook.redrives (token, planned_by, total) VALUES ('0000000a', 'me@host', 1);"
     "INSERT INTO webhook.redrive_items (token, n, row_id, claim_epoch) SELECT '0000000a', i, 5, 7"
     "  FROM generate_series(1, 100) i;"
+    "INSERT INTO webhook.samples (at, accepted, completed, depth, latency) SELECT now() - n * interval '5 s',"
+    "  5, 4, 3, '{0,1,2,3,0,0,0,0,0,0,0,0,0,0,0,1,0}' FROM generate_series(1, 100) n;"
+    "INSERT INTO webhook.tallies (hour, kind, name, outcome, n, took_ms) VALUES"
+    "  (date_trunc('hour', now()), 'source', 'change', 'accepted', 7, 0),"
+    "  (date_trunc('hour', now()), 'source', 'change', 'signature', 2, 0),"
+    "  (date_trunc('hour', now()), 'upstream', 'page.test:80', 'ok', 3, 100),"
+    "  (date_trunc('hour', now()), 'upstream', 'page.test:80', 'timeout', 3, 100);"
+    "INSERT INTO webhook.upstreams (host, state, failures, open_until, last_error)"
+    "  VALUES ('other.test:80', 'open', 5, now() + interval '1 hour', 'HTTP 503');"
     "INSERT INTO webhook.spools (segment, host, folder, holder, bytes) VALUES ('h-1.seg', 'h', '/s', 'h', 5)";
 
 enum phase { UP, STRICT, NO_REDIS, NO_POSTGRES }; /* STRICT: the other producer; it has low limits */
@@ -279,6 +288,26 @@ static const struct ask {
     {UP, 200, "GET", "/api/search?q=heron", READER, NULL},
     {UP, 200, "GET", "/api/search?q=nothing+of+the+kind", READER, NULL},
     {UP, 200, "GET", "/api/rejects", READER, NULL},
+    {UP, 200, "GET", "/api/overview", READER, NULL},
+    {UP, 200, "GET", "/api/series", READER, NULL},
+    {UP, 200, "GET", "/api/series?minutes=10080", READER, NULL},
+    {UP, 422, "GET", "/api/series?minutes=10081", READER, NULL},
+    {UP, 200, "GET", "/api/sources?hours=1", READER, NULL},
+    {UP, 422, "GET", "/api/sources?hours=0", READER, NULL},
+    {UP, 200, "GET", "/api/upstreams?hours=168", READER, NULL},
+    {UP, 422, "GET", "/api/upstreams?hours=169", READER, NULL},
+    {UP, 200, "POST", "/api/system/log-level", READER, "{\"level\":\"debug\",\"minutes\":5}"},
+    {UP, 200, "GET", "/api/system", READER, NULL},
+    {UP, 200, "POST", "/api/system/log-level", READER, "{\"level\":null}"},
+    {UP, 200, "GET", "/api/system", READER, NULL},
+    {UP, 400, "POST", "/api/system/log-level", READER, "debug"},
+    {UP, 422, "POST", "/api/system/log-level", READER, "{\"level\":\"loud\"}"},
+    {UP, 401, "GET", "/api/overview", NOBODY, NULL},
+    {UP, 401, "GET", "/api/series", STRANGER, NULL},
+    {UP, 401, "GET", "/api/sources", NOBODY, NULL},
+    {UP, 401, "GET", "/api/upstreams", NOBODY, NULL},
+    {UP, 401, "GET", "/api/system", STRANGER, NULL},
+    {UP, 401, "POST", "/api/system/log-level", NOBODY, "{\"level\":null}"},
     {UP, 200, "GET", "/api/rejects?limit=1", READER, NULL},
     {UP, 422, "GET", "/api/live?of=/api/live", READER, NULL},
     {UP, 401, "GET", "/api/live?of=/api/events", STRANGER, NULL},
@@ -329,6 +358,7 @@ static const struct ask {
     {NO_REDIS, 200, "GET", "/api/queues", READER, NULL},
     {NO_REDIS, 200, "GET", "/api/dead", READER, NULL},
     {NO_REDIS, 200, "GET", "/api/events/" ID "5/trace", READER, NULL},
+    {NO_REDIS, 200, "GET", "/api/overview", READER, NULL},
     {NO_REDIS, 202, "POST", "/api/events/" ID "5/retry", READER, NULL},
     {NO_REDIS, 503, "GET", "/api/rejects", READER, NULL},
     {NO_REDIS, 202, "POST", FIRE, SENDER, PAGE("one")},
@@ -354,6 +384,12 @@ static const struct ask {
     {NO_POSTGRES, 503, "GET", "/api/dead", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/dead/events", READER, NULL},
     {NO_POSTGRES, 503, "GET", "/api/documents?event=1", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/overview", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/series", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/sources", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/upstreams", READER, NULL},
+    {NO_POSTGRES, 503, "GET", "/api/system", READER, NULL},
+    {NO_POSTGRES, 503, "POST", "/api/system/log-level", WRITER, "{\"level\":null}"},
     {NO_POSTGRES, 503, "GET", "/api/search?q=heron", READER, NULL},
     {NO_POSTGRES, 202, "POST", HOOK, SENDER, NOTE},
 };

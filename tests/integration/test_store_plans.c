@@ -91,6 +91,16 @@ static const char *const data[] = {
     "INSERT INTO webhook.redrive_items (token, n, row_id, claim_epoch)"
     " SELECT 'token-' || i, n, 500000 + i * 100 + n, 1"
     " FROM generate_series(1, 500) i, generate_series(1, 100) n",
+    "INSERT INTO webhook.samples (at, accepted, completed, latency)"
+    " SELECT to_timestamp(floor(extract(epoch FROM now()) / 5) * 5 - i * 5), i, i,"
+    "  '{0,0,1,2,3,2,1,0,0,0,0,0,0,0,0,0,0}' FROM generate_series(0, 150000) i",
+    "INSERT INTO webhook.tallies (hour, kind, name, outcome, n)"
+    " SELECT date_trunc('hour', now()) - h * interval '1 hour', 'upstream', 'host-' || i || ':80', o, i"
+    " FROM generate_series(0, 200) h, generate_series(1, 100) i, unnest(ARRAY['ok', 'timeout']) o",
+    "INSERT INTO webhook.tallies (hour, kind, name, outcome, n)"
+    " SELECT date_trunc('hour', now()) - h * interval '1 hour', 'source', s, o, 1"
+    " FROM generate_series(0, 200) h, unnest(ARRAY['change', 'crawl']) s,"
+    "  unnest(ARRAY['accepted', 'duplicate', 'signature']) o",
     "SELECT webhook.metrics_partitions(0)",
     "ALTER TABLE webhook.request_metrics_default SET UNLOGGED",
     "ALTER TABLE webhook.operation_metrics_default SET UNLOGGED",
@@ -386,6 +396,20 @@ static const struct ask asks[] = {
      " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
     {"top_queues", NULL, {1}, 100, 0, NULL},
     {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
+    {"samples_add", "SELECT 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 5, true, '{1,2,3}', array_agg('upstream'::text),"
+     " array_agg('host-' || i || ':80'), array_agg('ok'::text), array_agg(1), array_agg(10)"
+     " FROM generate_series(1, :n) i", {1, 100}, 100, 20, NULL},
+    {"prune_samples", "SELECT :n", {10, 1000}, 500, 10, NULL},
+    {"prune_tallies", "SELECT :n", {10, 1000}, 500, 10, NULL},
+    {"series", "SELECT :n, 5", {5, 60}, 100, 3, NULL},
+    {"rates", NULL, {1}, 100, 0, NULL},
+    {"sources", "SELECT :n", {1, 24}, 200, 10, NULL},
+    {"upstreams_seen", "SELECT :n", {1, 24}, 500, 20, NULL},
+    {"system", "SELECT 30000", {1}, 0, 0, "a row for each process, each migration, some segments"},
+    {"set_log_level", "SELECT 'debug', 10, 'me@host'", {1}, 100, 0, NULL},
+    {"glance", "SELECT 30000", {1}, 60000, 0, NULL},
+    {"glance_fleet", "SELECT 30000", {1}, 3000, 0, "a row for each segment that is not empty"},
+    {"glance_troubles", NULL, {1}, 6000, 0, NULL},
     {"doctor_server", NULL, {1}, 0, 0, "a row for each database, role and backend"},
     {"doctor_fleet", "SELECT 60000", {1}, 0, 0, "a row for each process and each segment"},
     {"transfer_state", NULL, {1}, 3000, 0, "a row for each segment that is not empty"},
@@ -440,7 +464,7 @@ static bool is_small(const char *index)
     static const char *const small[] = {"change_events_claimed_by_idx", "change_events_queued_idx",
         "change_events_due_idx", "change_events_open_url_idx", "change_events_unidentified_idx",
         "change_events_suspect_idx", "queues_pkey", "workers_pkey", "schema_migrations_pkey",
-        "upstreams_pkey", "duties_pkey", "producers_pkey"};
+        "upstreams_pkey", "duties_pkey", "producers_pkey", "log_level_pkey"};
     for (size_t i = 0; i < sizeof(small) / sizeof(*small); i++)
         if (strcmp(index, small[i]) == 0)
             return true;
