@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "domain/letter_sweep.h"
 #include "domain/store_operator.h"
 #include "producer/publish.h"
 
@@ -45,9 +46,11 @@ struct run {
 
     /* applying */
     struct redrive_walk walk;
-    int max, got; /* of the batch under way */
-    int pending;  /* jobs on their way to Redis, and one for us */
-    int failures; /* in a row */
+    struct letter_sweep letters; /* of what is put back */
+    int max, got;                /* of the batch under way */
+    int pending;                 /* jobs on their way to Redis, and one for us */
+    int failures;                /* in a row */
+    bool crowded;                /* many letters wait to be swept */
 };
 
 static struct run *run_at(struct list_node *n)
@@ -80,6 +83,7 @@ static void run_free(struct run *run)
 {
     struct stores *s = run->owner->stores;
     timer_stop(&run->timer);
+    letter_sweep_release(&run->letters);
     list_remove(&run->owner->runs, &run->node);
     free((char *)run->filter.url);
     free((char *)run->filter.watch);
@@ -236,14 +240,23 @@ static void concluded(enum hl_rc rc, const PGresult *rows, const struct hl_err *
         store_redrive_state(store_of(run), run->token, "stopped", let_go, run);
 }
 
-static void end_apply(struct run *run, const char *outcome)
+static void conclude(void *ctx)
 {
-    run->outcome = outcome;
+    struct run *run = ctx;
     store_redrive_state(store_of(run), run->token, "done", concluded, run);
 }
 
-static void batch_over(struct run *run)
+/* Who is in a hurry leaves the letters. */
+static void end_apply(struct run *run, const char *outcome)
 {
+    run->outcome = outcome;
+    if (run->owner->draining || !letter_sweep_walk(&run->letters, conclude, run))
+        conclude(run);
+}
+
+static void batch_over(void *ctx)
+{
+    struct run *run = ctx;
     bool all = run->got == run->max;
     if (run->max && !run->got && redrive_walk_over(&run->walk))
         end_apply(run, "done");
@@ -255,16 +268,23 @@ static void batch_over(struct run *run)
 static void job_told(void *ctx)
 {
     struct run *run = ctx;
-    if (--run->pending == 0)
+    if (--run->pending)
+        return;
+    bool sweeps = run->crowded && letter_sweep_walk(&run->letters, batch_over, run);
+    run->crowded = false;
+    if (!sweeps)
         batch_over(run);
 }
 
 static void tell_redis(struct run *run, const PGresult *rows)
 {
     run->pending = 1;
-    for (int row = 0; row < PQntuples(rows); row++)
-        if (!PQgetisnull(rows, row, AGAIN_ROW_ID))
-            run->pending += publish_row(run->owner->stores, rows, row, job_told, run);
+    for (int row = 0; row < PQntuples(rows); row++) {
+        if (PQgetisnull(rows, row, AGAIN_ROW_ID))
+            continue;
+        run->crowded |= letter_sweep_note(&run->letters, db_text(rows, row, 0));
+        run->pending += publish_row(run->owner->stores, rows, row, job_told, run);
+    }
     job_told(run);
 }
 
@@ -309,7 +329,7 @@ void redrives_apply(struct redrives *r, const char *token, double per_second, in
 {
     struct run *run = run_new(r, token, log_id, apply_step);
     redrive_walk_begin(&run->walk, per_second, clock_mono_ms());
-    timer_start(&run->timer, 0);
+    letter_sweep_begin(&run->letters, r->stores->queue, apply_step, run);
 }
 
 /* --- all of them ------------------------------------------------------------------------- */

@@ -323,6 +323,24 @@ Test(api_redrive, it_outlives_an_absence_of_postgresql)
     cr_expect_eq(put_back_once(), 60, "each exactly once");
 }
 
+Test(api_redrive, letters_of_what_was_put_back_go_and_others_stay)
+{
+    rig_start(&rig);
+    rig_fail_events(&rig, 1, 205, "HTTP 503");
+    rig_fail_events(&rig, 300, 1, "timed out");
+    for (int i = 1; i <= 206; i++)
+        redis_text(rig.redis, "XADD {hookline}:dead * reason x job x id %s",
+            sql_text(rig.db,
+                "SELECT event_id FROM webhook.change_events ORDER BY id OFFSET %d"
+                " LIMIT 1",
+                i - 1));
+    redis_text(rig.redis, "XADD {hookline}:dead * reason x job x id -");
+    const char *token = planned("{\"filter\":{\"error\":\"HTTP 503\"}}");
+    apply(token, 100000);
+    WAIT_FOR(is(token, "done"), SOON);
+    cr_expect_eq(redis_int(rig.redis, "XLEN {hookline}:dead"), 2);
+}
+
 Test(api_redrive, without_redis_the_rows_are_put_back)
 {
     rig_start(&rig);
