@@ -112,13 +112,13 @@ GAUGE(IN_FLIGHT, W, "hookline_jobs_in_flight", QUEUED, NONE, SUM,               
 GAUGE(OLDEST_JOB, W, "hookline_job_oldest_seconds", NONE, NONE, MAX,                               \
     "Age of the oldest job in hand.")                                                              \
 COUNTER(JOBS, W, "hookline_jobs_total", OUTCOME, NONE,                                             \
-    "Ends of jobs of change events; lost: by somebody else, or not known by then.")                \
+    "Ends of jobs of change events, by outcome.")                                                  \
 COUNTER(SUPERSEDED, W, "hookline_events_superseded_total", NONE, NONE,                             \
     "Events answered by a later fetch of their page.")                                             \
 COUNTER(CRAWL_JOBS, W, "hookline_crawl_jobs_total", CRAWLED, NONE,                                 \
     "Ends of jobs of Firecrawl's events, by outcome.")                                             \
 COUNTER(CRAWL_PAGES, W, "hookline_crawl_pages_total", NONE, NONE,                                  \
-    "Pages of crawls whose contents were stored.")                                                 \
+    "Pages of crawls that were stored.")                                                           \
 HISTOGRAM(PHASE, W, "hookline_job_phase_seconds", PHASE, NONE, PHASES,                             \
     "Time of the steps of jobs of change events; wait: from when it was due to its claim.")        \
 HISTOGRAM(EVENT, W, "hookline_event_seconds", NONE, NONE, LATENCY,                                 \

@@ -5,7 +5,7 @@
 -- The marker says where a job is ("<stream> <entry>" or "later"). It is not trusted: the named place must
 -- still hold the job, otherwise it is published again. What was seen before is left alone: it was remembered
 -- together with its job, whose row answers for it since. Returns for each job 0: new, 1: seen before, 2: seen
--- before with another body.
+-- before with another body, 3: not seen, but it was there.
 local n = (#KEYS - 3) / 2
 local was = {}
 
@@ -22,7 +22,9 @@ local function add(at, id, payload)
     if not marker or not holds(marker, id) then
         local entry = redis.call('XADD', KEYS[1], '*', 'id', id, 'job', payload)
         redis.call('SET', KEYS[at], KEYS[1] .. ' ' .. entry)
+        return 0
     end
+    return 3
 end
 
 for i = 1, n do
@@ -33,8 +35,7 @@ for i = 1, n do
     if before then
         was[i] = before == seen and 1 or 2
     else
-        was[i] = 0
-        add(3 + i, id, payload)
+        was[i] = add(3 + i, id, payload)
         if seen ~= '' then
             redis.call('SET', key, seen, 'PX', ttl)
         end

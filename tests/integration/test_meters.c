@@ -410,7 +410,22 @@ Test(meters, an_open_circuit_is_shown_until_it_is_closed)
     rig_firecrawl_fails(&rig, 0, 0);
     WAIT_FOR(rig_status_is(&rig, id, "completed"), SOON);
     WAIT_FOR(gauge(admin_port, "hookline_circuits{state=\"open\"}") == 0, SOON);
-    cr_expect_eq(gauge(admin_port, "hookline_jobs_total{outcome=\"completed\"}"), 1);
+    WAIT_FOR(gauge(admin_port, "hookline_jobs_total{outcome=\"completed\"}") == 1, SOON);
+    cr_expect_eq(gauge(admin_port, "hookline_jobs_total{outcome=\"retried\"}"), 1, "who opened it");
+}
+
+Test(meters, what_redis_has_lost_is_counted_when_it_is_published_again)
+{
+    rig_start(&rig);
+    for (int i = 0; i < 3; i++)
+        rig_post(&rig, "/ok/%d", i);
+    WAIT_FOR(redis_int(rig.redis, "XLEN {hookline}:q:change") == 3, SOON);
+    redis_text(rig.redis, "FLUSHALL");
+    start_workers("WEBHOOK_INDEX=postgres");
+    WAIT_FOR(rig_rows(&rig, "rescrape_status = 'completed'") == 3, SOON);
+    WAIT_FOR(gauge(admin_port, "hookline_jobs_total{outcome=\"completed\"}") == 3, SOON);
+    cr_expect_eq(gauge(admin_port, "hookline_jobs_republished_total"), 3, "%g",
+        gauge(admin_port, "hookline_jobs_republished_total"));
 }
 
 Test(meters, firecrawls_events_are_counted_apart)

@@ -94,3 +94,35 @@ Test(scrape_outcome, odd_statuses_end_too)
         check(SAID_REPORTED, odd[i], NULL, odd[i] >= 500 ? HL_RETRY : HL_FATAL, UPSTREAM_WORKS);
     }
 }
+
+/* As Prometheus is told. */
+Test(scrape_outcome, what_came_of_a_fetch)
+{
+    static const struct {
+        enum scrape_saying saying;
+        long status;
+        const char *code;
+        enum meter_FETCH fetch;
+    } cases[] = {
+        {SAID_SUCCESS,       200, NULL,                            FETCH_OK        },
+        {SAID_NO_CALL,       0,   NULL,                            FETCH_REFUSED   },
+        {SAID_NO_CONNECTION, 0,   NULL,                            FETCH_CONNECTION},
+        {SAID_NO_ANSWER,     0,   NULL,                            FETCH_TIMEOUT   },
+        {SAID_PAGE,          404, NULL,                            FETCH_PAGE      },
+        {SAID_PAGE,          429, NULL,                            FETCH_THROTTLED },
+        {SAID_PAGE,          500, NULL,                            FETCH_UPSTREAM  },
+        {SAID_REPORTED,      503, NULL,                            FETCH_PAGE      },
+        {SAID_REPORTED,      429, NULL,                            FETCH_THROTTLED },
+        {SAID_FIRECRAWL,     429, NULL,                            FETCH_THROTTLED },
+        {SAID_FIRECRAWL,     500, NULL,                            FETCH_UPSTREAM  },
+        {SAID_FIRECRAWL,     401, NULL,                            FETCH_UPSTREAM  },
+        {SAID_FIRECRAWL,     500, "SCRAPE_TIMEOUT",                FETCH_TIMEOUT   },
+        {SAID_FIRECRAWL,     500, "SCRAPE_UNSUPPORTED_FILE_ERROR", FETCH_PAGE      },
+        {SAID_BROKEN,        200, NULL,                            FETCH_UPSTREAM  },
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct scrape_outcome *o =
+            scrape_outcome(cases[i].saying, cases[i].status, cases[i].code);
+        cr_expect_eq(o->fetch, cases[i].fetch, "case %zu: %d", i, (int)o->fetch);
+    }
+}
