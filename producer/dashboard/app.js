@@ -125,7 +125,7 @@ function show(focus) {
         },
     });
     scrollTo(0, 0);
-    if (focus) main.querySelector('h1')?.focus({ preventScroll: true });
+    if (focus && !main.contains(document.activeElement)) main.querySelector('h1')?.focus({ preventScroll: true });
 }
 
 // ---- signing in -------------------------------------------------------------------------------------
