@@ -121,6 +121,8 @@ export function rate(n) {
     return n === 0 ? '0' : n < 10 ? (n < 0.01 ? '<0.01' : n.toFixed(n < 1 ? 2 : 1)) : NUMBER.format(Math.round(n));
 }
 
+const two = (a, large, b, small) => b ? `${a} ${large} ${b} ${small}` : `${a} ${large}`;
+
 export function duration(ms) {
     if (ms === null || ms === undefined) return '–';
     if (ms < 1) return ms ? '<1 ms' : '0 ms';
@@ -129,8 +131,8 @@ export function duration(ms) {
     const s = Math.round(ms / 1000);
     if (s < 60) return `${s} s`;
     if (s < 3600) return `${Math.floor(s / 60)} min${s % 60 && s < 600 ? ` ${s % 60} s` : ''}`;
-    if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-    return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+    if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor(s % 3600 / 60), 'min');
+    return two(Math.floor(s / 86400), 'd', Math.floor(s % 86400 / 3600), 'h');
 }
 
 export function bytes(n) {

@@ -7,7 +7,7 @@ const RANGES = [[15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h'], [1008
 // Of a point of /api/series.
 const ACCEPTED = 1, COMPLETED = 2, FAILED = 3, SUPERSEDED = 4, DEPTH = 7, OLDEST = 8, IN_FLIGHT = 9, P50 = 10, P95 = 11, P99 = 12;
 
-const whole = (v) => number(Math.round(v));
+const whole = (v) => number(v < 10 ? v : Math.round(v));
 const perSecond = (v) => `${rate(v)}/s`;
 const CHARTS = [
     { title: 'Events per second', columns: [ACCEPTED, COMPLETED, SUPERSEDED, FAILED], fill: true, lines: [
@@ -52,7 +52,7 @@ function tiles(o) {
         tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
         tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
         tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
-        tile('oldest', oldest === null ? 'none' : duration(oldest), 'waiting since', '#/events?status=queued'),
+        tile('oldest', oldest === null ? 'none' : duration(oldest), oldest === null ? 'nothing waits' : 'has been due so long', '#/events?status=queued'),
         h('div', { class: 'tile wide', key: 'latency' }, h('span', null, 'latency, 5 min'),
             h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, duration(l[p])))))));
 }
