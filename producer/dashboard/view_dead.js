@@ -113,8 +113,8 @@ function open(page) {
 
     function letters() {
         const n = (dead.change_letters ?? 0) + (dead.crawl_letters ?? 0);
-        return n ? h('p', { class: 'dim gap-below' }, `Besides, Redis keeps ${plural(n, 'letter')} that no worker could read (${number(dead.change_letters)} of change, ${number(dead.crawl_letters)} of crawl): `,
-            h('code', null, 'hooklinectl dead')) : null;
+        return n ? h('p', { class: 'dim gap-below' }, `Redis keeps ${plural(n, 'dead letter')}: ${number(dead.change_letters)} of change events, ${number(dead.crawl_letters)} of Firecrawl's. Firecrawl's have no row: see `,
+            h('code', null, 'hooklinectl dead list --queue crawl'), '.') : null;
     }
 
     function draw() {

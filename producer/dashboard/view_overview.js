@@ -40,7 +40,7 @@ function tile(name, value, note, href, level) {
 const bounded = (n, counts) => n >= counts.counted_to ? `${number(counts.counted_to)}+` : number(n);
 
 function oldestAge(queues) {
-    const ages = Object.values(queues?.queues ?? {}).map((q) => q.oldest_age_ms).filter((ms) => ms !== null && ms !== undefined);
+    const ages = Object.values(queues ?? {}).map((q) => q.oldest_age_ms).filter((ms) => ms !== null && ms !== undefined);
     return ages.length ? Math.max(...ages) : null;
 }
 
@@ -63,11 +63,12 @@ async function pause(name) {
     if (reason !== undefined) await attempt(() => post(`/api/queues/${name}/pause`, { reason: reason || 'from the dashboard' }), `${name} is paused.`);
 }
 
-export function queuesPanel(queues) {
-    if (!queues) return null;
-    const rows = Object.entries(queues.queues).map(([name, q]) => ({ name, ...q }));
+export function queuesPanel(overview) {
+    if (!overview) return null;
+    const { redis, queues, spools } = overview;
+    const rows = Object.entries(queues).map(([name, q]) => ({ name, ...q }));
     return panel('Queues', null,
-        !queues.redis && h('div', { class: 'alert', 'data-level': 'warn' }, h('i', { 'aria-hidden': 'true' }, '!'),
+        !redis && h('div', { class: 'alert', 'data-level': 'warn' }, h('i', { 'aria-hidden': 'true' }, '!'),
             h('span', null, 'Redis does not answer: events are accepted and kept, and go on when it is back.')),
         table({ caption: 'Queues', rows, key: (q) => q.name, cols: [
             { head: 'Queue', cell: (q) => h('b', null, q.name) },
@@ -81,7 +82,7 @@ export function queuesPanel(queues) {
                 ? action('resume', 'Resume', () => attempt(() => post(`/api/queues/${q.name}/resume`, {}), `${q.name} goes on.`), { 'data-queue': q.name })
                 : action('pause', 'Pause…', () => pause(q.name), { 'data-queue': q.name }) },
         ] }),
-        queues.spools?.length ? h('p', { class: 'dim pad' }, 'Spooled: ', queues.spools.map((s, i) => [i ? ', ' : '',
+        spools?.length ? h('p', { class: 'dim pad' }, 'Spooled: ', spools.map((s, i) => [i ? ', ' : '',
             `${bytes(s.bytes)} on ${s.host} (`, ago(s.seen_at), ')'])) : null);
 }
 
@@ -103,7 +104,7 @@ function open(page) {
         answer ? tiles(answer) : h('div', { class: 'tiles wait' }),
         charted && fault(charted, chart),
         h('div', { class: 'charts', key: 'charts' }, charts.map((c) => c.el)),
-        answer && queuesPanel(answer.queues),
+        answer && queuesPanel(answer),
         answer && !answer.workers.alive && !answer.rates.accepted && !answer.counts.queued && empty('Nothing has come in yet',
             'Start a worker (hookline-worker) and send an event:', h('code', null, 'hooklinectl send --url https://example.com/')));
     }
