@@ -112,9 +112,8 @@ function open(page) {
     }
 
     function letters() {
-        const n = (dead.change_letters ?? 0) + (dead.crawl_letters ?? 0);
-        return n ? h('p', { class: 'dim gap-below' }, `Redis keeps ${plural(n, 'dead letter')}: ${number(dead.change_letters)} of change events, ${number(dead.crawl_letters)} of Firecrawl's. Firecrawl's have no row: see `,
-            h('code', null, 'hooklinectl dead list --queue crawl'), '.') : null;
+        const n = dead.crawl_letters;
+        return n ? h('p', { class: 'dim gap-below' }, `Redis keeps ${plural(n, 'dead letter')} of Firecrawl's events, which have no row here: `, h('code', null, 'hooklinectl dead list')) : null;
     }
 
     function draw() {
