@@ -125,7 +125,8 @@ const two = (a, large, b, small) => b ? `${a} ${large} ${b} ${small}` : `${a} ${
 
 export function duration(ms) {
     if (ms === null || ms === undefined) return '–';
-    if (ms < 1) return ms ? '<1 ms' : '0 ms';
+    if (ms < 0.1) return ms ? '<0.1 ms' : '0 ms';
+    if (ms < 10) return `${NUMBER.format(ms)} ms`;
     if (ms < 1000) return `${Math.round(ms)} ms`;
     if (ms < 10000) return `${(ms / 1000).toFixed(1)} s`;
     const s = Math.round(ms / 1000);
@@ -133,6 +134,13 @@ export function duration(ms) {
     if (s < 3600) return `${Math.floor(s / 60)} min${s % 60 && s < 600 ? ` ${s % 60} s` : ''}`;
     if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor(s % 3600 / 60), 'min');
     return two(Math.floor(s / 86400), 'd', Math.floor(s % 86400 / 3600), 'h');
+}
+
+// For where there is little room: one unit.
+export function brief(ms) {
+    if (ms === null || ms === undefined || ms < 60000) return duration(ms);
+    const [by, unit] = ms < 3600000 ? [60000, 'min'] : ms < 86400000 ? [3600000, 'h'] : [86400000, 'd'];
+    return `${NUMBER.format(ms / by < 10 ? ms / by : Math.round(ms / by))} ${unit}`;
 }
 
 export function bytes(n) {

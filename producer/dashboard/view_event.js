@@ -2,9 +2,10 @@
 import { get, post, target } from './api.js';
 import { action, ago, attempt, badge, button, duration, exact, facts, fault, h, heading, link, panel, plural } from './ui.js';
 
-const WORDS = { received: 'Received', claimed: 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
-    completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed' };
-const GOOD = new Set(['completed']), BAD = new Set(['failed', 'crashed']);
+const WORDS = { received: 'Received', accepted: 'Accepted', claimed: 'Taken by a worker', 'claimed last': 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
+    completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed',
+    'dead letter': 'Kept as a dead letter' };
+const GOOD = new Set(['completed']), BAD = new Set(['failed', 'crashed', 'dead letter']);
 
 function mood(m) {
     if (m.success === false || BAD.has(m.what)) return 'bad';

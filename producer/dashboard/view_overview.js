@@ -1,7 +1,7 @@
 // Overview: is it keeping up, what is failing and why, is anything stuck.
 import { get, post, target } from './api.js';
 import { Chart, columns } from './charts.js';
-import { action, ago, ask, attempt, badge, bytes, duration, empty, fault, h, heading, number, panel, plural, rate, segments, table } from './ui.js';
+import { action, ago, ask, attempt, badge, brief, bytes, duration, empty, fault, h, heading, number, panel, plural, rate, segments, table } from './ui.js';
 
 const RANGES = [[15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h'], [10080, '7 d']];
 // Of a point of /api/series.
@@ -14,19 +14,26 @@ const CHARTS = [
         { label: 'accepted', color: '--c1', show: rate }, { label: 'completed', color: '--c2', show: rate },
         { label: 'superseded', color: '--c5', show: rate }, { label: 'failed', color: '--c4', show: rate }] },
     { title: 'Queue', columns: [DEPTH, OLDEST], lines: [
-        { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: duration, right: true }] },
+        { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: brief, right: true }] },
     { title: 'Latency', columns: [P50, P95, P99], lines: [
-        { label: 'p50', color: '--c2', show: duration }, { label: 'p95', color: '--c3', show: duration }, { label: 'p99', color: '--c4', show: duration }] },
+        { label: 'p50', color: '--c2', show: brief }, { label: 'p95', color: '--c3', show: brief }, { label: 'p99', color: '--c4', show: brief }] },
     { title: 'In flight', columns: [IN_FLIGHT], fill: true, lines: [{ label: 'jobs', color: '--c1', show: whole }] },
 ];
 
 const LEVELS = { error: '✕', warn: '!', info: 'i' };
 
-function alerts(list) {
-    return h('div', { class: 'alerts', 'aria-live': 'polite', 'aria-label': 'What needs you' }, list?.length
-        ? list.map((alert) => h('div', { class: 'alert', 'data-level': alert.level, key: alert.what + alert.text },
+// Numbers in them change every second: said aloud is only what is new.
+function alerts(list, spoken) {
+    const seen = {};
+    const names = list?.map((alert) => `${alert.what} ${seen[alert.what] = (seen[alert.what] ?? 0) + 1}`);
+    if (names && spoken.names !== names.join()) {
+        spoken.text = list.filter((_, i) => !spoken.names?.split(',').includes(names[i])).map((alert) => alert.text).join(' ');
+        spoken.names = names.join();
+    }
+    return h('div', { class: 'alerts', key: 'alerts' }, h('p', { class: 'hidden', 'aria-live': 'polite' }, spoken.text ?? ''), list?.length
+        ? list.map((alert, i) => h('div', { class: 'alert', 'data-level': alert.level, 'data-what': alert.what, key: names[i] },
             h('i', { 'aria-hidden': 'true' }, LEVELS[alert.level] ?? 'i'), h('span', null, alert.text),
-            alert.view && alert.view !== 'overview' && h('a', { href: `#/${alert.view}` }, 'Look')))
+            alert.view && alert.view !== 'overview' && h('a', { href: `#/${alert.view}`, 'aria-label': `Look at ${alert.view}` }, 'Look')))
         : list && h('div', { class: 'alert', 'data-level': 'ok' }, h('i', { 'aria-hidden': 'true' }, '✓'),
             h('span', null, 'All is well: it keeps up, nothing is stuck.')));
 }
@@ -52,9 +59,9 @@ function tiles(o) {
         tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
         tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
         tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
-        tile('oldest', oldest === null ? 'none' : duration(oldest), oldest === null ? 'nothing waits' : 'has been due so long', '#/events?status=queued'),
+        tile('oldest', oldest === null ? 'none' : brief(oldest), oldest === null ? 'nothing waits' : 'of what is due', '#/events?status=queued'),
         h('div', { class: 'tile wide', key: 'latency' }, h('span', null, 'latency, 5 min'),
-            h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, duration(l[p])))))));
+            h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, brief(l[p])))))));
 }
 
 async function pause(name) {
@@ -89,6 +96,7 @@ export function queuesPanel(overview) {
 function open(page) {
     let minutes = RANGES.some(([m]) => m === Number(page.query.minutes)) ? Number(page.query.minutes) : 60;
     let answer = page.overview(), trouble = null, charted = null;
+    const spoken = {};
     const charts = CHARTS.map((c) => new Chart(c));
     page.onLeave(() => charts.forEach((chart) => chart.release()));
 
@@ -100,7 +108,7 @@ function open(page) {
             chart();
         })),
         trouble && fault(trouble),
-        alerts(answer?.alerts),
+        alerts(answer?.alerts, spoken),
         answer ? tiles(answer) : h('div', { class: 'tiles wait' }),
         charted && fault(charted, chart),
         h('div', { class: 'charts', key: 'charts' }, charts.map((c) => c.el)),
