@@ -43,7 +43,7 @@ async function askSigned(method, path, body) {
         return await ask(method, path, body);
     } catch (error) {
         if (error.status === 401) {
-            session = null;
+            forget();
             signedOut();
         }
         throw error;
@@ -61,19 +61,38 @@ export function target(path, query = {}) {
 
 // ---- session ----------------------------------------------------------------------------------------
 
-export async function resume() {
-    session = await ask('GET', '/dashboard/session');
+// The cookie cannot be seen from here; whether there may be one is noted, so that who comes for the first
+// time is not answered 401.
+const HINT = 'hookline-signed-in';
+
+function remember(yes) {
+    try {
+        if (yes) localStorage.setItem(HINT, yes.expires_at);
+        else localStorage.removeItem(HINT);
+    } catch { /* no storage: mayResume() is always true */ }
+}
+
+export function mayResume() {
+    try { return localStorage.getItem(HINT) !== null; } catch { return true; }
+}
+
+async function taken(answer) {
+    session = await answer;
+    remember(session);
     return session;
 }
 
-export async function signIn(secret) {
-    session = await ask('POST', '/dashboard/session', { secret });
-    return session;
+export const resume = () => taken(ask('GET', '/dashboard/session'));
+export const signIn = (secret) => taken(ask('POST', '/dashboard/session', { secret }));
+
+export function forget() {
+    session = null;
+    remember(null);
 }
 
 export async function signOut() {
     await ask('DELETE', '/dashboard/session').catch(() => {});
-    session = null;
+    forget();
 }
 
 // ---- live -------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 // app: the frame around the views: who is signed in, which view is shown, keys, theme, live or not.
-import { live, onSignedOut, resume, signIn, signOut } from './api.js';
+import { forget, live, mayResume, onSignedOut, resume, signIn, signOut } from './api.js';
 import { badge, button, dialog, fault, h, moveRow, number, render } from './ui.js';
 import overview from './view_overview.js';
 import events from './view_events.js';
@@ -224,18 +224,20 @@ function clicked(e) {
 // ---- start ------------------------------------------------------------------------------------------
 
 async function start() {
-    onSignedOut(() => signed && ended());
-    addEventListener('hashchange', () => show(true));
-    addEventListener('keydown', pressed);
-    addEventListener('click', clicked);
+    if (!mayResume()) return ended();
     try {
         signed = await resume();
         show();
     } catch (error) {
+        if (error.status === 401) forget();
         if (error.status === 401 || error.status === 503) return ended();
         document.body.dataset.role = 'none';
         render($('main'), h('h1', null, 'Hookline'), fault(error, start));
     }
 }
 
+onSignedOut(() => signed && ended());
+addEventListener('hashchange', () => show(true));
+addEventListener('keydown', pressed);
+addEventListener('click', clicked);
 start();

@@ -191,7 +191,7 @@ export function link(url, text = url) {
 }
 
 const MARKS = {
-    completed: '✓', closed: '✓', alive: '✓', ok: '✓', failed: '✕', error: '✕', dead: '✕', open: '✕',
+    completed: '✓', closed: '✓', alive: '✓', done: '✓', ok: '✓', failed: '✕', error: '✕', dead: '✕', open: '✕',
     in_progress: '▸', busy: '▸', applying: '▸', running: '▸', queued: '◦', planned: '◦', superseded: '⇥',
     half_open: '◐', warn: '!', silent: '!', quiet: '‖', paused: '‖', cancelled: '–', stopped: '–', info: 'i',
 };
@@ -311,7 +311,7 @@ export function ask(title, text, label, verb, action) {
     return dialog(title, (close) => h('form', { method: 'dialog', onsubmit: (e) => {
         e.preventDefault();
         close(e.target.elements.answer.value);
-    } }, h('p', null, text), h('label', null, h('span', null, label), h('input', { name: 'answer', autocomplete: 'off' })),
+    } }, h('p', null, text), h('label', null, h('span', null, label), h('input', { name: 'answer', autocomplete: 'off', autofocus: true })),
     h('div', { class: 'buttons' }, button('cancel', 'Cancel', () => close()),
         h('button', { type: 'submit', class: 'primary', 'data-action': action }, verb))));
 }
@@ -319,16 +319,17 @@ export function ask(title, text, label, verb, action) {
 // ---- tables -----------------------------------------------------------------------------------------
 
 // {caption, cols: [{head, cell, class, sort}], rows, key, href, sort: {by, down}, resort}: sort is the
-// caller's to keep; resort is called when it has changed. On a narrow screen each row is a card.
+// caller's to keep; resort is called when it has changed. On a narrow screen each row is a card: the roles
+// say what layout then hides.
 export function table({ caption, cols, rows, key, href, sort, resort, props }) {
     if (sort?.by !== undefined && cols[sort.by]?.sort) {
         const by = cols[sort.by].sort, sign = sort.down ? -1 : 1;
         rows = [...rows].sort((a, b) => sign * compare(by(a), by(b)));
     }
-    return h('div', { class: 'scroll' }, h('table', { ...props },
+    return h('div', { class: 'scroll' }, h('table', { role: 'table', ...props },
         h('caption', { class: 'hidden' }, caption),
-        h('thead', null, h('tr', null, cols.map((col, i) => heads(col, i, sort, resort)))),
-        h('tbody', null, rows.map((row) => line(cols, row, key(row), href?.(row))))));
+        h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, cols.map((col, i) => heads(col, i, sort, resort)))),
+        h('tbody', { role: 'rowgroup' }, rows.map((row) => line(cols, row, key(row), href?.(row))))));
 }
 
 function compare(a, b) {
@@ -339,9 +340,9 @@ function compare(a, b) {
 }
 
 function heads(col, i, sort, resort) {
-    if (!col.sort || !sort) return h('th', { scope: 'col', class: col.class }, col.head || h('span', { class: 'hidden' }, 'Actions'));
+    if (!col.sort || !sort) return h('th', { role: 'columnheader', scope: 'col', class: col.class }, col.head || h('span', { class: 'hidden' }, 'Actions'));
     const on = sort.by === i;
-    return h('th', { scope: 'col', class: col.class, 'aria-sort': on ? (sort.down ? 'descending' : 'ascending') : 'none' },
+    return h('th', { role: 'columnheader', scope: 'col', class: col.class, 'aria-sort': on ? (sort.down ? 'descending' : 'ascending') : 'none' },
         h('button', { type: 'button', class: 'plain', onclick: () => {
             sort.down = on ? !sort.down : true;
             sort.by = i;
@@ -350,8 +351,8 @@ function heads(col, i, sort, resort) {
 }
 
 function line(cols, row, id, href, props) {
-    return h('tr', { key: id, 'data-id': id, 'data-href': href, tabindex: href ? '-1' : null, ...props },
-        cols.map((col) => h('td', { class: col.class, 'data-label': col.head }, col.cell(row))));
+    return h('tr', { key: id, role: 'row', 'data-id': id, 'data-href': href, tabindex: href ? '-1' : null, ...props },
+        cols.map((col) => h('td', { role: 'cell', class: col.class, 'data-label': col.head }, col.cell(row))));
 }
 
 // A list of any length: only the rows in sight (and some around) are in the document.
@@ -362,11 +363,11 @@ export class VirtualList {
         this.rows = [];
         this.current = -1;
         this.height = 36;
-        this.body = h('tbody', null);
+        this.body = h('tbody', { role: 'rowgroup' });
         this.el = h('div', { class: 'scroll virtual', keep: true, key: 'virtual', tabindex: '0', role: 'region',
             'aria-label': options.caption, onscroll: () => this.schedule() },
-        h('table', null, h('caption', { class: 'hidden' }, options.caption),
-            h('thead', null, h('tr', null, options.cols.map((col) => h('th', { scope: 'col', class: col.class }, col.head)))),
+        h('table', { role: 'table' }, h('caption', { class: 'hidden' }, options.caption),
+            h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, options.cols.map((col) => h('th', { role: 'columnheader', scope: 'col', class: col.class }, col.head)))),
             this.body));
         this.el.$list = this;
         this.onresize = () => this.schedule();

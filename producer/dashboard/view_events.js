@@ -98,7 +98,7 @@ function open(page) {
     }
 
     function draw() {
-        page.show(heading('Events', h('span', { class: 'dim', role: 'status' }, known ? `${number(rows.length)}${next ? '+' : ''} shown` : 'Loading…')),
+        page.show(heading('Events', h('span', { class: 'dim' }, known ? `${number(rows.length)}${next ? '+' : ''} shown` : 'Loading…')),
             h('div', { class: 'filters', role: 'search' },
                 select('status', 'Status', filter.status, STATUSES, (v) => change('status', v)),
                 h('label', { class: 'grow' }, h('span', null, 'Search'), h('input', { type: 'search', name: 'search', value: filter.search,
