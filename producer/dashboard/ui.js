@@ -164,11 +164,19 @@ function relative(at) {
     return ms < 0 ? `in ${roughly(-ms)}` : `${roughly(ms)} ago`;
 }
 
+const titles = new Map(); // Intl takes its time, and lists show the same moments again and again
+
+function titleOf(iso, at) {
+    if (titles.size > 5000) titles.clear();
+    if (!titles.has(iso)) titles.set(iso, EXACT.format(at));
+    return titles.get(iso);
+}
+
 // "12 s ago", exactly in the title; kept up to date by tick().
 export function ago(iso) {
     if (!iso) return '–';
     const at = new Date(iso);
-    return h('time', { datetime: iso, title: EXACT.format(at), 'data-ago': at.getTime() }, relative(at));
+    return h('time', { datetime: iso, title: titleOf(iso, at), 'data-ago': at.getTime() }, relative(at));
 }
 
 export function exact(iso) {
@@ -363,7 +371,11 @@ export class VirtualList {
         this.rows = [];
         this.current = -1;
         this.height = 36;
-        this.body = h('tbody', { role: 'rowgroup' });
+        this.shown = new Map(); // by key: {row, i, current, tr}
+        const gap = () => h('tr', { class: 'gap', 'aria-hidden': 'true' }, h('td', { colspan: options.cols.length }));
+        this.above = gap();
+        this.below = gap();
+        this.body = h('tbody', { role: 'rowgroup' }, this.above, this.below);
         this.el = h('div', { class: 'scroll virtual', keep: true, key: 'virtual', tabindex: '0', role: 'region',
             'aria-label': options.caption, onscroll: () => this.schedule() },
         h('table', { role: 'table' }, h('caption', { class: 'hidden' }, options.caption),
@@ -393,6 +405,15 @@ export class VirtualList {
         }
     }
 
+    row(name, i) {
+        const { cols, href } = this.options, row = this.rows[i], current = i === this.current, had = this.shown.get(name);
+        if (had?.row === row && had.i === i && had.current === current) return had.tr;
+        const tr = line(cols, row, name, href(row), { 'aria-rowindex': i + 2, class: current ? 'current' : null });
+        if (had) morph(had.tr, tr);
+        this.shown.set(name, { row, i, current, tr: had?.tr ?? tr });
+        return had?.tr ?? tr;
+    }
+
     schedule() {
         this.frame ??= requestAnimationFrame(() => {
             this.frame = null;
@@ -400,16 +421,22 @@ export class VirtualList {
         });
     }
 
+    // Rows that are shown already and have not changed are left alone: scrolling makes only the new ones.
     draw() {
-        const { cols, key, href, more } = this.options, rows = this.rows;
-        const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 12);
-        const last = Math.min(rows.length, first + Math.ceil((this.el.clientHeight || 600) / this.height) + 24);
-        const gap = (name, n) => h('tr', { key: name, class: 'gap', 'aria-hidden': 'true' },
-            h('td', { colspan: cols.length, css: { height: `${n * this.height}px` } }));
-        render(this.body, gap('above', first),
-            rows.slice(first, last).map((row, i) => line(cols, row, key(row), href(row), {
-                'aria-rowindex': first + i + 2, class: first + i === this.current ? 'current' : null })),
-            gap('below', rows.length - last));
+        const { key, more } = this.options, rows = this.rows;
+        const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 8);
+        const last = Math.min(rows.length, first + Math.ceil((this.el.clientHeight || 600) / this.height) + 16);
+        const wanted = new Map();
+        for (let i = first; i < last; i++) wanted.set(String(key(rows[i])), i);
+        for (const [name, { tr }] of this.shown) if (!wanted.has(name)) tr.remove(), this.shown.delete(name);
+        let at = this.above.nextSibling;
+        for (const [name, i] of wanted) {
+            const tr = this.row(name, i);
+            if (tr === at) at = at.nextSibling;
+            else this.body.insertBefore(tr, at);
+        }
+        this.above.firstChild.style.height = `${first * this.height}px`;
+        this.below.firstChild.style.height = `${(rows.length - last) * this.height}px`;
         this.body.parentNode.setAttribute('aria-rowcount', rows.length + 1);
         const sample = this.body.children[1];
         if (sample && !sample.classList.contains('gap') && sample.offsetHeight && sample.offsetHeight !== this.height) {
