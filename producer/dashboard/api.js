@@ -61,17 +61,14 @@ export function target(path, query = {}) {
 
 // ---- session ----------------------------------------------------------------------------------------
 
-// null: nobody is signed in.
-export async function resume() {
-    const found = await ask('GET', '/dashboard/session');
+async function taken(answer) {
+    const found = await answer;
     session = found.role === 'none' ? null : found;
     return session;
 }
 
-export async function signIn(secret) {
-    session = await ask('POST', '/dashboard/session', { secret });
-    return session;
-}
+export const resume = () => taken(ask('GET', '/dashboard/session')); // null: nobody is signed in
+export const signIn = (secret) => taken(ask('POST', '/dashboard/session', { secret }));
 
 export async function signOut() {
     await ask('DELETE', '/dashboard/session').catch(() => {});

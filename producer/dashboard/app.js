@@ -125,7 +125,7 @@ function show(focus) {
         },
     });
     scrollTo(0, 0);
-    if (focus) main.querySelector('h1')?.focus({ preventScroll: true });
+    if (focus && !main.contains(document.activeElement)) main.querySelector('h1')?.focus({ preventScroll: true });
 }
 
 // ---- signing in -------------------------------------------------------------------------------------
@@ -224,10 +224,6 @@ function clicked(e) {
 // ---- start ------------------------------------------------------------------------------------------
 
 async function start() {
-    onSignedOut(() => signed && ended());
-    addEventListener('hashchange', () => show(true));
-    addEventListener('keydown', pressed);
-    addEventListener('click', clicked);
     try {
         signed = await resume();
         signed ? show() : ended();
@@ -237,4 +233,8 @@ async function start() {
     }
 }
 
+onSignedOut(() => signed && ended());
+addEventListener('hashchange', () => show(true));
+addEventListener('keydown', pressed);
+addEventListener('click', clicked);
 start();

@@ -121,16 +121,26 @@ export function rate(n) {
     return n === 0 ? '0' : n < 10 ? (n < 0.01 ? '<0.01' : n.toFixed(n < 1 ? 2 : 1)) : NUMBER.format(Math.round(n));
 }
 
+const two = (a, large, b, small) => b ? `${a} ${large} ${b} ${small}` : `${a} ${large}`;
+
 export function duration(ms) {
     if (ms === null || ms === undefined) return '–';
-    if (ms < 1) return ms ? '<1 ms' : '0 ms';
+    if (ms < 0.1) return ms ? '<0.1 ms' : '0 ms';
+    if (ms < 10) return `${NUMBER.format(ms)} ms`;
     if (ms < 1000) return `${Math.round(ms)} ms`;
     if (ms < 10000) return `${(ms / 1000).toFixed(1)} s`;
     const s = Math.round(ms / 1000);
     if (s < 60) return `${s} s`;
     if (s < 3600) return `${Math.floor(s / 60)} min${s % 60 && s < 600 ? ` ${s % 60} s` : ''}`;
-    if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
-    return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
+    if (s < 86400) return two(Math.floor(s / 3600), 'h', Math.floor(s % 3600 / 60), 'min');
+    return two(Math.floor(s / 86400), 'd', Math.floor(s % 86400 / 3600), 'h');
+}
+
+// For where there is little room: one unit.
+export function brief(ms) {
+    if (ms === null || ms === undefined || ms < 60000) return duration(ms);
+    const [by, unit] = ms < 3600000 ? [60000, 'min'] : ms < 86400000 ? [3600000, 'h'] : [86400000, 'd'];
+    return `${NUMBER.format(ms / by < 10 ? ms / by : Math.round(ms / by))} ${unit}`;
 }
 
 export function bytes(n) {
@@ -154,11 +164,19 @@ function relative(at) {
     return ms < 0 ? `in ${roughly(-ms)}` : `${roughly(ms)} ago`;
 }
 
+const titles = new Map(); // Intl takes its time, and lists show the same moments again and again
+
+function titleOf(iso, at) {
+    if (titles.size > 5000) titles.clear();
+    if (!titles.has(iso)) titles.set(iso, EXACT.format(at));
+    return titles.get(iso);
+}
+
 // "12 s ago", exactly in the title; kept up to date by tick().
 export function ago(iso) {
     if (!iso) return '–';
     const at = new Date(iso);
-    return h('time', { datetime: iso, title: EXACT.format(at), 'data-ago': at.getTime() }, relative(at));
+    return h('time', { datetime: iso, title: titleOf(iso, at), 'data-ago': at.getTime() }, relative(at));
 }
 
 export function exact(iso) {
@@ -181,7 +199,7 @@ export function link(url, text = url) {
 }
 
 const MARKS = {
-    completed: '✓', closed: '✓', alive: '✓', ok: '✓', failed: '✕', error: '✕', dead: '✕', open: '✕',
+    completed: '✓', closed: '✓', alive: '✓', done: '✓', ok: '✓', failed: '✕', error: '✕', dead: '✕', open: '✕',
     in_progress: '▸', busy: '▸', applying: '▸', running: '▸', queued: '◦', planned: '◦', superseded: '⇥',
     half_open: '◐', warn: '!', silent: '!', quiet: '‖', paused: '‖', cancelled: '–', stopped: '–', info: 'i',
 };
@@ -301,7 +319,7 @@ export function ask(title, text, label, verb, action) {
     return dialog(title, (close) => h('form', { method: 'dialog', onsubmit: (e) => {
         e.preventDefault();
         close(e.target.elements.answer.value);
-    } }, h('p', null, text), h('label', null, h('span', null, label), h('input', { name: 'answer', autocomplete: 'off' })),
+    } }, h('p', null, text), h('label', null, h('span', null, label), h('input', { name: 'answer', autocomplete: 'off', autofocus: true })),
     h('div', { class: 'buttons' }, button('cancel', 'Cancel', () => close()),
         h('button', { type: 'submit', class: 'primary', 'data-action': action }, verb))));
 }
@@ -309,16 +327,17 @@ export function ask(title, text, label, verb, action) {
 // ---- tables -----------------------------------------------------------------------------------------
 
 // {caption, cols: [{head, cell, class, sort}], rows, key, href, sort: {by, down}, resort}: sort is the
-// caller's to keep; resort is called when it has changed. On a narrow screen each row is a card.
+// caller's to keep; resort is called when it has changed. On a narrow screen each row is a card: the roles
+// say what layout then hides.
 export function table({ caption, cols, rows, key, href, sort, resort, props }) {
     if (sort?.by !== undefined && cols[sort.by]?.sort) {
         const by = cols[sort.by].sort, sign = sort.down ? -1 : 1;
         rows = [...rows].sort((a, b) => sign * compare(by(a), by(b)));
     }
-    return h('div', { class: 'scroll' }, h('table', { ...props },
+    return h('div', { class: 'scroll' }, h('table', { role: 'table', ...props },
         h('caption', { class: 'hidden' }, caption),
-        h('thead', null, h('tr', null, cols.map((col, i) => heads(col, i, sort, resort)))),
-        h('tbody', null, rows.map((row) => line(cols, row, key(row), href?.(row))))));
+        h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, cols.map((col, i) => heads(col, i, sort, resort)))),
+        h('tbody', { role: 'rowgroup' }, rows.map((row) => line(cols, row, key(row), href?.(row))))));
 }
 
 function compare(a, b) {
@@ -329,9 +348,9 @@ function compare(a, b) {
 }
 
 function heads(col, i, sort, resort) {
-    if (!col.sort || !sort) return h('th', { scope: 'col', class: col.class }, col.head || h('span', { class: 'hidden' }, 'Actions'));
+    if (!col.sort || !sort) return h('th', { role: 'columnheader', scope: 'col', class: col.class }, col.head || h('span', { class: 'hidden' }, 'Actions'));
     const on = sort.by === i;
-    return h('th', { scope: 'col', class: col.class, 'aria-sort': on ? (sort.down ? 'descending' : 'ascending') : 'none' },
+    return h('th', { role: 'columnheader', scope: 'col', class: col.class, 'aria-sort': on ? (sort.down ? 'descending' : 'ascending') : 'none' },
         h('button', { type: 'button', class: 'plain', onclick: () => {
             sort.down = on ? !sort.down : true;
             sort.by = i;
@@ -340,8 +359,8 @@ function heads(col, i, sort, resort) {
 }
 
 function line(cols, row, id, href, props) {
-    return h('tr', { key: id, 'data-id': id, 'data-href': href, tabindex: href ? '-1' : null, ...props },
-        cols.map((col) => h('td', { class: col.class, 'data-label': col.head }, col.cell(row))));
+    return h('tr', { key: id, role: 'row', 'data-id': id, 'data-href': href, tabindex: href ? '-1' : null, ...props },
+        cols.map((col) => h('td', { role: 'cell', class: col.class, 'data-label': col.head }, col.cell(row))));
 }
 
 // A list of any length: only the rows in sight (and some around) are in the document.
@@ -352,11 +371,15 @@ export class VirtualList {
         this.rows = [];
         this.current = -1;
         this.height = 36;
-        this.body = h('tbody', null);
+        this.shown = new Map(); // by key: {row, i, current, tr}
+        const gap = () => h('tr', { class: 'gap', 'aria-hidden': 'true' }, h('td', { colspan: options.cols.length }));
+        this.above = gap();
+        this.below = gap();
+        this.body = h('tbody', { role: 'rowgroup' }, this.above, this.below);
         this.el = h('div', { class: 'scroll virtual', keep: true, key: 'virtual', tabindex: '0', role: 'region',
             'aria-label': options.caption, onscroll: () => this.schedule() },
-        h('table', null, h('caption', { class: 'hidden' }, options.caption),
-            h('thead', null, h('tr', null, options.cols.map((col) => h('th', { scope: 'col', class: col.class }, col.head)))),
+        h('table', { role: 'table' }, h('caption', { class: 'hidden' }, options.caption),
+            h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, options.cols.map((col) => h('th', { role: 'columnheader', scope: 'col', class: col.class }, col.head)))),
             this.body));
         this.el.$list = this;
         this.onresize = () => this.schedule();
@@ -382,6 +405,15 @@ export class VirtualList {
         }
     }
 
+    row(name, i) {
+        const { cols, href } = this.options, row = this.rows[i], current = i === this.current, had = this.shown.get(name);
+        if (had?.row === row && had.i === i && had.current === current) return had.tr;
+        const tr = line(cols, row, name, href(row), { 'aria-rowindex': i + 2, class: current ? 'current' : null });
+        if (had) morph(had.tr, tr);
+        this.shown.set(name, { row, i, current, tr: had?.tr ?? tr });
+        return had?.tr ?? tr;
+    }
+
     schedule() {
         this.frame ??= requestAnimationFrame(() => {
             this.frame = null;
@@ -389,16 +421,22 @@ export class VirtualList {
         });
     }
 
+    // Rows that are shown already and have not changed are left alone: scrolling makes only the new ones.
     draw() {
-        const { cols, key, href, more } = this.options, rows = this.rows;
-        const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 12);
-        const last = Math.min(rows.length, first + Math.ceil((this.el.clientHeight || 600) / this.height) + 24);
-        const gap = (name, n) => h('tr', { key: name, class: 'gap', 'aria-hidden': 'true' },
-            h('td', { colspan: cols.length, css: { height: `${n * this.height}px` } }));
-        render(this.body, gap('above', first),
-            rows.slice(first, last).map((row, i) => line(cols, row, key(row), href(row), {
-                'aria-rowindex': first + i + 2, class: first + i === this.current ? 'current' : null })),
-            gap('below', rows.length - last));
+        const { key, more } = this.options, rows = this.rows;
+        const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 8);
+        const last = Math.min(rows.length, first + Math.ceil((this.el.clientHeight || 600) / this.height) + 16);
+        const wanted = new Map();
+        for (let i = first; i < last; i++) wanted.set(String(key(rows[i])), i);
+        for (const [name, { tr }] of this.shown) if (!wanted.has(name)) tr.remove(), this.shown.delete(name);
+        let at = this.above.nextSibling;
+        for (const [name, i] of wanted) {
+            const tr = this.row(name, i);
+            if (tr === at) at = at.nextSibling;
+            else this.body.insertBefore(tr, at);
+        }
+        this.above.firstChild.style.height = `${first * this.height}px`;
+        this.below.firstChild.style.height = `${(rows.length - last) * this.height}px`;
         this.body.parentNode.setAttribute('aria-rowcount', rows.length + 1);
         const sample = this.body.children[1];
         if (sample && !sample.classList.contains('gap') && sample.offsetHeight && sample.offsetHeight !== this.height) {

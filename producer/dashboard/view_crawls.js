@@ -70,7 +70,7 @@ function openOne(page) {
     function pages() {
         const rows = (crawl.per_page_metrics ?? []).map((p, i) => ({ ...p, i }));
         const longest = Math.max(1, ...rows.map((p) => p.duration_ms));
-        return panel('Pages', h('span', { class: 'dim' }, number(rows.length)), rows.length ? table({ caption: 'What was measured of each page', rows, key: (p) => p.i, cols: [
+        return panel('Measured', h('span', { class: 'dim' }, number(rows.length)), rows.length ? table({ caption: 'What was measured of each page', rows, key: (p) => p.i, cols: [
             { head: 'Page', class: 'grow', cell: (p) => p.url ? link(p.url) : '–' },
             { head: 'What', cell: (p) => `${p.operation_type}: ${p.operation_name}`.replaceAll('_', ' ') },
             { head: 'Took', cell: (p) => h('span', { class: 'took' }, h('i', { css: { width: `${Math.max(2, p.duration_ms / longest * 90)}px` } }), duration(p.duration_ms)) },

@@ -19,7 +19,7 @@ const GROUPS = (choose, chosen) => [
 const EVENTS = [
     { head: 'Page', class: 'grow', cell: (e) => h('span', { class: 'cut', title: e.url }, e.url) },
     { head: 'Error', class: 'error', cell: (e) => h('span', { class: 'cut', title: e.error }, e.error ?? '') },
-    { head: 'Tries', class: 'n', cell: (e) => number(e.attempts) },
+    { head: 'Failures', class: 'n', cell: (e) => number(e.attempts) },
     { head: 'Failed', class: 'n', cell: (e) => ago(e.failed_at) },
 ];
 
@@ -33,7 +33,7 @@ const done = (r) => Math.max(0, r.total - r.left);
 // What a redrive would do, then doing it.
 function preview(plan) {
     return dialog(`Put back ${plural(plan.total, 'event')}?`, (close) => {
-        const speed = h('input', { name: 'per_second', type: 'number', min: '1', max: '1000', value: '50', required: true });
+        const speed = h('input', { name: 'per_second', type: 'number', min: '1', max: '1000', value: '50', required: true, autofocus: true });
         const apply = async (e) => {
             e.preventDefault();
             const per_second = Number(speed.value);
@@ -45,7 +45,7 @@ function preview(plan) {
             plan.errors?.length ? table({ caption: 'By error', rows: plan.errors, key: (e) => e.status, cols: [
                 { head: 'Error', class: 'grow', cell: (e) => h('span', { class: 'cut', title: e.status }, e.status) },
                 { head: 'Events', class: 'n', cell: (e) => number(e.events) }, { head: 'Pages', class: 'n', cell: (e) => number(e.urls) }] }) : null,
-            plan.items?.length ? h('details', null, h('summary', null, `The first ${number(plan.items.length)}`),
+            plan.items?.length ? h('details', { open: plan.items.length <= 5 }, h('summary', null, `The first ${number(plan.items.length)}`),
                 h('ul', { class: 'sample' }, plan.items.map((i) => h('li', { class: 'cut' }, i.url ?? i.watch_url ?? idOf(i))))) : null,
             h('label', null, h('span', null, 'Events a second: gently, the sites have failed once'), speed),
             h('div', { class: 'buttons' }, button('cancel', 'Leave them', () => close()),
@@ -55,7 +55,8 @@ function preview(plan) {
 
 function runs(list) {
     if (!list?.length) return null;
-    return panel('Redrives', null, table({ caption: 'Redrives', rows: list, key: (r) => r.token, cols: [
+    const rows = list.filter((r, i) => i < 5 || WORKING.has(r.state));
+    return panel('Redrives', rows.length < list.length && h('span', { class: 'dim' }, `the newest of ${number(list.length)}`), table({ caption: 'Redrives', rows, key: (r) => r.token, cols: [
         { head: 'State', cell: (r) => badge(r.state) },
         { head: 'What', class: 'grow', cell: (r) => h('span', { class: 'cut', title: filterText(r.filter) }, filterText(r.filter), r.reason ? h('small', { class: 'dim' }, ` · ${r.reason}`) : null) },
         { head: 'Progress', cell: (r) => h('div', { class: 'progress', 'data-left': r.left }, meter(done(r), r.total, `${number(done(r))} of ${number(r.total)}`),
@@ -112,9 +113,8 @@ function open(page) {
     }
 
     function letters() {
-        const n = (dead.change_letters ?? 0) + (dead.crawl_letters ?? 0);
-        return n ? h('p', { class: 'dim gap-below' }, `Besides, Redis keeps ${plural(n, 'letter')} that no worker could read (${number(dead.change_letters)} of change, ${number(dead.crawl_letters)} of crawl): `,
-            h('code', null, 'hooklinectl dead')) : null;
+        const n = dead.crawl_letters;
+        return n ? h('p', { class: 'dim gap-below' }, `Redis keeps ${plural(n, 'dead letter')} of Firecrawl's events, which have no row here: `, h('code', null, 'hooklinectl dead list')) : null;
     }
 
     function draw() {

@@ -2,9 +2,10 @@
 import { get, post, target } from './api.js';
 import { action, ago, attempt, badge, button, duration, exact, facts, fault, h, heading, link, panel, plural } from './ui.js';
 
-const WORDS = { received: 'Received', claimed: 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
-    completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed' };
-const GOOD = new Set(['completed']), BAD = new Set(['failed', 'crashed']);
+const WORDS = { received: 'Received', accepted: 'Accepted', claimed: 'Taken by a worker', 'claimed last': 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
+    completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed',
+    'dead letter': 'Kept as a dead letter' };
+const GOOD = new Set(['completed']), BAD = new Set(['failed', 'crashed', 'dead letter']);
 
 function mood(m) {
     if (m.success === false || BAD.has(m.what)) return 'bad';
@@ -88,7 +89,7 @@ function open(page) {
         return panel('Event', null, facts([['Page', link(e.watch_url)], ['Id', e.event_id && [h('code', null, e.event_id), ' ', copy(e.event_id)]], ['Row', String(e.change_event_id)],
             ['Watch', h('a', { href: `#/events?search=${encodeURIComponent(e.watch_url)}`, title: 'All events of this page' }, e.watch_id)],
             ['Detected', exact(e.detected_at)], ['Received', [exact(e.created_at), ' (', ago(e.created_at), ')']],
-            ['Attempts', plural(e.attempts, 'result') + (e.starts ? `, ${plural(e.starts, 'claim')} since` : '')],
+            ['Failures', e.attempts || e.starts > 1 ? plural(e.attempts, 'attempt') + (e.starts ? `, ${plural(e.starts, 'claim')} since` : '') : null],
             ['Next attempt', e.next_attempt_at && !e.finished_at ? ago(e.next_attempt_at) : null],
             ['Taken', e.claimed_at && [ago(e.claimed_at), e.claimed_by ? ` by ${e.claimed_by}` : '', e.claim_epoch ? `, epoch ${e.claim_epoch}` : '']],
             ['Suspect', e.suspect ? `${plural(e.suspect, 'worker')} died while it had this event` : null],

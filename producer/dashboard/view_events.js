@@ -13,7 +13,7 @@ const COLS = [
     { head: 'Status', class: 'status', cell: (e) => badge(e.status) },
     { head: 'Page', class: 'grow', cell: (e) => h('span', { class: 'cut', title: e.watch_url }, e.watch_url) },
     { head: 'Received', class: 'n age', cell: (e) => ago(e.created_at) },
-    { head: 'Tries', class: 'n', cell: (e) => e.attempts },
+    { head: 'Failures', class: 'n', cell: (e) => e.attempts || '' },
     { head: 'Next try', class: 'n age wide', cell: (e) => e.next_attempt_at && !e.finished_at ? ago(e.next_attempt_at) : '' },
     { head: 'Error', class: 'error', cell: (e) => h('span', { class: 'cut', title: e.error }, e.error ?? '') },
 ];
@@ -98,7 +98,7 @@ function open(page) {
     }
 
     function draw() {
-        page.show(heading('Events', h('span', { class: 'dim', role: 'status' }, known ? `${number(rows.length)}${next ? '+' : ''} shown` : 'Loading…')),
+        page.show(heading('Events', h('span', { class: 'dim' }, known ? `${number(rows.length)}${next ? '+' : ''} shown` : 'Loading…')),
             h('div', { class: 'filters', role: 'search' },
                 select('status', 'Status', filter.status, STATUSES, (v) => change('status', v)),
                 h('label', { class: 'grow' }, h('span', null, 'Search'), h('input', { type: 'search', name: 'search', value: filter.search,

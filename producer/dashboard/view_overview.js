@@ -1,32 +1,39 @@
 // Overview: is it keeping up, what is failing and why, is anything stuck.
 import { get, post, target } from './api.js';
 import { Chart, columns } from './charts.js';
-import { action, ago, ask, attempt, badge, bytes, duration, empty, fault, h, heading, number, panel, plural, rate, segments, table } from './ui.js';
+import { action, ago, ask, attempt, badge, brief, bytes, duration, empty, fault, h, heading, number, panel, plural, rate, segments, table } from './ui.js';
 
 const RANGES = [[15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h'], [10080, '7 d']];
 // Of a point of /api/series.
 const ACCEPTED = 1, COMPLETED = 2, FAILED = 3, SUPERSEDED = 4, DEPTH = 7, OLDEST = 8, IN_FLIGHT = 9, P50 = 10, P95 = 11, P99 = 12;
 
-const whole = (v) => number(Math.round(v));
+const whole = (v) => number(v < 10 ? v : Math.round(v));
 const perSecond = (v) => `${rate(v)}/s`;
 const CHARTS = [
     { title: 'Events per second', columns: [ACCEPTED, COMPLETED, SUPERSEDED, FAILED], fill: true, lines: [
         { label: 'accepted', color: '--c1', show: rate }, { label: 'completed', color: '--c2', show: rate },
         { label: 'superseded', color: '--c5', show: rate }, { label: 'failed', color: '--c4', show: rate }] },
     { title: 'Queue', columns: [DEPTH, OLDEST], lines: [
-        { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: duration, right: true }] },
+        { label: 'waiting', color: '--c1', show: whole }, { label: 'oldest', color: '--c3', show: brief, right: true }] },
     { title: 'Latency', columns: [P50, P95, P99], lines: [
-        { label: 'p50', color: '--c2', show: duration }, { label: 'p95', color: '--c3', show: duration }, { label: 'p99', color: '--c4', show: duration }] },
+        { label: 'p50', color: '--c2', show: brief }, { label: 'p95', color: '--c3', show: brief }, { label: 'p99', color: '--c4', show: brief }] },
     { title: 'In flight', columns: [IN_FLIGHT], fill: true, lines: [{ label: 'jobs', color: '--c1', show: whole }] },
 ];
 
 const LEVELS = { error: '✕', warn: '!', info: 'i' };
 
-function alerts(list) {
-    return h('div', { class: 'alerts', 'aria-live': 'polite', 'aria-label': 'What needs you' }, list?.length
-        ? list.map((alert) => h('div', { class: 'alert', 'data-level': alert.level, key: alert.what + alert.text },
+// Numbers in them change every second: said aloud is only what is new.
+function alerts(list, spoken) {
+    const seen = {};
+    const names = list?.map((alert) => `${alert.what} ${seen[alert.what] = (seen[alert.what] ?? 0) + 1}`);
+    if (names && spoken.names !== names.join()) {
+        spoken.text = list.filter((_, i) => !spoken.names?.split(',').includes(names[i])).map((alert) => alert.text).join(' ');
+        spoken.names = names.join();
+    }
+    return h('div', { class: 'alerts', key: 'alerts' }, h('p', { class: 'hidden', 'aria-live': 'polite' }, spoken.text ?? ''), list?.length
+        ? list.map((alert, i) => h('div', { class: 'alert', 'data-level': alert.level, 'data-what': alert.what, key: names[i] },
             h('i', { 'aria-hidden': 'true' }, LEVELS[alert.level] ?? 'i'), h('span', null, alert.text),
-            alert.view && alert.view !== 'overview' && h('a', { href: `#/${alert.view}` }, 'Look')))
+            alert.view && alert.view !== 'overview' && h('a', { href: `#/${alert.view}`, 'aria-label': `Look at ${alert.view}` }, 'Look')))
         : list && h('div', { class: 'alert', 'data-level': 'ok' }, h('i', { 'aria-hidden': 'true' }, '✓'),
             h('span', null, 'All is well: it keeps up, nothing is stuck.')));
 }
@@ -40,7 +47,7 @@ function tile(name, value, note, href, level) {
 const bounded = (n, counts) => n >= counts.counted_to ? `${number(counts.counted_to)}+` : number(n);
 
 function oldestAge(queues) {
-    const ages = Object.values(queues?.queues ?? {}).map((q) => q.oldest_age_ms).filter((ms) => ms !== null && ms !== undefined);
+    const ages = Object.values(queues ?? {}).map((q) => q.oldest_age_ms).filter((ms) => ms !== null && ms !== undefined);
     return ages.length ? Math.max(...ages) : null;
 }
 
@@ -52,9 +59,9 @@ function tiles(o) {
         tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
         tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
         tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
-        tile('oldest', oldest === null ? 'none' : duration(oldest), 'waiting since', '#/events?status=queued'),
+        tile('oldest', oldest === null ? 'none' : brief(oldest), oldest === null ? 'nothing waits' : 'of what is due', '#/events?status=queued'),
         h('div', { class: 'tile wide', key: 'latency' }, h('span', null, 'latency, 5 min'),
-            h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, duration(l[p])))))));
+            h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, brief(l[p])))))));
 }
 
 async function pause(name) {
@@ -63,11 +70,12 @@ async function pause(name) {
     if (reason !== undefined) await attempt(() => post(`/api/queues/${name}/pause`, { reason: reason || 'from the dashboard' }), `${name} is paused.`);
 }
 
-export function queuesPanel(queues) {
-    if (!queues) return null;
-    const rows = Object.entries(queues.queues).map(([name, q]) => ({ name, ...q }));
+export function queuesPanel(overview) {
+    if (!overview) return null;
+    const { redis, queues, spools } = overview;
+    const rows = Object.entries(queues).map(([name, q]) => ({ name, ...q }));
     return panel('Queues', null,
-        !queues.redis && h('div', { class: 'alert', 'data-level': 'warn' }, h('i', { 'aria-hidden': 'true' }, '!'),
+        !redis && h('div', { class: 'alert', 'data-level': 'warn' }, h('i', { 'aria-hidden': 'true' }, '!'),
             h('span', null, 'Redis does not answer: events are accepted and kept, and go on when it is back.')),
         table({ caption: 'Queues', rows, key: (q) => q.name, cols: [
             { head: 'Queue', cell: (q) => h('b', null, q.name) },
@@ -81,13 +89,14 @@ export function queuesPanel(queues) {
                 ? action('resume', 'Resume', () => attempt(() => post(`/api/queues/${q.name}/resume`, {}), `${q.name} goes on.`), { 'data-queue': q.name })
                 : action('pause', 'Pause…', () => pause(q.name), { 'data-queue': q.name }) },
         ] }),
-        queues.spools?.length ? h('p', { class: 'dim pad' }, 'Spooled: ', queues.spools.map((s, i) => [i ? ', ' : '',
+        spools?.length ? h('p', { class: 'dim pad' }, 'Spooled: ', spools.map((s, i) => [i ? ', ' : '',
             `${bytes(s.bytes)} on ${s.host} (`, ago(s.seen_at), ')'])) : null);
 }
 
 function open(page) {
     let minutes = RANGES.some(([m]) => m === Number(page.query.minutes)) ? Number(page.query.minutes) : 60;
     let answer = page.overview(), trouble = null, charted = null;
+    const spoken = {};
     const charts = CHARTS.map((c) => new Chart(c));
     page.onLeave(() => charts.forEach((chart) => chart.release()));
 
@@ -99,11 +108,11 @@ function open(page) {
             chart();
         })),
         trouble && fault(trouble),
-        alerts(answer?.alerts),
+        alerts(answer?.alerts, spoken),
         answer ? tiles(answer) : h('div', { class: 'tiles wait' }),
         charted && fault(charted, chart),
         h('div', { class: 'charts', key: 'charts' }, charts.map((c) => c.el)),
-        answer && queuesPanel(answer.queues),
+        answer && queuesPanel(answer),
         answer && !answer.workers.alive && !answer.rates.accepted && !answer.counts.queued && empty('Nothing has come in yet',
             'Start a worker (hookline-worker) and send an event:', h('code', null, 'hooklinectl send --url https://example.com/')));
     }

@@ -8,7 +8,8 @@ const isTime = (v) => typeof v === 'string' && /^\d{4}-\d\d-\d\dT/.test(v);
 function value(v) {
     if (isTime(v)) return ago(v);
     if (typeof v === 'boolean') return v ? 'yes' : 'no';
-    return v !== null && typeof v === 'object' ? h('code', null, JSON.stringify(v)) : v === null ? null : String(v);
+    if (v === null || v === undefined) return '–';
+    return typeof v === 'object' ? Object.entries(v).map(([k, x]) => h('div', { key: k }, h('span', { class: 'dim' }, `${k.replaceAll('_', ' ')} `), value(x))) : String(v);
 }
 
 const PROCESSES = [
@@ -19,7 +20,7 @@ const PROCESSES = [
     { head: 'Most', class: 'n', cell: (p) => number(p.pool?.max) },
     { head: 'Metrics waiting', class: 'n', sort: (p) => p.metrics?.waiting, cell: (p) => number(p.metrics?.waiting) },
     { head: 'Dropped', class: 'n', sort: (p) => p.metrics?.dropped, cell: (p) => h('span', { class: p.metrics?.dropped ? 'bad' : null }, number(p.metrics?.dropped)) },
-    { head: 'Memory', class: 'n', sort: (p) => p.rss_kb, cell: (p) => kib(p.rss_kb) },
+    { head: 'Memory', class: 'n', sort: (p) => p.rss_kb, cell: (p) => kib(p.rss_kb || null) },
 ];
 
 function open(page) {

@@ -1,13 +1,13 @@
 // Upstreams: how the sites and services that workers ask do.
 import { target } from './api.js';
-import { ago, badge, duration, empty, fault, h, heading, number, segments, table } from './ui.js';
+import { ago, badge, brief, duration, empty, fault, h, heading, number, segments, table } from './ui.js';
 
 const RANGES = [[1, '1 h'], [24, '24 h'], [168, '7 d']];
 const share = (n, of) => n && of ? ` (${(n / of * 100).toFixed(n / of < 0.1 ? 1 : 0)} %)` : '';
 
 function state(u) {
     return [badge(u.state, { closed: 'asked', open: 'left alone', half_open: 'probing' }[u.state] ?? u.state),
-        u.retry_in_ms ? h('small', { class: 'dim' }, ` tried in ${duration(u.retry_in_ms)}`) : null,
+        u.retry_in_ms ? h('small', { class: 'dim' }, ` tried in ${brief(u.retry_in_ms)}`) : null,
         u.state !== 'closed' && u.probed_by ? h('small', { class: 'dim' }, ` by ${u.probed_by}`) : null];
 }
 

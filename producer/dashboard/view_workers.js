@@ -5,10 +5,13 @@ import { queuesPanel } from './view_overview.js';
 
 const state = (w) => [sign(w), h('small', { class: 'dim', title: 'Heard of' }, ' ', ago(w.seen_at))];
 
+const SILENT_MS = 120000; // two leases
+
 function sign(w) {
     if (w.state !== 'alive') return badge(w.state);
-    if (Date.now() - new Date(w.seen_at) > 30000) return badge('silent');
+    if (Date.now() - new Date(w.seen_at) > SILENT_MS) return badge('silent');
     if (w.orders === 'quiet') return badge('quiet', w.jobs ? 'quiet, finishing' : 'quiet');
+    if (w.paused?.length) return badge('paused', `paused: ${w.paused.join(', ')}`);
     return badge('alive');
 }
 
@@ -73,7 +76,7 @@ function open(page) {
         page.show(heading('Workers', answer?.workers.length ? summary(answer.workers) : null), trouble && fault(trouble), answer && (answer.workers.length
             ? table({ caption: 'Worker processes', cols: COLS, rows: answer.workers, key: (w) => w.id, sort, resort: draw })
             : empty('No worker is there', 'What comes in is kept, and waits for one. Start workers:', h('code', null, 'hookline-worker'))),
-        queuesPanel(page.overview()?.queues),
+        queuesPanel(page.overview()),
         answer?.crashes.length ? panel('Crashes', h('span', { class: 'dim' }, 'the newest'), table({ caption: 'Crashes of workers, the newest first', cols: CRASHES,
             rows: answer.crashes, key: (c) => c.worker + c.crashed_at })) : answer && h('p', { class: 'dim' }, 'No crashes.'));
     }
