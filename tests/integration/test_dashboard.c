@@ -83,11 +83,9 @@ Test(dashboard, only_the_secret_opens_it_and_the_session_outlives_a_reload)
     cr_assert_str_eq(browser_js(b, "return localStorage.length + sessionStorage.length"), "0");
     browser_click(b, "[data-action=sign-out]");
     browser_await(b, "#secret");
-    browser_complaints(b);
     browser_open(b, "http://127.0.0.1:%d/dashboard#/workers", rig.producer_port);
     browser_await(b, "#secret");
-    cr_assert(strstr(browser_complaints(b), "401"));
-    browser_stop(b);
+    finish();
 }
 
 Test(dashboard, a_session_that_ends_leads_to_the_sign_in_and_back_to_where_one_was)
@@ -95,7 +93,7 @@ Test(dashboard, a_session_that_ends_leads_to_the_sign_in_and_back_to_where_one_w
     START();
     sign_in(RIG_API_SECRET, "#/workers");
     browser_await(b, "main[data-view=workers]");
-    browser_js(b, "return fetch('/dashboard/session', {method: 'DELETE'}).then(() => 1)");
+    browser_forget(b);
     browser_js(b, "location.hash = '#/sources'");
     browser_await(b, "#secret");
     browser_type(b, "#secret", RIG_API_SECRET);

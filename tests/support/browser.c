@@ -306,6 +306,11 @@ void browser_dark(struct browser *b, bool on)
         json_pack("{s:s, s:o}", "cmd", "Emulation.setEmulatedMedia", "params", params));
 }
 
+void browser_forget(struct browser *b)
+{
+    do_it(b, "DELETE", "/cookie", NULL);
+}
+
 /* A page that is drawn anew may take an element away between finding and using it: once more, then. */
 static void act(struct browser *b, const char *selector, const char *action, const char *text)
 {

@@ -20,6 +20,8 @@ void browser_open(struct browser *b, const char *fmt, ...) __attribute__((format
 void browser_size(struct browser *b, int width, int height); /* of the page, in CSS pixels */
 void browser_dark(struct browser *b, bool on);               /* what the viewer's system prefers */
 
+void browser_forget(struct browser *b); /* its cookies are gone */
+
 bool browser_has(struct browser *b, const char *selector); /* now */
 int browser_count(struct browser *b, const char *selector);
 void browser_await(struct browser *b, const char *selector); /* it is there and can be seen */
