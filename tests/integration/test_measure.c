@@ -164,8 +164,9 @@ Test(measure, all_operations_of_an_event_carry_the_id_of_its_request)
                                     " FROM webhook.operation_metrics"),
         "queue/wait rescrape/claim rescrape/complete rescrape/scrape webhook/change");
     cr_expect_str_eq(
-        sql_text(r.db, "SELECT extra_metadata - 'worker' - 'trace_id' FROM webhook.operation_metrics"
-                       " WHERE operation_name = 'scrape'"),
+        sql_text(r.db,
+            "SELECT extra_metadata - 'worker' - 'trace_id' FROM webhook.operation_metrics"
+            " WHERE operation_name = 'scrape'"),
         "{\"epoch\": 1, \"attempt\": 1, \"target_status\": 200}");
     cr_expect_str_eq(sql_text(r.db, "SELECT string_agg(DISTINCT extra_metadata->>'worker', ' ')"
                                     " FROM webhook.operation_metrics WHERE operation_type IN"

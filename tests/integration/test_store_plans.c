@@ -359,7 +359,7 @@ static const struct ask asks[] = {
     {"log_level", NULL, {1}, 20, 0, NULL},
     {"log_order", NULL, {1}, 20, 0, NULL},
     {"set_log_level", "SELECT 'debug', 600000, 'me@host'", {1}, 50, 0, NULL},
-    {"end_log_level", NULL, {1}, 20, 0, NULL},
+    {"end_log_level", NULL, {1}, 20, 0, "at most one row"},
     {"producer_left", "SELECT 'producer-1'", {1}, 50, 0, NULL},
     {"neighbours", "SELECT 'host', 'x'", {1}, 100, 0, NULL},
     {"forget_producers", NULL, {1}, 100, 0, NULL},
