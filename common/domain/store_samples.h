@@ -29,7 +29,7 @@ struct store_sample {
     const char *kinds, *names, *outcomes, *counts, *took_ms; /* texts of arrays: tallies */
 };
 /* Adds it to the row of the present slot, and to the tallies of the present hour. It commits without a
- * sync of its own. No columns. */
+ * sync of its own: a PostgreSQL that crashes may forget those of its last moment. No columns. */
 void store_samples_add(struct store *s, const struct store_sample *x, store_cb *cb, void *ctx);
 /* Of either table the oldest `max` rows of more than SAMPLES_DAYS ago. How many went. */
 void store_prune_samples(struct store *s, int max, store_cb *cb, void *ctx);

@@ -65,13 +65,9 @@ STMT(prune_samples, "retention", ROWS_ONE, 1,
     "   ORDER BY at LIMIT $1::integer)) RETURNING 1) SELECT count(*) FROM gone");
 
 STMT(prune_tallies, "retention", ROWS_ONE, 1,
-    "WITH old AS MATERIALIZED ("
-    "  SELECT hour, kind, name, outcome FROM webhook.tallies"
-    "  WHERE hour < now() - " DAYS " * interval '1 day'"
-    "  ORDER BY hour, kind, name, outcome LIMIT $1::integer"
-    "), gone AS (DELETE FROM webhook.tallies t USING old"
-    "   WHERE t.hour = old.hour AND t.kind = old.kind AND t.name = old.name"
-    "     AND t.outcome = old.outcome RETURNING 1) SELECT count(*) FROM gone");
+    "WITH gone AS (DELETE FROM webhook.tallies WHERE ctid = ANY (ARRAY("
+    "   SELECT ctid FROM webhook.tallies WHERE hour < now() - " DAYS " * interval '1 day'"
+    "   ORDER BY hour LIMIT $1::integer FOR UPDATE SKIP LOCKED)) RETURNING 1) SELECT count(*) FROM gone");
 
 /* --- the series --------------------------------------------------------------------------------- */
 
@@ -185,7 +181,7 @@ STMT(glance, "view", ROWS_ONE, 1,
     "  WHERE c.rescrape_status = 'queued' ORDER BY " DUE_SINCE ", c.id LIMIT " LOOK
     "), held AS MATERIALIZED ("
     "  SELECT c.claimed_by, c.claimed_at FROM webhook.change_events c"
-    "  WHERE c.rescrape_status = 'in_progress' LIMIT " LOOK
+    "  WHERE c.rescrape_status = 'in_progress' ORDER BY c.claimed_by LIMIT " LOOK
     "), orphans AS ("
     "  SELECT count(*) AS n, min(h.claimed_at) AS since FROM held h"
     "  LEFT JOIN webhook.workers w ON w.id = h.claimed_by AND w.dead_at IS NULL AND w.seen_at >= " SILENT
@@ -193,7 +189,7 @@ STMT(glance, "view", ROWS_ONE, 1,
     ") "
     "SELECT q.*, (SELECT count(*) FROM held), o.n, " MS_SINCE("o.since") ","
     "  (SELECT count(*) FROM (SELECT FROM webhook.change_events c WHERE " IS_FAILED
-    "     ORDER BY " FAILED_TIME " DESC LIMIT " LOOK ") f),"
+    "     AND " FAILED_TIME " > '-infinity' ORDER BY " FAILED_TIME " DESC LIMIT " LOOK ") f),"
     "  (SELECT count(*) FROM (SELECT FROM webhook.change_events c WHERE c.suspect >= 2"
     "     AND c.rescrape_status IN ('queued', 'in_progress') ORDER BY c.id LIMIT " LOOK ") s)"
     " FROM orphans o, (SELECT count(*), count(*) FILTER (WHERE due <= now()),"
