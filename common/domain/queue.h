@@ -29,7 +29,7 @@ enum queue_seen {
     QUEUE_NEW,       /* nothing: it is on the stream, and remembered */
     QUEUE_DUPLICATE, /* the same event: it was put there before, and is not again */
     QUEUE_CONFLICT,  /* an event of another body: nothing was done */
-    QUEUE_HELD,      /* nothing; but the job was there already, and is not again (change events) */
+    QUEUE_HELD,      /* it was not asked, and the job was there already (of change events) */
 };
 
 #define QUEUE_ENTRY_MAX 44 /* "<ms>-<seq>" of a stream entry and NUL */

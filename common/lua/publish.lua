@@ -5,7 +5,7 @@
 -- The marker says where a job is ("<stream> <entry>" or "later"). It is not trusted: the named place must
 -- still hold the job, otherwise it is published again. What was seen before is left alone: it was remembered
 -- together with its job, whose row answers for it since. Returns for each job 0: new, 1: seen before, 2: seen
--- before with another body, 3: not seen, but it was there.
+-- before with another body, 3: nothing was to be remembered, and it was there.
 local n = (#KEYS - 3) / 2
 local was = {}
 
@@ -38,6 +38,7 @@ for i = 1, n do
         was[i] = add(3 + i, id, payload)
         if seen ~= '' then
             redis.call('SET', key, seen, 'PX', ttl)
+            was[i] = 0
         end
     end
 end

@@ -415,7 +415,7 @@ Test(queue, of_one_flush_each_is_told_its_own)
     struct change_event *ev = event(), *other = event(),
                         *evs[] = {other, ev, with_body(ev, 1), ev, other};
     static const enum queue_seen want[] = {
-        QUEUE_NEW, QUEUE_NEW, QUEUE_CONFLICT, QUEUE_DUPLICATE, QUEUE_NEW};
+        QUEUE_NEW, QUEUE_NEW, QUEUE_CONFLICT, QUEUE_DUPLICATE, QUEUE_HELD};
     struct got g[5];
     struct queue_req r[5];
     for (int i = 0; i < 5; i++) {
