@@ -51,6 +51,7 @@ function open(page) {
         } catch (error) {
             if (mine === turn) trouble = error;
         }
+        if (mine !== turn) return;
         loading = false;
         draw();
     }
@@ -61,9 +62,10 @@ function open(page) {
         trouble = error ?? null;
         if (answer) {
             const joined = join(answer, rows);
-            // Nothing was known, or so much is new that there is a hole: from the top again.
-            if (!joined || !answer.next || rows.length <= answer.events.length) next = answer.next;
+            // So much is new that there is a hole: from the top again, and what is under way came from below it.
+            if (!joined) turn++, loading = false;
             rows = joined ?? answer.events;
+            if (rows.length === answer.events.length) next = answer.next;
         }
         draw();
     }
