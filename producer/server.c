@@ -325,8 +325,10 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     loop_run(s.loop);
     /* Hurried: the kernel takes back the rest, and exit() nothing, since a helper thread may be at work
      * with what that takes apart (OpenSSL's tables). */
-    if (s.stores.intakes)
+    if (s.stores.intakes) {
+        log_flush();
         _exit(EXIT_FAILURE);
+    }
     close_all(&s);
     return EXIT_SUCCESS;
 }

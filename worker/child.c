@@ -788,8 +788,10 @@ int child_run(struct prefork_slot *slot, const struct config *cfg)
     loop_run(c.wires.loop);
     /* Their thread may be at work with what exit() takes apart (OpenSSL's tables): it would look as if
      * a job had crashed us. */
-    if (!crawls_settled(c.crawls))
+    if (!crawls_settled(c.crawls)) {
+        log_flush();
         _exit(c.exit_code);
+    }
     if (!c.flight.jobs.len)
         tear_down(&c);
     letters_free(c.letters);

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@ static struct {
 } sink = {.program = "hookline", .level = LOG_INFO, .format = LOG_TEXT};
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
+static const struct trace nobody; /* whose lines are about no event */
 
 void log_open(const char *program, enum log_level level, enum log_format format)
 {
@@ -71,9 +73,11 @@ void log_order(const char *level, int64_t left_ms)
     sink.ordered = ordered;
     sink.order = order;
     sink.until_ms = clock_mono_ms() + left_ms;
-    if (news)
-        log_info("log_level", LOG_S("log_level", level_names[order]), LOG_B("ordered", ordered),
-            LOG_I("for_ms", ordered ? left_ms : 0));
+    if (!news)
+        return;
+    LOG_SCOPE(&nobody); /* whose line it was that found the time over does not matter */
+    log_info("log_level", LOG_S("log_level", level_names[order]), LOG_B("ordered", ordered),
+        LOG_I("for_ms", ordered ? left_ms : 0));
 }
 
 /* --- whose line it is -------------------------------------------------------------------- */
@@ -109,9 +113,13 @@ void log_role(const char *role)
     memset(repeats, 0, sizeof(repeats)); /* what was left out is the parent's to tell */
 }
 
+/* What was left out is told by whoever leaves, too. */
 void log_limit(int64_t lines)
 {
+    static bool told_at_exit;
     burst = lines;
+    if (burst > 0 && !told_at_exit)
+        told_at_exit = atexit(log_flush) == 0;
 }
 
 static struct repeat *repeat_of(const char *event)
@@ -134,7 +142,6 @@ static void emit(enum log_level level, const char *event, size_t n, const struct
 /* The window is over. It is said at the level of what was left out. */
 static void close_window(struct repeat *r, int64_t now)
 {
-    struct log_scope nobody = {{0}}, before = scope;
     int64_t left_out = r->left_out;
     const struct log_field fields[] = {LOG_S("event_name", r->event), LOG_I("lines", left_out),
         LOG_D("in_s", (double)(now - r->since_ms) / 1000)};
@@ -143,9 +150,8 @@ static void close_window(struct repeat *r, int64_t now)
     r->lines = r->left_out = 0;
     if (!left_out)
         return;
-    scope = nobody;
+    LOG_SCOPE(&nobody);
     emit(r->level, "log_repeated", sizeof(fields) / sizeof(*fields), fields);
-    scope = before;
 }
 
 static bool too_often(enum log_level level, const char *event)
@@ -162,24 +168,52 @@ static bool too_often(enum log_level level, const char *event)
     return true;
 }
 
-void log_tick(void)
+static void close_windows(int64_t min_age_ms)
 {
     int64_t now = clock_mono_ms();
     for (size_t i = 0; burst > 0 && i < REPEATS; i++)
-        if (repeats[i].left_out && now - repeats[i].since_ms >= WINDOW_MS)
+        if (repeats[i].left_out && now - repeats[i].since_ms >= min_age_ms)
             close_window(&repeats[i], now);
+}
+
+void log_tick(void)
+{
+    close_windows(WINDOW_MS);
     level_now(); /* an order that is over is so for a silent process too */
 }
 
+void log_flush(void)
+{
+    close_windows(0);
+}
+
 /* --- one line ---------------------------------------------------------------------------- */
+
+/* A pipe that is ready takes PIPE_BUF bytes at once. What is too long loses ends of its texts, so that
+ * it is a whole line all the same. */
+enum {
+    LINE_MAX_BYTES = PIPE_BUF - 2, /* without its end */
+    TEXT_MAX_BYTES = 1024,         /* as written, of one field */
+    TEXT_ROOM = LINE_MAX_BYTES - 512,
+};
+
+static bool is_inside_char(unsigned char c)
+{
+    return (c & 0xc0) == 0x80;
+}
 
 /* RFC 8259 string; also used for logfmt values that need quotes. Bytes that are not UTF-8 pass
  * as they are: a log must not fail on what it reports. */
 static void put_quoted(struct buf *b, const char *s)
 {
+    size_t end = b->len + TEXT_MAX_BYTES < TEXT_ROOM ? b->len + TEXT_MAX_BYTES : TEXT_ROOM;
     buf_putc(b, '"');
     for (; *s; s++) {
         unsigned char c = (unsigned char)*s;
+        if (b->len >= end && !is_inside_char(c)) {
+            buf_puts(b, "...");
+            break;
+        }
         if (c == '"' || c == '\\')
             buf_printf(b, "\\%c", c);
         else if (c < 0x20 || c == 0x7f)
@@ -192,7 +226,7 @@ static void put_quoted(struct buf *b, const char *s)
 
 static void put_word(struct buf *b, const char *s)
 {
-    int plain = *s != '\0';
+    bool plain = *s && strlen(s) < TEXT_MAX_BYTES;
     for (const char *p = s; *p && plain; p++)
         plain = (unsigned char)*p > ' ' && *p != '"' && *p != '=' && *p != '\\' && *p != 0x7f;
     if (plain)
@@ -243,33 +277,14 @@ static void put_head(struct buf *b, enum log_level level, const char *event)
     buf_printf(b, "[%d] %s", (int)getpid(), event);
 }
 
-/* A sink that is stuck or gone must not stop the work: a line it cannot take at once is dropped,
- * and counted on the first one that gets through again. A pipe that is ready takes PIPE_BUF bytes.
- */
-static void put_line(struct buf *line)
-{
-    static uint64_t dropped;
-    struct pollfd sink_fd = {.fd = STDERR_FILENO, .events = POLLOUT};
-
-    if (line->len > PIPE_BUF) { /* keeps its end, so that JSON readers stay in step by lines */
-        line->len = PIPE_BUF;
-        line->data[PIPE_BUF - 1] = '\n';
-    }
-    if (poll(&sink_fd, 1, 0) == 0 || write(STDERR_FILENO, line->data, line->len) < 0) {
-        dropped++;
-        return;
-    }
-    if (dropped) {
-        uint64_t n = dropped;
-        dropped = 0;
-        log_warn("log_lines_dropped", LOG_I("lines", n));
-    }
-}
-
+/* What would make the line too long is left out. */
 static void put_field(struct buf *b, const struct log_field *f)
 {
+    size_t before = b->len;
     buf_printf(b, sink.format == LOG_JSON ? ",\"%s\":" : " %s=", f->key);
     put_value(b, f);
+    if (b->len > LINE_MAX_BYTES)
+        b->len = before;
 }
 
 static void put_trace(struct buf *b)
@@ -283,16 +298,34 @@ static void put_trace(struct buf *b)
     put_field(b, &(struct log_field)LOG_S("trace_id", id));
 }
 
-static void emit(enum log_level level, const char *event, size_t n, const struct log_field *fields)
+static bool emit_line(
+    enum log_level level, const char *event, size_t n, const struct log_field *fields)
 {
+    struct pollfd sink_fd = {.fd = STDERR_FILENO, .events = POLLOUT};
     struct buf b = {0};
     put_head(&b, level, event);
     put_trace(&b);
     for (size_t i = 0; i < n; i++)
         put_field(&b, &fields[i]);
     buf_puts(&b, sink.format == LOG_JSON ? "}\n" : "\n");
-    put_line(&b);
+    bool took = poll(&sink_fd, 1, 0) != 0 && write(STDERR_FILENO, b.data, b.len) >= 0;
     buf_release(&b);
+    return took;
+}
+
+/* A sink that is stuck or gone must not stop the work: a line it cannot take at once is dropped, and
+ * counted when one gets through again. */
+static void emit(enum log_level level, const char *event, size_t n, const struct log_field *fields)
+{
+    static int64_t dropped;
+    if (!emit_line(level, event, n, fields)) {
+        dropped++;
+    } else if (dropped) {
+        LOG_SCOPE(&nobody);
+        if (emit_line(LOG_WARN, "log_lines_dropped", 1,
+                (const struct log_field[]){LOG_I("lines", dropped)}))
+            dropped = 0;
+    }
 }
 
 void log_write(enum log_level level, const char *event, size_t n, const struct log_field *fields)

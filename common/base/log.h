@@ -49,9 +49,10 @@ void log_set_level(enum log_level level);
 void log_order(const char *level, int64_t left_ms);
 /* Of one event name at most so many lines in ten seconds; 0 = any number. What is left out is counted,
  * and told by a line log_repeated: by the next line of that name, or by log_tick, which is due every
- * second or so. Names are string literals. */
+ * second or so, or by log_flush: at exit(), and due before _exit(). Names are string literals. */
 void log_limit(int64_t lines);
 void log_tick(void);
+void log_flush(void);
 
 /* Until the end of the block every line carries this trace's id; copied. */
 struct trace;

@@ -9,10 +9,11 @@ sources() {
 }
 
 # The first string of a call, and the one behind " : ". Of functions that are told which name to log
-# there is a list: tell (metrics.c), abort_child (prefork.c), emit (log.c).
+# there is a list: tell (metrics.c), abort_child (prefork.c), emit and
+# emit_line (log.c).
 in_code() {
     sources | xargs cat | tr '\n' ' ' |
-        grep -oE '\b(log_(debug|info|warn|error)\(|(LOG_LINE|tell|abort_child|emit)\([^",;]*,)[^",;]*"[a-z0-9_]+"( *: *"[a-z0-9_]+")?' |
+        grep -oE '\b(log_(debug|info|warn|error)\(|(LOG_LINE|tell|abort_child|emit|emit_line)\([^",;]*,)[^",;]*"[a-z0-9_]+"( *: *"[a-z0-9_]+")?' |
         grep -oE '"[a-z0-9_]+"' | tr -d '"' | sort -u
 }
 

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char seen[8192];
@@ -188,11 +189,48 @@ Test(log, a_stuck_reader_loses_lines_and_is_told_how_many)
     log_info("two");
     while (read(fds[0], junk, sizeof(junk)) > 0)
         ;
-    log_info("three");
+    {
+        LOG_SCOPE(&(const struct trace){.id = {0xab}});
+        log_info("three");
+    }
     const char *lines = captured();
+    cr_expect_not_null(strstr(strstr(lines, "\"three\""), "ab00"), "%s", lines);
+    cr_expect_null(strstr(strstr(lines, "log_lines_dropped"), "trace_id"), "it is nobody's");
     cr_expect_null(strstr(lines, "\"one\""));
     cr_expect_not_null(strstr(lines, "\"three\""));
     cr_expect_not_null(strstr(lines, "\"log_lines_dropped\",\"lines\":2"), "%s", lines);
+}
+
+Test(log, a_line_that_would_be_too_long_keeps_its_form_and_loses_ends_of_texts)
+{
+    static char text[9000];
+    for (size_t i = 0; i + 2 < sizeof(text); i += 2)
+        memcpy(text + i, "\xc3\xa9", 2);
+    static const struct {
+        enum log_format format;
+        const char *end;
+    } rows[] = {
+        {LOG_JSON, ",\"attempt\":7}\n"},
+        {LOG_TEXT, " attempt=7\n"     }
+    };
+    for (size_t i = 0; i < 2; i++) {
+        log_open("prog", LOG_INFO, rows[i].format);
+        capture();
+        log_info("long", LOG_S("a", text), LOG_S("b", text + 1), LOG_S("c", text), LOG_S("d", text),
+            LOG_S("e", text), LOG_I("attempt", 7));
+        const char *line = captured();
+        size_t len = strlen(line), end = strlen(rows[i].end);
+        cr_expect(len <= 4096 && len > 3000, "%zu bytes", len);
+        cr_expect_str_eq(line + len - end, rows[i].end);
+    }
+    log_open("prog", LOG_INFO, LOG_JSON);
+    capture();
+    log_info("long", LOG_S("a", text), LOG_I("attempt", 7));
+    json_t *root = json_loads(captured(), 0, NULL);
+    cr_assert_not_null(root, "%s", seen);
+    const char *a = json_string_value(json_object_get(root, "a"));
+    cr_expect(strlen(a) > 1000 && strcmp(a + strlen(a) - 5, "\xc3\xa9...") == 0, "%s", a);
+    json_decref(root);
 }
 
 /* --- whose line it is -------------------------------------------------------------------- */
@@ -336,6 +374,26 @@ Test(log, the_next_line_of_a_name_tells_what_was_left_out_before_it)
     cr_assert_not_null(told, "%s", text);
     cr_expect(strstr(told, "\"lines\":1,\"in_s\":12.000"), "%s", text);
     cr_expect_eq(lines_of(told, "again"), 1, "%s", text);
+    log_limit(0);
+}
+
+Test(log, who_leaves_tells_what_was_left_out_and_in_text_too)
+{
+    log_open("prog", LOG_INFO, LOG_TEXT);
+    log_limit(2);
+    at(0);
+    capture();
+    if (fork() == 0) {
+        for (int i = 0; i < 7; i++)
+            log_warn("again", LOG_I("n", i));
+        exit(0); /* log_flush */
+    }
+    wait(NULL);
+    log_flush(); /* nothing: the child said it */
+    const char *text = captured(), *told = strstr(text, "log_repeated");
+    cr_assert_not_null(told, "%s", text);
+    cr_expect(strstr(told, " event_name=again lines=5 in_s=0.000\n"), "%s", text);
+    cr_expect_not(strstr(told + 1, "log_repeated"), "%s", text);
     log_limit(0);
 }
 
