@@ -108,7 +108,7 @@ $(BUILD)/gen/openapi.c: common/embed.sh producer/openapi.json
 	@mkdir -p $(@D)
 	$(call say,GEN) common/embed.sh json producer/openapi.json >$@
 
-# The dashboard's pages, and the charts that Debian packages: byte for byte in the producer.
+# The dashboard's pages, and the charts that Debian packages: compressed in the producer.
 $(DYGRAPHS)/%:
 	@echo "$@ is missing: 'make deps' installs it (Debian package libjs-dygraphs)." >&2; exit 1
 $(BUILD)/gen/dashboard_files.c: common/embed.sh $(DASHBOARD_SRC) $(BUILD)/stamp/dashboard

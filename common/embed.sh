@@ -2,7 +2,7 @@
 # Turns files into C strings: `embed.sh lua FILE...` makes struct redis_script lua_NAME for each script,
 # `embed.sh sql FILE...` the table `migrations` of migrate.h, `embed.sh json FILE` the text NAME_json (of
 # which the blanks at the start of lines are left out), `embed.sh files FILE...` the table
-# `dashboard_files` of dashboard.h, byte for byte. Prints C to standard output.
+# `dashboard_files` of dashboard.h, each file compressed with gzip. Prints C to standard output.
 set -eu
 
 quote() { # each line of a file as a C string literal
@@ -46,13 +46,16 @@ json)
     printf 'const size_t %s_json_len = sizeof(%s_json) - 1;\n' "$name" "$name"
     ;;
 files)
+    zipped=$(mktemp "${TMPDIR:-/tmp}/hookline-embed-XXXXXX")
+    trap 'rm -f "$zipped"' EXIT
     echo '#include "producer/dashboard.h"'
     echo 'const struct dashboard_file dashboard_files[] = {'
     for f in "$@"; do
-        digest=$(sha256sum "$f" | cut -c 1-32)
+        gzip -9n <"$f" >"$zipped" # no name, no time: the same bytes with every build
+        digest=$(sha256sum "$zipped" | cut -c 1-32)
         printf '{.name = "%s", .etag = "\\"%s\\"", .len = %d, .data =\n    ""\n' \
-            "$(basename "$f")" "$digest" "$(wc -c <"$f")"
-        bytes "$f"
+            "$(basename "$f")" "$digest" "$(wc -c <"$zipped")"
+        bytes "$zipped"
         echo '},'
     done
     echo '{.name = 0}};'

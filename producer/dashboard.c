@@ -2,6 +2,7 @@
 #include "producer/dashboard.h"
 
 #include <string.h>
+#include <strings.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -41,6 +42,35 @@ static bool is_known(const char *list, const char *etag)
     return false;
 }
 
+/* RFC 9110 section 12.4.2: a weight of zero refuses. text: what stands behind a coding, up to a comma. */
+static bool is_refused(const char *text)
+{
+    text += strspn(text, " \t;");
+    if (strncasecmp(text, "q=0", 3) != 0)
+        return false;
+    text += 3;
+    text += *text == '.' ? 1 + strspn(text + 1, "0") : 0;
+    return !*text || strchr(", \t", *text);
+}
+
+bool dashboard_may_zip(const char *accepted)
+{
+    enum { UNSAID, NO, YES } zip = UNSAID, any = UNSAID;
+    if (!accepted)
+        return true;
+    for (; *accepted; accepted += strcspn(accepted, ",")) {
+        accepted += strspn(accepted, ", \t");
+        size_t len = strcspn(accepted, ",; \t");
+        int says = is_refused(accepted + len) ? NO : YES;
+        if ((len == 4 && strncasecmp(accepted, "gzip", len) == 0) ||
+            (len == 6 && strncasecmp(accepted, "x-gzip", len) == 0))
+            zip = says;
+        else if (len == 1 && *accepted == '*')
+            any = says;
+    }
+    return (zip == UNSAID ? any : zip) == YES;
+}
+
 static const struct dashboard_file *file_of(const char *name)
 {
     for (const struct dashboard_file *f = dashboard_files; f->name; f++)
@@ -58,12 +88,19 @@ void dashboard_serve(struct httpd_req *req, void *stores)
         httpd_reply_detail(req, 404, "Not Found");
         return;
     }
+    httpd_add_header(req, "Vary", "Accept-Encoding");
+    if (!dashboard_may_zip(httpd_header(req, "Accept-Encoding"))) {
+        httpd_reply_detail(req, 406, "There is only a form of this coded with gzip: accept that");
+        return;
+    }
     httpd_add_header(req, "ETag", f->etag);
     httpd_add_header(req, "Cache-Control", "no-cache");
-    if (known && is_known(known, f->etag))
+    if (known && is_known(known, f->etag)) {
         httpd_reply(req, 304, NULL, NULL, 0);
-    else
-        httpd_reply(req, 200, type_of(f->name), f->data, f->len);
+        return;
+    }
+    httpd_add_header(req, "Content-Encoding", "gzip");
+    httpd_reply(req, 200, type_of(f->name), f->data, f->len);
 }
 
 bool dashboard_owns(const char *path)

@@ -406,6 +406,7 @@ Test(dashboard_session, every_answer_there_binds_the_browser)
         {"GET",     "/dashboard",               NULL,                                      200},
         {"GET",     "/dashboard/",              NULL,                                      200},
         {"GET",     "/dashboard/app.js",        NULL,                                      200},
+        {"GET",     "/dashboard/app.js",        "Accept-Encoding: br\r\n",                 406},
         {"GET",     "/dashboard/none.js",       NULL,                                      404},
         {"GET",     "/dashboard/..%2fserver.c", NULL,                                      404},
         {"GET",     "/dashboard/a/b",           NULL,                                      404},
@@ -464,31 +465,59 @@ static const char *type_of(const char *name)
     return "a type that the dashboard does not know";
 }
 
-/* A file beside us, read whole. */
-static const char *content(const char *path, size_t *len)
+/* What a program says, whole. */
+static const char *said_by(const char *command, size_t *len)
 {
-    FILE *f = fopen(path, "rb");
-    cr_assert(f, "%s", path);
+    FILE *f = popen(command, "r");
+    cr_assert(f, "%s", command);
     char *data = harness_hold(malloc(1 << 20));
     *len = fread(data, 1, (1 << 20) - 1, f);
     data[*len] = '\0';
-    fclose(f);
+    cr_assert_eq(pclose(f), 0, "%s", command);
     return data;
 }
 
-Test(dashboard_session, every_file_is_embedded_byte_for_byte)
+Test(dashboard_session, every_file_is_embedded_as_gzip_makes_it)
 {
     int n = 0;
     for (const struct dashboard_file *f = dashboard_files; f->name; f++, n++) {
         bool chart = strncmp(f->name, "dygraph.", 8) == 0;
         const char *folder = chart ? "/usr/share/javascript/dygraphs" : "producer/dashboard";
         size_t len;
-        const char *data = content(harness_text("%s/%s", folder, f->name), &len);
-        cr_expect_eq(f->len, len, "%s", f->name);
+        const char *data = said_by(harness_text("gzip -9n <%s/%s", folder, f->name), &len);
         cr_expect(f->len == len && memcmp(f->data, data, len) == 0, "%s", f->name);
         cr_expect_eq(strlen(f->etag), 34, "%s: %s", f->name, f->etag);
     }
     cr_expect_geq(n, 5, "%d", n);
+}
+
+Test(dashboard_session, a_form_of_the_pages_suits_who_does_not_refuse_it)
+{
+    static const struct {
+        const char *accepted;
+        bool may;
+    } cases[] = {
+        {NULL,                     true },
+        {"gzip",                   true },
+        {"gzip, deflate, br",      true },
+        {"br;q=1, X-GZIP ; q=0.5", true },
+        {"GZip;Q=0.001",           true },
+        {"*",                      true },
+        {"identity, *;q=0.1",      true },
+        {"*;q=0, gzip",            true },
+        {",, gzip,",               true },
+        {"",                       false},
+        {"identity",               false},
+        {"br, zstd",               false},
+        {"gzipped",                false},
+        {"gzip;q=0",               false},
+        {"gzip; q=0.000, *",       false},
+        {"gzip;q=0.,br",           false},
+        {"*;q=0",                  false},
+        {"br, gzip \t;\t Q=0",     false},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++)
+        cr_expect_eq(dashboard_may_zip(cases[i].accepted), cases[i].may, "%s", cases[i].accepted);
 }
 
 Test(dashboard_session, a_page_that_the_browser_has_is_not_sent_again)
@@ -502,7 +531,10 @@ Test(dashboard_session, a_page_that_the_browser_has_is_not_sent_again)
         cr_expect_str_eq(test_reply_header(&reply, "Content-Type"), type_of(f->name));
         cr_expect_str_eq(test_reply_header(&reply, "ETag"), f->etag);
         cr_expect_str_eq(test_reply_header(&reply, "Cache-Control"), "no-cache");
-        cr_expect_eq(strlen(reply.body), f->len, "%s", path);
+        cr_expect_str_eq(test_reply_header(&reply, "Content-Encoding"), "gzip");
+        cr_expect_str_eq(test_reply_header(&reply, "Vary"), "Accept-Encoding");
+        cr_assert_eq(atol(test_reply_header(&reply, "Content-Length")), (long)f->len, "%s", path);
+        cr_expect_arr_eq(reply.body, f->data, f->len, "%s", path);
         const struct {
             const char *known;
             int status;
@@ -522,7 +554,8 @@ Test(dashboard_session, a_page_that_the_browser_has_is_not_sent_again)
             cr_expect_str_eq(test_reply_header(&reply, "ETag"), f->etag);
             if (reply.status == 304)
                 cr_expect(!*reply.body && !test_reply_header(&reply, "Content-Type") &&
-                          !test_reply_header(&reply, "Content-Length"));
+                          !test_reply_header(&reply, "Content-Length") &&
+                          !test_reply_header(&reply, "Content-Encoding"));
         }
     }
 }

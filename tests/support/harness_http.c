@@ -99,7 +99,9 @@ static void parse(struct test_reply *out, struct buf *in)
     if (!end || strncmp(in->data, "HTTP/1.", 7) != 0 || in->len < 12)
         return;
     out->status = atoi(in->data + 9);
-    out->body = harness_keep(mem_strdup(end + 4));
+    struct buf body = {0}; /* of any bytes */
+    buf_append(&body, end + 4, in->len - (size_t)(end + 4 - in->data));
+    out->body = harness_keep(buf_detach(&body));
     end[2] = '\0';
     char *first = strstr(in->data, "\r\n");
     out->headers = harness_keep(mem_strdup(first + 2));
