@@ -62,7 +62,7 @@ function open(page) {
     async function loadDocument() {
         docFor = event.status;
         try {
-            doc = await get(target('/api/documents', { url: event.watch_url }));
+            doc = await get(target('/api/documents', { event: page.id })); // its URL may be one that nothing is fetched from
             docTrouble = null;
         } catch (error) {
             docTrouble = error;

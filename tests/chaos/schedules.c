@@ -137,7 +137,7 @@ static void strays(struct stack *s, struct verdict *v)
     const char *event = post(s, "/ok/stray");
     test_pg_pause(s->pg);
     kill(worker, SIGCONT);
-    WAIT_FOR(test_proc_logged(fleet->proc, "\"job_step_repeats\",\"step\":\"CLAIM\"") &&
+    WAIT_FOR(test_proc_logged_with(fleet->proc, "job_step_repeats", "\"step\":\"CLAIM\"") &&
                  test_proc_logged(fleet->proc, "\"work_dropped\""),
         SOON_MS);
     WAIT_FOR(redis_int(s->redis, "EXISTS {hookline}:q:change") == 1 &&

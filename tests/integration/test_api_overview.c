@@ -101,16 +101,18 @@ Test(api_overview, redis_away_is_told_and_the_rest_still_answered)
 Test(api_overview, the_level_of_the_log_is_ordered_shown_and_ended)
 {
     static const char order[] = "{\"level\":\"debug\",\"minutes\":5}", end[] = "{\"level\":null}";
+    static const char headers[] =
+        "Authorization: Bearer " RIG_API_SECRET "\r\nContent-Type: application/json\r\n";
     struct rig r;
     rig_start(&r);
-    struct test_reply reply = test_http(
-        r.producer_port, "POST", "/api/system/log-level", authorization, order, strlen(order));
-    cr_assert_eq(reply.status, 200);
+    struct test_reply reply =
+        test_http(r.producer_port, "POST", "/api/system/log-level", headers, order, strlen(order));
+    cr_assert_eq(reply.status, 200, "%s", reply.body);
     json_t *all = ask(&r, "/api/system");
     const char *level = json_get_string(json_object_get(all, "log_level"), "level");
     cr_expect(level && strcmp(level, "debug") == 0);
     json_decref(all);
-    test_http(r.producer_port, "POST", "/api/system/log-level", authorization, end, strlen(end));
+    test_http(r.producer_port, "POST", "/api/system/log-level", headers, end, strlen(end));
     cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.log_level"), 0);
     cr_expect_eq(
         sql_int(r.db, "SELECT count(*) FROM webhook.operator_log WHERE command = 'log-level'"

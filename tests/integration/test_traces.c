@@ -179,19 +179,9 @@ static void expect_below(json_t *spans, const char *name, const char *above)
     cr_expect(parent && id && strcmp(parent, id) == 0, "%s is not below %s", name, above);
 }
 
-/* The log has a line of this event name with this trace id. */
 static bool logged_with(struct test_proc *p, const char *event, const char *trace_id)
 {
-    const char *name = harness_text("\"event\":\"%s\"", event);
-    const char *id = harness_text("\"trace_id\":\"%s\"", trace_id);
-    for (const char *line = test_proc_log(p); *line; line += strcspn(line, "\n") + 1) {
-        size_t len = strcspn(line, "\n");
-        if (memmem(line, len, name, strlen(name)) && memmem(line, len, id, strlen(id)))
-            return true;
-        if (!line[len])
-            break;
-    }
-    return false;
+    return test_proc_logged_with(p, event, harness_text("\"trace_id\":\"%s\"", trace_id));
 }
 
 static const char *const change_spans[] = {

@@ -366,7 +366,7 @@ Test(worker, while_the_index_cannot_be_written_the_page_is_not_scraped_again)
     cr_assert_eq(PQresultStatus(locked), PGRES_COMMAND_OK, "%s", PQerrorMessage(db));
     PQclear(locked);
     struct rig_id id = rig_post(&r, "/ok/locked");
-    WAIT_FOR(test_proc_logged(fleet, "\"job_step_repeats\",\"step\":\"COMPLETE\""), SOON);
+    WAIT_FOR(test_proc_logged_with(fleet, "job_step_repeats", "\"step\":\"COMPLETE\""), SOON);
     cr_expect(rig_status_is(&r, id, "in_progress"));
     PQfinish(db);
     WAIT_FOR(rig_status_is(&r, id, "completed"), SOON);

@@ -30,7 +30,7 @@ Test(worker_outage, postgres_killed_before_the_claim)
     struct test_proc *fleet = rig_fleet(&r, 1, RIG_ENV(LONG_LEASE));
     test_pg_kill(r.pg);
     struct rig_id id = rig_post(&r, "/ok/t1"); /* in the spool, and in Redis */
-    WAIT_FOR(test_proc_logged(fleet, "\"job_step_repeats\",\"step\":\"CLAIM\""), SOON);
+    WAIT_FOR(test_proc_logged_with(fleet, "job_step_repeats", "\"step\":\"CLAIM\""), SOON);
     test_pg_restart(r.pg);
     expect_completed_once(&r, id);
     cr_expect_eq(rig_scrapes(&r, "/ok/t1"), 1);
@@ -45,7 +45,7 @@ Test(worker_outage, postgres_killed_before_the_result_is_written)
     WAIT_FOR(rig_scrapes(&r, "/hold/t3") == 1, SOON);
     test_pg_kill(r.pg);
     rig_release(&r);
-    WAIT_FOR(test_proc_logged(fleet, "\"job_step_repeats\",\"step\":\"COMPLETE\""), SOON);
+    WAIT_FOR(test_proc_logged_with(fleet, "job_step_repeats", "\"step\":\"COMPLETE\""), SOON);
     test_pg_restart(r.pg);
     expect_completed_once(&r, id);
     cr_expect_eq(rig_scrapes(&r, "/hold/t3"), 1, "within the lease the result is kept");
@@ -61,7 +61,7 @@ Test(worker_outage, postgres_killed_while_a_failure_is_recorded)
     struct rig_id id = rig_post(&r, "/hang/t3a");
     WAIT_FOR(rig_scrapes(&r, "/hang/t3a") == 1, SOON);
     test_pg_kill(r.pg);
-    WAIT_FOR(test_proc_logged(fleet, "\"job_step_repeats\",\"step\":\"FAIL\""), SOON);
+    WAIT_FOR(test_proc_logged_with(fleet, "job_step_repeats", "\"step\":\"FAIL\""), SOON);
     test_pg_restart(r.pg);
     WAIT_FOR(rig_status_is(&r, id, "failed: Firecrawl: timed out"), SOON);
     cr_expect_str_eq(rig_row(&r, id, "attempts"), "1", "charged once");
@@ -197,7 +197,7 @@ Test(worker_outage, redis_killed_during_the_scrape)
     WAIT_FOR(rig_scrapes(&r, "/hold/unackable") == 1, SOON);
     test_redis_kill(r.redis);
     rig_release(&r);
-    WAIT_FOR(test_proc_logged(fleet, "\"job_step_repeats\",\"step\":\"SETTLE\""), SOON);
+    WAIT_FOR(test_proc_logged_with(fleet, "job_step_repeats", "\"step\":\"SETTLE\""), SOON);
     cr_expect(rig_status_is(&r, id, "completed"), "PostgreSQL knows before Redis does");
     test_redis_restart(r.redis);
     expect_completed_once(&r, id);

@@ -526,6 +526,17 @@ bool test_proc_logged(struct test_proc *p, const char *text)
     return found;
 }
 
+bool test_proc_logged_with(struct test_proc *p, const char *event, const char *text)
+{
+    char *log = harness_slurp(p->log_path, 64 << 20);
+    const char *name = harness_text("\"event\":\"%s\"", event);
+    bool found = false;
+    for (char *rest = log, *line; !found && (line = strsep(&rest, "\n"));)
+        found = strstr(line, name) && strstr(line, text);
+    free(log);
+    return found;
+}
+
 /* The group outlives its leader: its other members come to us as orphans and are reaped here. */
 static void kill_group(struct test_proc *p)
 {

@@ -87,6 +87,8 @@ void test_proc_signal(struct test_proc *p, int signo);   /* the process only, no
 int test_proc_wait(struct test_proc *p, int timeout_ms); /* exit status, or 128 + signal */
 bool test_proc_running(struct test_proc *p);
 bool test_proc_logged(struct test_proc *p, const char *text); /* seen in its log so far */
+/* A line of this event name that has this text as well. */
+bool test_proc_logged_with(struct test_proc *p, const char *event, const char *text);
 const char *test_proc_log(struct test_proc *p); /* whole log so far, kept until exit */
 void test_proc_kill(struct test_proc *p);       /* SIGKILL to its whole group, reaped */
 /* Living direct children of a process whose /proc/PID/cmdline or comm contains `match` (NULL =
