@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "domain/queue_gauges.h"
+#include "domain/sampler.h"
 #include "io/httpd.h"
 #include "io/pulse.h"
 #include "producer/api.h"
@@ -13,7 +14,6 @@
 #include "producer/crawl_forward.h"
 #include "producer/crawl_intake.h"
 #include "producer/dashboard.h"
-#include "producer/depths.h"
 #include "producer/forward.h"
 #include "producer/gauges.h"
 #include "producer/intake.h"
@@ -197,9 +197,16 @@ static void heartbeat(void *ctx)
 
 /* --- building ---------------------------------------------------------------------------- */
 
-static bool may_sample(void *stores)
+static bool may_sample(void *ctx)
 {
-    return stores_database_ready(stores);
+    const struct server *s = ctx;
+    return stores_database_ready(&s->stores);
+}
+
+static struct queues_seen queues_seen(void *ctx)
+{
+    const struct server *s = ctx;
+    return queue_gauges_seen(s->queues);
 }
 
 static void start_sampler(struct server *s)
@@ -207,8 +214,8 @@ static void start_sampler(struct server *s)
     s->sampler = sampler_new(&(struct sampler_conf){.loop = s->loop,
         .store = s->stores.store,
         .ready = may_sample,
-        .look = depths_look,
-        .ctx = &s->stores});
+        .queues = queues_seen,
+        .ctx = s});
     sampler_start(s->sampler);
 }
 

@@ -12,7 +12,6 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "worker/document.h"
-#include "worker/fetched.h"
 #include "worker/jobmeters.h"
 #include "worker/jobmetrics.h"
 #include "worker/jobtrace.h"
@@ -333,7 +332,7 @@ static void scraped(struct scrape_result *res, void *ctx)
         meter_inc(M_FETCHES, (int)res->fetch, 0);
     j->leave.again = j->attempts > 0;
     if (res->sign != UPSTREAM_SILENT)
-        sampler_fetched(j->env->sampler, j->upstream, fetched_as(res), took_ms(j));
+        sampler_fetched(j->env->sampler, j->upstream, res->fetch, took_ms(j));
     bool spared =
         breaker_report(j->env->breaker, &j->leave, res->sign, res->retry_after_ms, res->err.msg);
     if (spared || res->held_off) {

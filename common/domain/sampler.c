@@ -5,8 +5,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/pgarray.h"
+#include "domain/fetch_tally.h"
 #include "domain/store_samples.h"
-#include "domain/tally.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,14 +29,14 @@ struct columns {
 struct sampler {
     struct sampler_conf conf;
     struct counts told, sent;
-    struct tally *fetches;
+    struct fetch_tally *fetches;
     struct columns columns;
     struct buf latency;
     struct timer tick, limit;
     struct defer left;
     int64_t moment_ms; /* of ours within the five seconds */
     int64_t written_ms;
-    bool busy, looking, stopped, leaving;
+    bool busy, stopped, leaving;
     void (*done)(void *ctx);
     void *done_ctx;
 };
@@ -154,8 +154,6 @@ static const char *latency(struct sampler *s)
     return pgarray_end(&s->latency);
 }
 
-static void write_row(struct sampler *s, const struct store_sample *gauges);
-
 static void written(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx);
 
 static void submit(struct sampler *s, const struct store_sample *gauges)
@@ -188,8 +186,9 @@ static bool tells(const struct sampler *s, const struct store_sample *gauges)
 {
     if (gauges->in_flight > 0)
         return true;
-    return gauges->looks && (gauges->depth != 0 || gauges->crawl_depth != 0 ||
-                                clock_mono_ms() - s->written_ms >= SAMPLER_SIGN_MS);
+    return s->conf.queues &&
+           (gauges->queues.jobs[QUEUED_CHANGE] != 0 || gauges->queues.jobs[QUEUED_CRAWL] != 0 ||
+               clock_mono_ms() - s->written_ms >= SAMPLER_SIGN_MS);
 }
 
 static void has_left(void *ctx)
@@ -207,7 +206,7 @@ static void write_row(struct sampler *s, const struct store_sample *gauges)
     begin_columns(&s->columns);
     put_sources(&s->columns, &s->sent);
     bool news = add(&(struct counts){0}, &s->sent, 1);
-    news |= tally_send(s->fetches, put_fetches, &s->columns);
+    news |= fetch_tally_send(s->fetches, put_fetches, &s->columns);
     if (news || tells(s, gauges))
         submit(s, gauges);
     else if (s->leaving)
@@ -216,7 +215,7 @@ static void write_row(struct sampler *s, const struct store_sample *gauges)
 
 static void write_last(struct sampler *s)
 {
-    write_row(s, &(struct store_sample){.depth = -1, .crawl_depth = -1});
+    write_row(s, &(struct store_sample){.queues = queues_unseen});
 }
 
 /* Only of what was surely not written is there to be another attempt. */
@@ -229,7 +228,7 @@ static void written(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     s->busy = false;
     if (over)
         add(&s->told, &s->sent, 1);
-    tally_written(s->fetches, over, clock_wall_us() / 3600000000);
+    fetch_tally_written(s->fetches, over, clock_wall_us() / 3600000000);
     if (s->stopped || !again)
         return;
     if (over)
@@ -239,23 +238,6 @@ static void written(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
 }
 
 /* --- every five seconds ------------------------------------------------------------------ */
-
-static void write_now(struct sampler *s, int64_t depth, int64_t crawl_depth)
-{
-    const struct sampler_conf *c = &s->conf;
-    write_row(s, &(struct store_sample){.in_flight = c->in_flight ? c->in_flight(c->ctx) : 0,
-                     .depth = depth,
-                     .crawl_depth = crawl_depth,
-                     .looks = c->look != NULL});
-}
-
-void sampler_depths(struct sampler *s, int64_t depth, int64_t crawl_depth)
-{
-    if (!s->looking || s->stopped || s->leaving)
-        return;
-    s->looking = false;
-    write_now(s, depth, crawl_depth);
-}
 
 static void start_timer(struct sampler *s)
 {
@@ -270,19 +252,14 @@ static void tick(void *ctx)
     start_timer(s);
     if (s->busy || (c->ready && !c->ready(c->ctx)))
         return;
-    if (s->looking || !c->look) { /* the last look has had its time */
-        s->looking = false;
-        write_now(s, -1, -1);
-        return;
-    }
-    s->looking = true;
-    c->look(s, c->ctx);
+    write_row(s, &(struct store_sample){.in_flight = c->in_flight ? c->in_flight(c->ctx) : 0,
+                     .queues = c->queues ? c->queues(c->ctx) : queues_unseen});
 }
 
 void sampler_fetched(struct sampler *s, const char *host, enum meter_FETCH outcome, int64_t took_ms)
 {
     if (s && host)
-        tally_count(s->fetches, host, outcome, took_ms);
+        fetch_tally_count(s->fetches, host, outcome, took_ms);
 }
 
 /* --- life -------------------------------------------------------------------------------- */
@@ -292,7 +269,7 @@ struct sampler *sampler_new(const struct sampler_conf *conf)
     struct sampler *s = mem_new(struct sampler);
     s->conf = *conf;
     s->told = counted();
-    s->fetches = tally_new();
+    s->fetches = fetch_tally_new();
     if (!s->conf.every_ms)
         s->conf.every_ms = SAMPLER_EVERY_MS;
     s->moment_ms = arc4random_uniform((uint32_t)s->conf.every_ms);
@@ -344,7 +321,7 @@ void sampler_free(struct sampler *s)
 {
     if (!s)
         return;
-    tally_free(s->fetches);
+    fetch_tally_free(s->fetches);
     release(&s->columns);
     buf_release(&s->latency);
     free(s);

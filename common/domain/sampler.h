@@ -8,6 +8,7 @@
 #define HL_DOMAIN_SAMPLER_H
 
 #include "base/meter.h"
+#include "domain/queue_gauges.h"
 #include "io/loop.h"
 
 struct sampler;
@@ -21,9 +22,8 @@ struct sampler_conf {
     struct store *store;             /* borrowed */
     bool (*ready)(void *ctx);        /* PostgreSQL may be asked; NULL = always */
     int64_t (*in_flight)(void *ctx); /* jobs in hand; NULL = this process has none */
-    /* Begins to ask how deep the queues are; sampler_depths brings the answer, now or later. NULL: this
-     * process does not look. */
-    void (*look)(struct sampler *s, void *ctx);
+    /* How full the queues are, as far as this process knows. NULL: it does not look. */
+    struct queues_seen (*queues)(void *ctx);
     void *ctx;
     int64_t every_ms; /* 0 = SAMPLER_EVERY_MS */
 };
@@ -31,8 +31,6 @@ struct sampler_conf {
 /* Counts from now on: what a process before this one has in the same cells is its own. */
 struct sampler *sampler_new(const struct sampler_conf *conf);
 void sampler_start(struct sampler *s);
-/* Jobs of change events, and of crawls, that wait or are under way; -1 = not known. */
-void sampler_depths(struct sampler *s, int64_t depth, int64_t crawl_depth);
 /* A page was asked for. host: "name:port", NULL = nobody was. s NULL ok. */
 void sampler_fetched(
     struct sampler *s, const char *host, enum meter_FETCH outcome, int64_t took_ms);

@@ -7,15 +7,14 @@ enum { ADD_TIMEOUT_MS = 4000 };
 
 void store_samples_add(struct store *s, const struct store_sample *x, store_cb *cb, void *ctx)
 {
-    const struct number depth = store_number(x->depth), crawl_depth = store_number(x->crawl_depth);
     store_run(s, &stmt_samples_add, ADD_TIMEOUT_MS, cb, ctx,
         (const char *[]){store_number(x->accepted).text, store_number(x->crawl_accepted).text,
             store_number(x->refused).text, store_number(x->completed).text,
             store_number(x->superseded).text, store_number(x->retried).text,
             store_number(x->failed).text, store_number(x->crawl_done).text,
-            store_number(x->in_flight).text, x->depth < 0 ? NULL : depth.text,
-            x->crawl_depth < 0 ? NULL : crawl_depth.text, x->looks ? "t" : "f", x->latency,
-            x->kinds, x->names, x->outcomes, x->counts, x->took_ms});
+            store_number(x->in_flight).text, store_number(x->queues.jobs[QUEUED_CHANGE]).text,
+            store_number(x->queues.jobs[QUEUED_CRAWL]).text, store_number(x->queues.oldest_ms).text,
+            x->latency, x->kinds, x->names, x->outcomes, x->counts, x->took_ms});
 }
 
 void store_prune_samples(struct store *s, int max, store_cb *cb, void *ctx)

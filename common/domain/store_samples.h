@@ -6,6 +6,7 @@
 #ifndef HL_DOMAIN_STORE_SAMPLES_H
 #define HL_DOMAIN_STORE_SAMPLES_H
 
+#include "domain/queue_gauges.h"
 #include "domain/store.h"
 
 #define SAMPLES_SLOT_S  5     /* of a row of webhook.samples; slots begin at multiples of it */
@@ -23,9 +24,8 @@
 struct store_sample {
     int64_t accepted, crawl_accepted, refused, completed, superseded, retried, failed, crawl_done;
     int64_t in_flight;
-    int64_t depth, crawl_depth; /* -1 = not known. The first of a slot counts */
-    bool looks;                 /* also at what has been due longest; likewise */
-    const char *latency;        /* text of an array: of the buckets of hookline_event_seconds */
+    struct queues_seen queues; /* the first of a slot that is known counts */
+    const char *latency;      /* text of an array: of the buckets of hookline_event_seconds */
     const char *kinds, *names, *outcomes, *counts, *took_ms; /* texts of arrays: tallies */
 };
 /* Adds it to the row of the present slot, and to the tallies of the present hour. It commits without a

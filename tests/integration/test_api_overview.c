@@ -10,7 +10,8 @@ TestSuite(api_overview, .timeout = 60);
 
 enum { SOON = 15000 };
 
-static const char authorization[] = "Authorization: Bearer " RIG_API_SECRET "\r\n";
+static const char authorization[] = "Authorization: Bearer " RIG_API_SECRET "\r\n"
+                                    "Content-Type: application/json\r\n";
 
 static json_t *ask(struct rig *r, const char *path)
 {
@@ -116,6 +117,6 @@ Test(api_overview, the_level_of_the_log_is_ordered_shown_and_ended)
     cr_expect_eq(sql_int(r.db, "SELECT count(*) FROM webhook.log_level"), 0);
     cr_expect_eq(
         sql_int(r.db, "SELECT count(*) FROM webhook.operator_log WHERE command = 'log-level'"
-                      " AND operator = 'dashboard@127.0.0.1'"),
+                      " AND operator = 'api@127.0.0.1'"),
         2);
 }

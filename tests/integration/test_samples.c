@@ -35,8 +35,7 @@ static long tally(const char *kind, const char *name, const char *outcome)
 
 static struct store_sample sample(void)
 {
-    return (struct store_sample){.depth = -1,
-        .crawl_depth = -1,
+    return (struct store_sample){.queues = queues_unseen,
         .latency = "{}",
         .kinds = "{}",
         .names = "{}",
@@ -95,15 +94,13 @@ Test(samples, the_first_who_looked_at_the_queues_is_believed)
 {
     struct store *s = bench_store(NULL);
     struct store_sample x = sample();
-    sql_exec(bench_url(), "INSERT INTO webhook.change_events (watch_id, watch_url, rescrape_status,"
-                          " created_at) VALUES ('w', 'u', 'queued', now() - interval '1 minute')");
     for (int i = 0; i < 3; i++) { /* one of them may begin a slot of its own */
-        x.looks = i > 0;
-        x.depth = i ? i : -1;
+        x.queues = i ? (struct queues_seen){{i, -1}, 60000L * i} : queues_unseen;
         add(s, &x);
     }
     cr_expect_eq(sql_int(bench_url(), "SELECT min(depth) FROM webhook.samples"), 1);
-    cr_expect_geq(sql_int(bench_url(), "SELECT max(oldest_ms) FROM webhook.samples"), 60000);
+    cr_expect_eq(sql_int(bench_url(), "SELECT min(oldest_ms) FROM webhook.samples"), 60000);
+    cr_expect_eq(sql_int(bench_url(), "SELECT count(crawl_depth) FROM webhook.samples"), 0);
 }
 
 Test(samples, rows_of_more_than_eight_days_go_a_few_at_a_time)

@@ -396,7 +396,7 @@ static const struct ask asks[] = {
      " 'token-7') SELECT 'token-7', 0, :n, 1000", {10, 100}, 1000, 80, NULL},
     {"top_queues", NULL, {1}, 100, 0, NULL},
     {"top_workers", "SELECT 30000", {1}, 3000, 0, NULL},
-    {"samples_add", "SELECT 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 5, true, '{1,2,3}', array_agg('upstream'::text),"
+    {"samples_add", "SELECT 1, 1, 1, 1, 1, 1, 1, 1, 1, 5, 5, 5, '{1,2,3}', array_agg('upstream'::text),"
      " array_agg('host-' || i || ':80'), array_agg('ok'::text), array_agg(1), array_agg(10)"
      " FROM generate_series(1, :n) i", {1, 100}, 100, 20, NULL},
     {"prune_samples", "SELECT :n", {10, 1000}, 500, 10, NULL},

@@ -1,6 +1,6 @@
-/* tally: see tally.h. A short array: to compare a hundred hashes costs less than what a fetch does
+/* fetch_tally: see fetch_tally.h. A short array: to compare a hundred hashes costs less than what a fetch does
  * anyway by far. */
-#include "domain/tally.h"
+#include "domain/fetch_tally.h"
 
 #include "base/mem.h"
 
@@ -17,7 +17,7 @@ struct host {
     struct count counted[FETCH_COUNT], sent[FETCH_COUNT];
 };
 
-struct tally {
+struct fetch_tally {
     struct host hosts[TALLY_HOSTS + 1]; /* the last place is for the others */
     int len;
     int64_t hour;
@@ -31,7 +31,7 @@ static uint32_t hash_of(const char *s)
     return h;
 }
 
-static struct host *find(struct tally *t, const char *name, uint32_t hash)
+static struct host *find(struct fetch_tally *t, const char *name, uint32_t hash)
 {
     for (int i = 0; i < t->len; i++)
         if (t->hosts[i].hash == hash && strcmp(t->hosts[i].name, name) == 0)
@@ -39,7 +39,7 @@ static struct host *find(struct tally *t, const char *name, uint32_t hash)
     return NULL;
 }
 
-static struct host *add(struct tally *t, const char *name, uint32_t hash)
+static struct host *add(struct fetch_tally *t, const char *name, uint32_t hash)
 {
     if (t->len == TALLY_HOSTS + 1)
         return &t->hosts[TALLY_HOSTS];
@@ -51,19 +51,19 @@ static struct host *add(struct tally *t, const char *name, uint32_t hash)
     return &t->hosts[t->len++];
 }
 
-struct tally *tally_new(void)
+struct fetch_tally *fetch_tally_new(void)
 {
-    return mem_new(struct tally);
+    return mem_new(struct fetch_tally);
 }
 
-static void forget(struct tally *t)
+static void forget(struct fetch_tally *t)
 {
     for (int i = 0; i < t->len; i++)
         free(t->hosts[i].name);
     t->len = 0;
 }
 
-void tally_free(struct tally *t)
+void fetch_tally_free(struct fetch_tally *t)
 {
     if (!t)
         return;
@@ -71,7 +71,8 @@ void tally_free(struct tally *t)
     free(t);
 }
 
-void tally_count(struct tally *t, const char *host, enum meter_FETCH outcome, int64_t took_ms)
+void fetch_tally_count(
+    struct fetch_tally *t, const char *host, enum meter_FETCH outcome, int64_t took_ms)
 {
     uint32_t hash = hash_of(host);
     struct host *h = find(t, host, hash);
@@ -81,7 +82,7 @@ void tally_count(struct tally *t, const char *host, enum meter_FETCH outcome, in
     h->counted[outcome].took_ms += took_ms;
 }
 
-bool tally_send(struct tally *t,
+bool fetch_tally_send(struct fetch_tally *t,
     void (*put)(void *ctx, const char *host, enum meter_FETCH outcome, int64_t n, int64_t took_ms),
     void *ctx)
 {
@@ -98,7 +99,7 @@ bool tally_send(struct tally *t,
     return any;
 }
 
-void tally_written(struct tally *t, bool written, int64_t hour)
+void fetch_tally_written(struct fetch_tally *t, bool written, int64_t hour)
 {
     bool empty = true;
     for (int i = 0; i < t->len; i++)
