@@ -142,10 +142,7 @@ $(LIB_CTL): $(call obj,$(call not_main,$(CTL_SRC))) $(BUILD)/stamp/sources
 $(LIB_SUPPORT): $(call obj,$(filter-out tests/support/prog_%,$(SUPPORT_SRC))) $(BUILD)/stamp/sources
 	$(archive)
 
-# The addresses in tables of pointers, packed: 4 % of a program. Needs glibc 2.36.
-RELR := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | \
-    awk -F '[ .]' '$$2 > 2 || $$3 >= 36 { print "-Wl,-z,pack-relative-relocs" }')
-link = $(call say,LINK) $(CC) $(LDFLAGS) $(RELR) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS)
+link = $(call say,LINK) $(CC) $(LDFLAGS) -o $@ $(filter %.o %.a,$^) $(PKG_LIBS)
 $(BUILD)/hookline-producer: $(BUILD)/obj/producer/main.o $(LIB_PRODUCER) $(LIB)
 	$(link)
 $(BUILD)/hookline-worker: $(BUILD)/obj/worker/main.o $(LIB_WORKER) $(LIB)
