@@ -1,4 +1,4 @@
-/* api: what every route of the read API goes through: the rate limit (reference contract section
+/* api: what every route of the API goes through: the rate limit (reference contract section
  * 1.3), authentication (1.2), the query against a table of parameters (422 in the contract's shape),
  * then the route's own work: asynchronous, on connections apart from intake's, with a deadline; 503
  * when that passes or the budget is used up. CORS (1.4) is api_before's. */

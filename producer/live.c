@@ -25,7 +25,7 @@ enum {
     RETRY_MS = 2000,        /* a browser comes again so much after the end, and ... */
     RETRY_SPREAD_MS = 2000, /* ... so much more at most: many that ended together come apart */
     CONNECTION_SHARE = 4,   /* of the server's connections, one in so many may be a stream */
-    QUESTION_SHARE = 2,     /* the same of the read API's connections to PostgreSQL */
+    QUESTION_SHARE = 2,     /* the same of the API's connections to PostgreSQL */
     DIGEST_BYTES = 8,
     MARK_LEN = 2 * DIGEST_BYTES, /* names an answer */
 };
@@ -244,7 +244,7 @@ static void answered(int status, const char *body, size_t len, void *ctx)
     tell_watchers(t);
 }
 
-/* Of all that is due as much as leaves the read API its share of connections. */
+/* Of all that is due as much as leaves the API its share of connections. */
 static void ask_due(void *ctx)
 {
     static const char none[] = "{\"detail\":\"Not Found\"}";

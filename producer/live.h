@@ -1,4 +1,4 @@
-/* live: answers of the read API that go on: GET /api/live?of=/api/events%3Fstatus%3Dfailed is a stream of
+/* live: answers of the API that go on: GET /api/live?of=/api/events%3Fstatus%3Dfailed is a stream of
  * server-sent events (WHATWG HTML, section 9.2). `of` is a GET target of the API, up to four of them, so
  * that a page needs one stream only. Each answer that has changed is one event:
  *

@@ -1,6 +1,6 @@
 /* monitor: what io/admin answers, on the producer's own port, for when it has no other one for that
  * (WEBHOOK_PRODUCER_ADMIN_PORT=0). Whoever reaches the port may probe; metrics need a secret of the
- * read API. */
+ * API. */
 #ifndef HL_PRODUCER_MONITOR_H
 #define HL_PRODUCER_MONITOR_H
 

@@ -23,6 +23,7 @@
 #include "producer/redrives.h"
 #include "producer/refusals.h"
 #include "producer/session.h"
+#include "producer/signin.h"
 #include "producer/stores.h"
 #include "producer/tally.h"
 
@@ -289,6 +290,7 @@ static void close_all(struct server *s)
     sampler_stop(s->sampler);
     stores_close(&s->stores);
     redrives_free(s->stores.redrives);
+    signins_free(s->stores.signins);
     forward_free(s->forward); /* they own requests that the stores still had */
     crawl_forward_free(s->crawl_forward);
     attendance_free(s->attendance);
@@ -323,6 +325,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
         .crawl = s.stores.crawl_queue});
     heartbeat(&s);
     s.stores.redrives = redrives_new(&s.stores);
+    s.stores.signins = signins_new(s.loop);
     s.forward = forward_new(&s.stores);
     s.crawl_forward = crawl_forward_new(&s.stores);
     s.stores.live = s.live = live_new(&s.stores);

@@ -1,4 +1,4 @@
-/* session: who asks: the secrets of the read API (reference contract section 1.2), and the dashboard's
+/* session: who asks: the secrets of the API (reference contract section 1.2), and the dashboard's
  * sign-in, which exchanges one of them for a signed cookie (PROTOCOL.md, "Dashboard"). Nothing is kept on
  * the server: the signature (HMAC-SHA256 under a key made from the secret) and the time of expiry in the
  * cookie say it all, to every process and host of the installation; a change of the secret ends all

@@ -63,7 +63,7 @@ void stores_intake_ends(struct stores *s)
         s->idle(s->idle_ctx);
 }
 
-/* --- the read API ------------------------------------------------------------------------ */
+/* --- the API ------------------------------------------------------------------------ */
 
 /* A budget of its own: whatever is asked, intake keeps its connections. */
 static bool open_reads(struct stores *s, const struct db_conf *db, struct hl_err *err)
@@ -80,7 +80,6 @@ static bool open_reads(struct stores *s, const struct db_conf *db, struct hl_err
     s->reads = store_new(s->loop, s->read_pool, NULL, s->cfg->read_timeout_ms);
     s->limits = limits_new(s->loop, s->redis, s->cfg->queue_prefix, s->cfg->rate_limit);
     s->cors = cors_new(s->cfg->cors_origins ? s->cfg->cors_origins : "");
-    s->signins = signins_new(s->loop);
     return true;
 }
 
@@ -90,7 +89,6 @@ static void close_reads(struct stores *s)
     store_free(s->reads);
     limits_free(s->limits);
     cors_free(s->cors);
-    signins_free(s->signins);
 }
 
 /* --- life -------------------------------------------------------------------------------- */

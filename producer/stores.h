@@ -9,12 +9,11 @@
 #include "domain/metrics.h"
 #include "domain/queue.h"
 #include "domain/rejects.h"
-#include "io/admin.h"
 #include "domain/spans.h"
+#include "io/admin.h"
 #include "io/spool.h"
 #include "producer/cors.h"
 #include "producer/receipts.h"
-#include "producer/signin.h"
 
 /* What webhooks bring events for. */
 enum { TAKES_CHANGE, TAKES_CRAWL, TAKES_NQUEUES };
@@ -33,18 +32,19 @@ struct stores {
     struct queue *queue;
     struct spool *spool;
     struct receipts *receipts; /* NULL: none are wanted */
-    struct dbpool *read_pool;  /* the read API's, so that it takes none of intake's */
+    struct dbpool *read_pool;  /* the API's, so that it takes none of intake's */
     struct store *reads;
     struct limits *limits; /* NULL: none is wanted */
     struct cors *cors;
-    struct signins *signins; /* who failed to sign in to the dashboard */
     struct queue *crawl_queue;
     struct spool *crawl_spool;
     struct metrics *metrics; /* NULL: none are taken */
     struct rejects *rejects; /* NULL: none are kept */
     struct spans *spans;     /* NULL: none are made */
-    struct live *live;       /* the server's, for its route */
+    /* Of the server, for the routes that ask them: */
+    struct live *live;
     struct redrives *redrives;
+    struct signins *signins;
     struct schema_wait schema;
     bool schema_ready; /* the migrations this program needs are applied */
     bool redis_evicts;

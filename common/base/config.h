@@ -27,7 +27,7 @@ struct config {
     char *webhook_secret;          /* NULL when not given */
     char *webhook_secret_previous; /* NULL = none */
     char *intake_token;            /* NULL = off */
-    char *api_secret;              /* NULL: the read API is closed */
+    char *api_secret;              /* NULL: the API is closed */
     char *api_secret_readonly;     /* NULL = none */
     bool dashboard;
     char *admin_host;

@@ -67,7 +67,7 @@ ROW(webhook_secret_previous, secret, "WEBHOOK_SECRET_PREVIOUS", NULL, 16, 256, P
 ROW(intake_token, secret, "WEBHOOK_INTAKE_TOKEN", NULL, 32, 4096, P | C,                       \
     "Bearer token for senders that cannot sign; without it they are refused.")                     \
 ROW(api_secret, secret, "WEBHOOK_API_SECRET SEARCH_BRIDGE_API_SECRET", NULL, 1, 4096, P,           \
-    "Bearer token of the read API; without it nobody may read.")                                   \
+    "Bearer token, and password of the dashboard, for those who may look and change things.")      \
 ROW(api_secret_readonly, secret, "WEBHOOK_API_SECRET_READONLY", NULL, 1, 4096, P,                  \
     "Bearer token, and password of the dashboard, for those who may look but change nothing.")     \
 ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                                      \
@@ -99,16 +99,16 @@ ROW(spool_max_bytes, size, "WEBHOOK_SPOOL_MAX_BYTES", "1g", MIB, 1024 * GIB, P, 
 ROW(receipts_dir, text, "WEBHOOK_RECEIPTS_DIR", NULL, 1, 4000, P | C,                              \
     "Folder for a journal of every event answered 202, for `hooklinectl audit`; not set: none.")   \
                                                                                                    \
-GROUP("Read API and metrics")                                                                      \
+GROUP("API and metrics")                                                                           \
 ROW(cors_origins, origins, "WEBHOOK_CORS_ORIGINS SEARCH_BRIDGE_CORS_ORIGINS",                      \
     "http://localhost:3000", 0, 8192, P,                                                           \
     "Origins that browsers may call from.")                                                        \
 ROW(rate_limit, number, "WEBHOOK_RATE_LIMIT", "100", 0, 1000000, P,                                \
     "Requests a minute of one client to one path, of metrics, / and /health; 0 = any number.")     \
 ROW(read_connections, number, "WEBHOOK_READ_CONNECTIONS", "4", 1, 100, P,                          \
-    "PostgreSQL connections that one process keeps for the read API, apart from intake's.")        \
+    "PostgreSQL connections that one process keeps for the API, apart from intake's.")             \
 ROW(read_timeout_ms, time, "WEBHOOK_READ_TIMEOUT", "5s", 100, 5 * MS_MINUTE, P,                    \
-    "Time for answering a question of the read API; beyond it 503.")                               \
+    "Time for answering a question of the API; beyond it 503.")                                    \
 ROW(metrics_buffer, number, "WEBHOOK_METRICS_BUFFER", "65536", 0, 16777216, P | W,                 \
     "Measurements that wait in memory for PostgreSQL; 0 = none are taken.")                        \
 ROW(metrics_sample, fraction, "WEBHOOK_METRICS_SAMPLE", "1.0", 0, 1000000, P,                      \

@@ -1,4 +1,4 @@
-/* store_read: questions of the read API about metrics and crawls, each one statement and so one
+/* store_read: questions of the API about metrics and crawls, each one statement and so one
  * snapshot; times are microseconds since 1970 UTC. For a store on the API's own connections: the
  * timeout is the store's. All texts are borrowed during the call. */
 #ifndef HL_DOMAIN_STORE_READ_H

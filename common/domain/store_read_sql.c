@@ -18,7 +18,7 @@
 
 #define SLOW_ENOUGH "($6::float8 IS NULL OR m.duration_ms >= $6::float8)"
 
-STMT(read_requests, "read API", ROWS_ANY, 6,
+STMT(read_requests, "API", ROWS_ANY, 6,
     "SELECT s.total, s.n, s.mean, s.least, s.most, p.* FROM ("
     "  SELECT count(*) FILTER (WHERE " SLOW_ENOUGH ") AS total, count(*) AS n,"
     "    avg(m.duration_ms) AS mean, min(m.duration_ms) AS least, max(m.duration_ms) AS most"
@@ -36,7 +36,7 @@ STMT(read_requests, "read API", ROWS_ANY, 6,
         "m.operation_name", "$5", "text") " AND " IS_IF_GIVEN("m.document_url", "$6",              \
         "text") " AND " IS_IF_GIVEN("m.success", "$7", "boolean")
 
-STMT(read_operations, "read API", ROWS_ANY, 7,
+STMT(read_operations, "API", ROWS_ANY, 7,
     "WITH page AS ("
     "  SELECT row_number() OVER (ORDER BY m.\"timestamp\" DESC, m.id) AS n, m.*"
     "  FROM webhook.operation_metrics m WHERE " OPERATIONS_ASKED
@@ -62,7 +62,7 @@ STMT(read_operations, "read API", ROWS_ANY, 7,
                                        "  FROM page p FULL JOIN types t USING (n)"
                                        ") b ON true ORDER BY b.n");
 
-STMT(read_summary, "read API", ROWS_ANY, 1,
+STMT(read_summary, "API", ROWS_ANY, 1,
     "WITH types AS ("
     "  SELECT row_number() OVER (ORDER BY m.operation_type) AS n, m.operation_type,"
     "    count(*) AS total, avg(m.duration_ms) AS mean,"
@@ -83,7 +83,7 @@ STMT(read_summary, "read API", ROWS_ANY, 1,
     "  FROM types t FULL JOIN paths p USING (n)"
     ") b ON true ORDER BY b.n");
 
-STMT(read_crawl, "read API", ROWS_ANY, 1,
+STMT(read_crawl, "API", ROWS_ANY, 1,
     "SELECT job_id, base_url, status, success, " MICROSECONDS("started_at") ", " MICROSECONDS(
         "completed_at") ", duration_ms, e2e_duration_ms, total_pages, pages_indexed,"
                         "  pages_failed, total_chunking_ms, total_embedding_ms, total_qdrant_ms, "
@@ -91,7 +91,7 @@ STMT(read_crawl, "read API", ROWS_ANY, 1,
                         "  error_message, extra_metadata FROM webhook.crawl_sessions WHERE job_id "
                         "= $1");
 
-STMT(read_crawl_steps, "read API", ROWS_ANY, 2,
+STMT(read_crawl_steps, "API", ROWS_ANY, 2,
     "SELECT document_url, operation_type, operation_name, duration_ms, success, " MICROSECONDS(
         "\"timestamp\"") " FROM webhook.operation_metrics WHERE crawl_id = $1"
                          " ORDER BY \"timestamp\", id LIMIT $2::bigint");

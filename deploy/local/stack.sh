@@ -337,6 +337,7 @@ write_settings() {
             secret WEBHOOK_SECRET
             secret WEBHOOK_INTAKE_TOKEN
             secret WEBHOOK_API_SECRET
+            secret WEBHOOK_API_SECRET_READONLY
             echo "WEBHOOK_DATABASE_URL=$database"
             echo "WEBHOOK_REDIS_URL=unix://$sockets/redis.sock"
             echo "WEBHOOK_HOST=127.0.0.1"
@@ -533,7 +534,11 @@ SQL
 show_next_steps() {
     local tool=$BUILD/hooklinectl
     say ""
-    say "The producer listens on http://127.0.0.1:$port. In another terminal, in this folder:"
+    say "The dashboard:  http://127.0.0.1:$port/dashboard"
+    say "Sign in with a secret of .run/env: WEBHOOK_API_SECRET, or ..._READONLY to look and change nothing:"
+    say "  grep API_SECRET .run/env"
+    say ""
+    say "In another terminal, in this folder:"
     say "  $tool --config .run/env send --url $page          # another event"
     say "  $tool --config .run/env search mackerel           # look into the index"
     say "  $tool --config .run/env status                    # queues, workers, events"
@@ -542,7 +547,7 @@ show_next_steps() {
     say "  $tool --config .run/env audit --wait              # proves that nothing is missing"
     say "  psql '$database'"
     say "  curl http://127.0.0.1:$admin_port/metrics         # the worker's, for Prometheus"
-    say "and with the secret of the read API, which is in .run/env like the others:"
+    say "and with the secret of the API:"
     say "  . .run/env"
     say "  curl -H \"Authorization: Bearer \$WEBHOOK_API_SECRET\" 'http://127.0.0.1:$port/api/events?limit=3'"
     say "  curl -H \"Authorization: Bearer \$WEBHOOK_API_SECRET\" http://127.0.0.1:$port/api/metrics/crawls/$crawl"

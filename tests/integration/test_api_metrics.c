@@ -1,4 +1,4 @@
-/* The read API as its callers meet it: a real producer, a real PostgreSQL with rows that the test
+/* The API as its callers meet it: a real producer, a real PostgreSQL with rows that the test
  * wrote, a real Redis. Bodies are compared byte for byte (reference contract section 1). */
 #include "base/buf.h"
 #include "base/clock.h"
