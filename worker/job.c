@@ -11,6 +11,7 @@
 #include "base/mutant.h"
 #include "base/text.h"
 #include "base/timestamp.h"
+#include "base/url.h"
 #include "worker/document.h"
 #include "worker/jobmeters.h"
 #include "worker/jobmetrics.h"
@@ -39,6 +40,7 @@ struct job {
     const struct job_env *env;
     enum job_state state;
     struct change_event ev;
+    struct buf url; /* for the log: without its password */
     char entry[QUEUE_ENTRY_MAX];
     bool aborting;
     bool waiting_for_answer; /* a transaction or a queue call is under way */
@@ -387,7 +389,7 @@ static void enter_insert(struct job *j)
 
 static void fetch(struct job *j)
 {
-    log_debug("job_claimed", LOG_S("url", j->ev.watch_url), LOG_I("epoch", j->epoch));
+    log_debug("job_claimed", LOG_S("url", buf_str(&j->url)), LOG_I("epoch", j->epoch));
     CRASH_POINT("scrape.before");
     step_begins(j);
     char *header = jobtrace_header(&j->traced, &j->ev, j->env->spans != NULL);
@@ -512,7 +514,7 @@ static void decide_failure(struct job *j)
         j->status[text_prefix_chars(j->status, MAX_STATUS_CHARS)] = '\0';
     }
     j->traced.outcome = j->settle_as == AS_LATER ? "retried" : "failed";
-    log_warn("job_failed", LOG_S("url", j->ev.watch_url), LOG_I("attempt", attempt),
+    log_warn("job_failed", LOG_S("url", buf_str(&j->url)), LOG_I("attempt", attempt),
         LOG_S("status", j->status), LOG_S("error", j->reason), LOG_I("retry_in_ms", j->delay_ms));
 }
 
@@ -561,6 +563,7 @@ static void job_free(struct job *j)
     breaker_return(j->env->breaker, &j->leave);
     free(j->upstream);
     event_release(&j->ev);
+    buf_release(&j->url);
     document_release(&j->doc);
     free(j->metadata);
     free(j->reason);
@@ -570,7 +573,7 @@ static void job_free(struct job *j)
 
 static void enter_done(struct job *j)
 {
-    log_debug("job_ended", LOG_S("url", j->ev.watch_url),
+    log_debug("job_ended", LOG_S("url", buf_str(&j->url)),
         LOG_I("took_ms", (clock_mono_us() - j->started_us) / 1000));
     jobmeters_end(j->outcome);
     j->env->done(j, j->env->ctx);
@@ -634,7 +637,7 @@ static void limit_reached(void *ctx)
     struct job *j = ctx;
     LOG_SCOPE(&j->traced.trace);
     log_error(
-        "job_over_limit", LOG_S("url", j->ev.watch_url), LOG_S("step", job_state_name(j->state)));
+        "job_over_limit", LOG_S("url", buf_str(&j->url)), LOG_S("step", job_state_name(j->state)));
     if (j->state != JOB_SCRAPE || !j->scrape || scrape_waits(j->scrape)) {
         job_abort(j);
         return;
@@ -654,6 +657,7 @@ static struct job *job_new(const struct job_env *env, struct change_event *ev)
     struct job *j = mem_new(struct job);
     j->env = env;
     j->ev = *ev;
+    url_mask(j->ev.watch_url, &j->url);
     j->retry_after_ms = -1;
     jobtrace_begin(&j->traced, &j->ev);
     j->outcome = OUTCOME_NOTHING;

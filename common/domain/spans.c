@@ -12,9 +12,14 @@
 #include "base/url.h"
 #include "io/http.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
+
+/* The latest time that 64 bits hold in nanoseconds: the year 2262. */
+#define MAX_TIME_US (INT64_MAX / 1000)
 
 enum {
     MAX_HEADERS = 32,
@@ -79,20 +84,35 @@ static void put_number(struct buf *b, const char *key, int64_t n)
             b->data[b->len - 1] == '[' ? "" : ",", key, (long long)n);
 }
 
-/* Without user and password. */
+/* The values of a query may be somebody's tokens: only their names are told. */
+static void put_query(struct buf *b, const char *query)
+{
+    while (*query && *query != '#') {
+        size_t name = strcspn(query + 1, "=&#") + 1;
+        buf_append(b, query, name);
+        query += name;
+        if (*query == '=')
+            buf_puts(b, "=REDACTED");
+        query += strcspn(query, "&#");
+    }
+}
+
+/* Without user, password and fragment. */
 static void put_url(struct buf *b, const char *url)
 {
+    struct buf clean = {0};
     const char *host = url ? strstr(url, "://") : NULL;
-    if (!host) {
-        put_attribute(b, "url.full", url, MAX_URL);
+    if (!host)
         return;
-    }
     host += 3;
-    size_t authority = strcspn(host, "/?#");
-    const char *at = memrchr(host, '@', authority);
-    char *clean = mem_printf("%.*s%s", (int)(host - url), url, at ? at + 1 : host);
-    put_attribute(b, "url.full", clean, MAX_URL);
-    free(clean);
+    buf_append(&clean, url, (size_t)(host - url));
+    const char *at = memrchr(host, '@', strcspn(host, "/?#"));
+    host = at ? at + 1 : host;
+    size_t path = strcspn(host, "?#");
+    buf_append(&clean, host, path);
+    put_query(&clean, host + path);
+    put_attribute(b, "url.full", buf_str(&clean), MAX_URL);
+    buf_release(&clean);
 }
 
 static void put_id(struct buf *b, const char *key, const uint8_t *id, size_t len)
@@ -104,8 +124,9 @@ static void put_id(struct buf *b, const char *key, const uint8_t *id, size_t len
 
 static void put_time(struct buf *b, const char *key, int64_t at)
 {
+    int64_t us = at < 0 ? 0 : at > MAX_TIME_US ? MAX_TIME_US : at;
     json_put_key(b, key);
-    buf_printf(b, "\"%lld\"", (long long)(at > 0 ? at : 0) * 1000);
+    buf_printf(b, "\"%lld\"", (long long)us * 1000);
 }
 
 static void put_attributes(struct buf *b, const struct span *span)
@@ -188,6 +209,9 @@ static void drain_ends(void *ctx)
     struct spans *s = ctx;
     if (!s->drained)
         return;
+    int64_t left = (int64_t)s->len + (s->batch.len ? s->batch_spans : 0);
+    if (left)
+        drop(s, left, "the process ends");
     void (*done)(void *) = s->drained;
     s->drained = NULL;
     timer_stop(&s->deadline);
@@ -317,39 +341,75 @@ void spans_add(struct spans *s, const struct span *span)
 
 /* --- life -------------------------------------------------------------------------------- */
 
-/* Characters of a header's name and value; anything else would end the line. */
-static bool is_header(const char *name, const char *value)
+/* Characters of a header's name and value; anything else would end the line. How the body is framed,
+ * and what it is, is not theirs to say. */
+static bool is_header(const char *name, const char *value, size_t value_len)
 {
+    static const char *const ours[] = {"Content-Type", "Content-Length", "Transfer-Encoding"};
     for (const char *p = name; *p; p++)
-        if (*p <= ' ' || *p >= 0x7f || *p == ':')
+        if (!strchr("!#$%&'*+-.^_`|~", *p) && !isalnum((unsigned char)*p))
             return false;
-    for (const char *p = value; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
+    for (size_t i = 0; i < value_len; i++)
+        if ((unsigned char)value[i] < ' ' || value[i] == 0x7f)
             return false;
-    return *name;
+    for (size_t i = 0; i < sizeof(ours) / sizeof(*ours); i++)
+        if (strcasecmp(name, ours[i]) == 0)
+            return false;
+    return *name && value_len;
+}
+
+static char *trim(char *text)
+{
+    text += strspn(text, " \t");
+    size_t len = strlen(text);
+    while (len && strchr(" \t", text[len - 1]))
+        len--;
+    text[len] = '\0';
+    return text;
+}
+
+/* "name=value"; NULL: no header. Allocated. */
+static char *header_of(char *pair)
+{
+    char *value = strchr(pair, '=');
+    if (!value)
+        return NULL;
+    *value++ = '\0';
+    const char *name = trim(pair);
+    value = trim(value);
+    size_t len = url_decode(value, false);
+    return is_header(name, value, len) ? mem_printf("%s: %.*s", name, (int)len, value) : NULL;
 }
 
 /* "name=value,name=value", values percent-encoded. What is no header is left out. */
 static void read_headers(struct spans *s, const char *text)
 {
-    size_t n = 0;
+    size_t n = 0, refused = 0;
     s->headers[n++] = mem_strdup("Content-Type: application/json");
     for (size_t len; text && *text && n <= MAX_HEADERS; text += len + (text[len] == ',')) {
         len = strcspn(text, ",");
-        char *pair = mem_strndup(text, len), *name = pair + strspn(pair, " \t");
-        char *value = strchr(name, '=');
-        if (value) {
-            char *end = value;
-            *value++ = '\0';
-            while (end > name && (end[-1] == ' ' || end[-1] == '\t'))
-                *--end = '\0';
-            value += strspn(value, " \t");
-            value[url_decode(value, false)] = '\0';
-            if (is_header(name, value))
-                s->headers[n++] = mem_printf("%s: %s", name, value);
-        }
+        char *pair = mem_strndup(text, len);
+        char *header = header_of(pair);
+        if (header)
+            s->headers[n++] = header;
+        else
+            refused += *trim(pair) != '\0';
         free(pair);
     }
+    if (refused)
+        log_warn("span_headers_refused", LOG_I("headers", refused),
+            LOG_S("setting", "OTEL_EXPORTER_OTLP_HEADERS"),
+            LOG_S("remedy", "write name=value, with commas between, values percent-encoded"));
+}
+
+/* {endpoint}/v1/traces; a query stays behind it. */
+static char *url_of(const char *endpoint)
+{
+    size_t path = strcspn(endpoint, "?#"), len = path;
+    const char *query = endpoint + path;
+    while (len && endpoint[len - 1] == '/')
+        len--;
+    return mem_printf("%.*s/v1/traces%.*s", (int)len, endpoint, (int)strcspn(query, "#"), query);
 }
 
 static char *resource_of(const struct config *cfg, const char *instance)
@@ -378,12 +438,9 @@ struct spans *spans_new(
     if (!http)
         return NULL;
     struct spans *s = mem_new(struct spans);
-    size_t len = strlen(cfg->otlp_endpoint);
-    while (len && cfg->otlp_endpoint[len - 1] == '/')
-        len--;
     s->loop = l;
     s->http = http;
-    s->url = mem_printf("%.*s/v1/traces", (int)len, cfg->otlp_endpoint);
+    s->url = url_of(cfg->otlp_endpoint);
     s->resource = resource_of(cfg, instance);
     read_headers(s, cfg->otlp_headers);
     timer_init(l, &s->flush, flush, s);

@@ -15,7 +15,7 @@ struct collector {
     int status, retry_after_s;
     int requests;
     size_t largest;
-    json_t *spans;
+    json_t *spans, *ids;
     struct buf faults, told;
 };
 
@@ -121,16 +121,14 @@ static void check_resource(struct collector *c, const json_t *resource)
 
 /* --- what comes -------------------------------------------------------------------------- */
 
-static bool seen(const struct collector *c, json_t *span)
+/* A batch that is tried again may have come before. */
+static bool seen(struct collector *c, const json_t *span)
 {
-    size_t i;
-    json_t *other;
-    json_array_foreach(c->spans, i, other)
-    {
-        if (json_equal(json_object_get(other, "spanId"), json_object_get(span, "spanId")))
-            return true;
-    }
-    return false;
+    const char *id = json_get_string(span, "spanId");
+    bool before = id && json_object_get(c->ids, id);
+    if (id)
+        json_object_set_new(c->ids, id, json_true());
+    return before;
 }
 
 static size_t take_scope(struct collector *c, json_t *scope, bool keep)
@@ -178,6 +176,8 @@ static void check_head(struct collector *c, const char *text)
     for (int i = 0; needed[i]; i++)
         if (!strcasestr(text, needed[i]))
             fault(c, needed[i], NULL);
+    if (strcasestr(text, "refuse-me"))
+        fault(c, "a header that is none", NULL);
 }
 
 static bool serve(const struct canned_request *r)
@@ -204,6 +204,7 @@ struct collector *collector_start(void)
     struct collector *c = mem_new(struct collector);
     pthread_mutex_init(&c->lock, NULL);
     c->spans = json_array();
+    c->ids = json_object();
     c->status = 200;
     c->retry_after_s = -1;
     c->server = canned_start("127.0.0.1", serve, c);
@@ -214,6 +215,7 @@ void collector_stop(struct collector *c)
 {
     canned_stop(c->server);
     json_decref(c->spans);
+    json_decref(c->ids);
     buf_release(&c->faults);
     buf_release(&c->told);
     pthread_mutex_destroy(&c->lock);
