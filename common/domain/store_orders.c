@@ -132,7 +132,8 @@ STMT(set_log_level, "operator", ROWS_ANY, 3,
     " ON CONFLICT (one) DO UPDATE SET level = excluded.level, until = excluded.until,"
     "  set_by = excluded.set_by RETURNING level, " MICROSECONDS("until") ", set_by");
 
-STMT(end_log_level, "operator", ROWS_ANY, 0, "DELETE FROM webhook.log_level WHERE one RETURNING level");
+STMT(end_log_level, "operator", ROWS_ANY, 0,
+    "DELETE FROM webhook.log_level WHERE one RETURNING level");
 
 void store_log_level(struct store *s, store_cb *cb, void *ctx)
 {

@@ -95,7 +95,8 @@ static const char *const data[] = {
     " SELECT to_timestamp(floor(extract(epoch FROM now()) / 5) * 5 - i * 5), i, i,"
     "  '{0,0,1,2,3,2,1,0,0,0,0,0,0,0,0,0,0}' FROM generate_series(0, 150000) i",
     "INSERT INTO webhook.tallies (hour, kind, name, outcome, n)"
-    " SELECT date_trunc('hour', now()) - h * interval '1 hour', 'upstream', 'host-' || i || ':80', o, i"
+    " SELECT date_trunc('hour', now()) - h * interval '1 hour', 'upstream', 'host-' || i || ':80', "
+    "o, i"
     " FROM generate_series(0, 200) h, generate_series(1, 100) i, unnest(ARRAY['ok', 'timeout']) o",
     "INSERT INTO webhook.tallies (hour, kind, name, outcome, n)"
     " SELECT date_trunc('hour', now()) - h * interval '1 hour', 'source', s, o, 1"

@@ -7,11 +7,11 @@
 #include "base/json.h"
 #include "tests/support/harness.h"
 
-#define RIG_SECRET     "a-secret-that-is-long-enough-for-everyone"
-#define RIG_TOKEN      "a-token-for-senders-that-cannot-sign-webhooks"
-#define RIG_API_SECRET "an-api-secret-that-is-long-enough-for-all"
+#define RIG_SECRET      "a-secret-that-is-long-enough-for-everyone"
+#define RIG_TOKEN       "a-token-for-senders-that-cannot-sign-webhooks"
+#define RIG_API_SECRET  "an-api-secret-that-is-long-enough-for-all"
 #define RIG_READ_SECRET "a-secret-that-is-long-enough-for-those-who-look"
-#define RIG_SITE       "http://page.test" /* the pages' address; paths choose the stand-in's behaviour */
+#define RIG_SITE        "http://page.test" /* the pages' address; paths choose the stand-in's behaviour */
 
 struct rig {
     const char *db;     /* URL of the database */
