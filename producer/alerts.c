@@ -143,10 +143,16 @@ static enum level not_keeping_up(const struct fleet_facts *f, struct buf *b)
     return f->oldest_due_ms >= VERY_LATE_MS ? ERROR : WARN;
 }
 
+static bool stands_still(const struct fleet_facts *f)
+{
+    return f->oldest_due_ms >= LATE_MS && !f->minute_done;
+}
+
+/* Who has just begun has done nothing yet; what waits for an upstream is circuit_open's. */
 static enum level nothing_done(const struct fleet_facts *f, struct buf *b)
 {
-    if (f->oldest_due_ms < LATE_MS || !f->workers || paused(f) || f->minute_done ||
-        f->quiet_workers == f->workers)
+    if (!stands_still(f) || !f->workers || paused(f) || f->quiet_workers == f->workers ||
+        f->worker_ms < LATE_MS || f->fresh || f->circuits)
         return NONE;
     buf_puts(b, "Nothing was done in the last minute, while ");
     put_events(b, f, f->due);
@@ -300,13 +306,20 @@ static enum level circuit_open(const struct fleet_facts *f, struct buf *b)
     if (f->circuit_ms > 0) {
         buf_puts(b, ", to be tried in ");
         put_age(b, f->circuit_ms);
+    } else {
+        buf_puts(b, "; the next event tries it again");
     }
     if (f->circuits > 1) {
         buf_puts(b, "; so ");
         put_count(b, f->circuits - 1, 0, "other host is", "other hosts are");
     }
+    if (stands_still(f)) {
+        buf_puts(b, ". Nothing was done in the last minute, and ");
+        put_events(b, f, f->due);
+        buf_puts(b, f->due == 1 ? " is due" : " are due");
+    }
     buf_putc(b, '.');
-    return WARN;
+    return stands_still(f) ? ERROR : f->circuit_ms <= 0 && !f->retrying ? INFO : WARN;
 }
 
 static enum level upstream_errors(const struct fleet_facts *f, struct buf *b)

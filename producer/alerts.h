@@ -15,11 +15,13 @@ enum { ALERTS_CHANGE, ALERTS_CRAWL, ALERTS_QUEUES };
 struct fleet_facts {
     int64_t counted_to;
     int64_t due, oldest_due_ms, in_progress;
+    int64_t fresh;              /* of in_progress: begun in the last minute */
     int64_t orphans, orphan_ms; /* in progress, and nobody is at it; of the oldest */
     int64_t suspects;
     int64_t minute_accepted, minute_done; /* change events; done: completed, superseded, failed */
 
     int64_t workers, silent_workers, quiet_workers; /* processes; quiet: of `workers` */
+    int64_t worker_ms;                              /* age of the oldest of `workers` */
     int64_t crashes;                                /* of the last hour */
     const char *crash_cause;
 

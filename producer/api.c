@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "base/timestamp.h"
 #include "base/url.h"
+#include "producer/api_act.h"
 #include "producer/api_body.h"
 #include "producer/api_query.h"
 #include "producer/client.h"
@@ -106,6 +107,7 @@ static void fail_for_good(struct api_call *call, const struct hl_err *err)
 void api_fail(struct api_call *call, enum hl_rc rc, const struct hl_err *err)
 {
     const char *why = trouble(call, rc, err);
+    api_act_break(call, rc);
     if (!why) {
         fail_for_good(call, err);
         return;

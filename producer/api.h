@@ -42,7 +42,7 @@ struct api_value {
 typedef void api_sink(int status, const char *body, size_t len, void *ctx);
 
 struct api_act { /* private to api_act */
-    int64_t id;
+    int64_t id;  /* of a row that is not ended; 0 = none */
     void (*then)(struct api_call *call);
     int status; /* of the answer */
 };

@@ -18,6 +18,11 @@ void api_act_begin(struct api_call *call, const char *command, const char *reaso
  * 'done', or what went wrong. */
 void api_act_end(struct api_call *call, int64_t affected, const char *outcome,
     void (*then)(struct api_call *call));
+/* What was begun failed, or nobody knows whether it did: ends the row behind the answer. Nothing was begun:
+ * does nothing. api_fail does so. */
+void api_act_break(struct api_call *call, enum hl_rc rc);
+/* The row's end is somebody else's from here on. Its id. */
+int64_t api_act_hand_over(struct api_call *call);
 /* Ends the row, and the call with what stands in call->out. */
 void api_act_reply(struct api_call *call, int status, int64_t affected, const char *outcome);
 

@@ -74,6 +74,7 @@ static struct fleet_facts facts_of(const struct overview *o)
         .due = number(o, GLANCE, GLANCE_DUE),
         .oldest_due_ms = age(o, GLANCE, GLANCE_OLDEST_MS),
         .in_progress = number(o, GLANCE, GLANCE_IN_PROGRESS),
+        .fresh = number(o, GLANCE, GLANCE_FRESH),
         .orphans = number(o, GLANCE, GLANCE_ORPHANS),
         .orphan_ms = age(o, GLANCE, GLANCE_ORPHAN_MS),
         .suspects = number(o, GLANCE, GLANCE_SUSPECTS),
@@ -84,6 +85,7 @@ static struct fleet_facts facts_of(const struct overview *o)
         .workers = number(o, FLEET, GLANCE_WORKERS),
         .silent_workers = number(o, FLEET, GLANCE_SILENT_WORKERS),
         .quiet_workers = number(o, FLEET, GLANCE_QUIET_WORKERS),
+        .worker_ms = age(o, FLEET, GLANCE_WORKER_MS),
         .crashes = number(o, FLEET, GLANCE_CRASHES),
         .crash_cause = text(o, FLEET, GLANCE_CRASH_CAUSE),
         .spool_bytes = number(o, FLEET, GLANCE_SPOOL_BYTES),
@@ -196,7 +198,6 @@ static void put_overview(struct api_call *call)
     struct overview *o = call->own;
     const struct fleet_facts facts = facts_of(o);
     buf_putc(&call->out, '{');
-    api_put_iso(call, "at", answer_of(o, RATES), 0, RATES_NOW);
     json_put_key(&call->out, "counts");
     buf_putc(&call->out, '{');
     put_numbers(call, counts);

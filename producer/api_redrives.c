@@ -233,7 +233,7 @@ static void make_plan(struct api_call *call)
             .by = operator,
             .reason = call->members[PLAN_REASON].text,
             .filter = buf_str(&text)},
-        &filter, call->act.id, planned, call);
+        &filter, api_act_hand_over(call), planned, call);
     buf_release(&text);
 }
 
@@ -294,8 +294,10 @@ static void refused(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     else if (strcmp(state, "applying") == 0)
         api_put_detail(call, "The plan %s is being applied already; stop it first", token);
     else if (strcmp(state, "planning") == 0)
-        api_put_detail(
-            call, "The plan %s is still being made; if that never ends, make another", token);
+        api_put_detail(call, "The plan %s is still being made", token);
+    else if (strcmp(state, "abandoned") == 0)
+        api_put_detail(call,
+            "Who was making the plan %s is gone, and it may lack events: make another", token);
     else
         api_put_detail(call, "The plan %s cannot be applied: it is %s", token, state);
     api_act_reply(call, 409, 0, "refused");
@@ -335,7 +337,7 @@ static void taken(enum hl_rc rc, const PGresult *rows, const struct hl_err *err,
         return;
     }
     redrives_apply(call->stores->redrives, about(call)->token, (double)call->members[PER_SECOND].n,
-        call->act.id);
+        api_act_hand_over(call));
     show(call, 202);
 }
 

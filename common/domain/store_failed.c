@@ -105,9 +105,13 @@ STMT(failed_again, "operator", ROWS_ANY, 2,
 
 /* --- redrives ----------------------------------------------------------------------------------- */
 
+/* Whoever was making it was killed. */
+#define IS_ABANDONED(r)                                                                            \
+    "(" r ".state = 'planning' AND " r ".changed_at < now() - " AS_TEXT(REDRIVE_PLAN_S) " * interval '1 s')"
+
 STMT(redrive_begin, "operator", ROWS_NONE, 4,
     "WITH old AS (DELETE FROM webhook.redrives WHERE token IN (SELECT token FROM webhook.redrives"
-    "    WHERE changed_at < now() - " AS_TEXT(REDRIVE_DAYS) " * interval '1 day'"
+    "    WHERE changed_at < now() - " AS_TEXT(REDRIVE_DAYS) " * interval '1 day' OR " IS_ABANDONED("redrives")
     "    ORDER BY changed_at LIMIT 5))"
     "INSERT INTO webhook.redrives (token, planned_by, reason, filter, total, state)"
     " VALUES ($1, $2, $3, $4::jsonb, 0, 'planning')");
@@ -116,6 +120,8 @@ STMT(redrive_add, "operator", ROWS_ONE, 9,
     "WITH looked AS MATERIALIZED ("
     "  SELECT c.id, c.claim_epoch, " MATCHES("$5", "$6", "$7", "$8", "$9") " AS hit"
     "  FROM webhook.change_events c WHERE c.id > $2::bigint ORDER BY c.id LIMIT " LOOK
+    "), alive AS ("
+    "  UPDATE webhook.redrives SET changed_at = now() WHERE token = $1"
     "), put AS ("
     "  INSERT INTO webhook.redrive_items (token, n, row_id, claim_epoch)"
     "  SELECT $1, $3::integer + row_number() OVER (ORDER BY id), id, coalesce(claim_epoch, 0)"
@@ -130,7 +136,7 @@ STMT(redrive_planned, "operator", ROWS_NONE, 2,
 STMT(redrive_drop, "operator", ROWS_NONE, 1, "DELETE FROM webhook.redrives WHERE token = $1");
 
 STMT(redrives, "operator", ROWS_ANY, 3,
-    "SELECT r.token, r.state, r.total, i.left_over, i.queued, i.changed, CASE WHEN $1 IS NOT NULL THEN"
+    "SELECT r.token, CASE WHEN " IS_ABANDONED("r") " THEN 'abandoned' ELSE r.state END, r.total, i.left_over, i.queued, i.changed, CASE WHEN $1 IS NOT NULL THEN"
     "   (SELECT count(*) FROM (SELECT DISTINCT c.watch_url FROM (SELECT i.row_id"
     "        FROM webhook.redrive_items i WHERE i.token = r.token AND i.outcome IS NULL"
     "        ORDER BY i.n LIMIT $3::integer) i"

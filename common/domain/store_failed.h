@@ -10,8 +10,9 @@
 
 #define FAILED_LOOK      20000  /* events that one statement looks at */
 #define FAILED_GROUPED   100000 /* events among which reasons are counted */
-#define REDRIVE_SILENT_S 10     /* a plan that is being applied is touched every second or so */
-#define REDRIVE_DAYS     30     /* a plan that nobody touched for so long is forgotten */
+#define REDRIVE_PLAN_S   60 /* nor one that is being made, for so long: who made it was killed */
+#define REDRIVE_SILENT_S 10 /* a plan that is being applied is touched every second or so */
+#define REDRIVE_DAYS     30 /* a plan that nobody touched for so long is forgotten */
 
 struct failed_filter {
     const char *url, *watch;      /* exact; NULL = any */

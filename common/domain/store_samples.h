@@ -25,7 +25,7 @@ struct store_sample {
     int64_t accepted, crawl_accepted, refused, completed, superseded, retried, failed, crawl_done;
     int64_t in_flight;
     struct queues_seen queues; /* the first of a slot that is known counts */
-    const char *latency;      /* text of an array: of the buckets of hookline_event_seconds */
+    const char *latency;       /* text of an array: of the buckets of hookline_event_seconds */
     const char *kinds, *names, *outcomes, *counts, *took_ms; /* texts of arrays: tallies */
 };
 /* Adds it to the row of the present slot, and to the tallies of the present hour. It commits without a
@@ -59,7 +59,6 @@ void store_series(struct store *s, int minutes, int step_s, store_cb *cb, void *
 
 /* One row: sums of the last whole minute, of the last hour, latency buckets of the last five minutes. */
 enum {
-    RATES_NOW,
     RATES_ACCEPTED,
     RATES_COMPLETED,
     RATES_FAILED,
@@ -114,6 +113,7 @@ enum {
     GLANCE_RETRYING,  /* queued, and has failed before */
     GLANCE_OLDEST_MS, /* how long the oldest has been due; NULL = none */
     GLANCE_IN_PROGRESS,
+    GLANCE_FRESH,   /* of those: begun in the last minute */
     GLANCE_ORPHANS, /* of those: the owner is dead, gone, or silent for two leases */
     GLANCE_ORPHAN_MS,
     GLANCE_FAILED,
@@ -127,6 +127,7 @@ enum {
     GLANCE_SILENT_WORKERS, /* for two leases */
     GLANCE_DEAD_WORKERS,
     GLANCE_QUIET_WORKERS, /* of the living: told to take nothing new */
+    GLANCE_WORKER_MS,     /* age of the oldest of the living; NULL = none */
     GLANCE_PRODUCERS,
     GLANCE_SILENT_PRODUCERS,
     GLANCE_SILENT_ID, /* of the silent ones that held most on their disks; NULL = none held any */

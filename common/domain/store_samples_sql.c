@@ -93,7 +93,7 @@ STMT(series, "view", ROWS_ANY, 2,
 #define HOUR(column) "coalesce(sum(" column "), 0)"
 #define FIVE(n)    "sum(latency[" #n "]) FILTER (WHERE at >= " THIS_SLOT " - interval '5 minutes')"
 STMT(rates, "view", ROWS_ONE, 0,
-    "SELECT " US("now()") ", " SUM("accepted + crawl_accepted") ", " SUM("completed") ", "
+    "SELECT " SUM("accepted + crawl_accepted") ", " SUM("completed") ", "
     SUM("failed") ", " SUM("superseded") ", " SUM("retried") ", " SUM("refused") ", "
     SUM("accepted") ", " HOUR("failed") ", " HOUR("retried") ", " HOUR("completed") ","
     " ARRAY[" FIVE(1) "," FIVE(2) "," FIVE(3) "," FIVE(4) "," FIVE(5) "," FIVE(6) "," FIVE(7) ","
@@ -184,7 +184,8 @@ STMT(glance, "view", ROWS_ONE, 1,
     "  LEFT JOIN webhook.workers w ON w.id = h.claimed_by AND w.dead_at IS NULL AND w.seen_at >= " SILENT
     "  WHERE w.id IS NULL"
     ") "
-    "SELECT q.*, (SELECT count(*) FROM held), o.n, " MS_SINCE("o.since") ","
+    "SELECT q.*, (SELECT count(*) FROM held),"
+    "  (SELECT count(*) FROM held WHERE claimed_at > now() - interval '1 minute'), o.n, " MS_SINCE("o.since") ","
     "  (SELECT count(*) FROM (SELECT FROM webhook.change_events c WHERE " IS_FAILED
     "     AND " FAILED_TIME " > '-infinity' ORDER BY " FAILED_TIME " DESC LIMIT " LOOK ") f),"
     "  (SELECT count(*) FROM (SELECT FROM webhook.change_events c WHERE c.suspect >= 2"
@@ -207,7 +208,8 @@ STMT(glance_fleet, "view", ROWS_ONE, 1,
     " FROM (SELECT count(*) FILTER (WHERE dead_at IS NULL AND seen_at >= " SILENT "),"
     "    count(*) FILTER (WHERE dead_at IS NULL AND seen_at < " SILENT "),"
     "    count(*) FILTER (WHERE dead_at IS NOT NULL),"
-    "    count(*) FILTER (WHERE dead_at IS NULL AND seen_at >= " SILENT " AND orders = 'quiet')"
+    "    count(*) FILTER (WHERE dead_at IS NULL AND seen_at >= " SILENT " AND orders = 'quiet'),"
+    "    " MS_SINCE("min(started_at) FILTER (WHERE dead_at IS NULL AND seen_at >= " SILENT ")")
     "  FROM (SELECT * FROM webhook.workers LIMIT 10000) l) w,"
     "  (SELECT count(*) FILTER (WHERE seen_at >= now() - interval '30 s'),"
     "    count(*) FILTER (WHERE seen_at < now() - interval '30 s')"

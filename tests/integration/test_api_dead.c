@@ -117,6 +117,28 @@ Test(api_dead, a_retry_is_written_down)
         "api@127.0.0.1|events retry|0|no such event");
 }
 
+Test(api_dead, what_could_not_be_done_is_written_down_too)
+{
+    static const char *const paths[] = {"/api/queues/change/pause", "/api/events/1/retry",
+        "/api/workers/w/orders", "/api/system/log-level"};
+    rig_start(&rig);
+    sql_exec(rig.db, "ALTER TABLE webhook.queues RENAME paused_by TO x;"
+                     "ALTER TABLE webhook.change_events RENAME attempts TO x;"
+                     "ALTER TABLE webhook.workers RENAME orders TO x;"
+                     "ALTER TABLE webhook.log_level RENAME set_by TO x");
+    for (size_t i = 0; i < COUNT(paths); i++)
+        api_answer_text(&rig, "POST", paths[i],
+            i == 2   ? "{\"order\":\"quiet\"}"
+            : i == 3 ? "{\"level\":\"debug\"}"
+                     : "{}",
+            500, "detail");
+    WAIT_FOR(strcmp(sql_text(rig.db, "SELECT string_agg(concat_ws('|', command, affected, outcome),"
+                                     " ',' ORDER BY id) FROM webhook.operator_log"),
+                 "pause|0|broken off,events retry|0|broken off,workers order|0|broken off,"
+                 "log-level|0|broken off") == 0,
+        SOON);
+}
+
 /* --- searching --------------------------------------------------------------------------- */
 
 Test(api_dead, a_search_finds_parts_of_urls_rows_and_events)

@@ -187,6 +187,22 @@ Test(api_redrive, a_plan_that_a_producer_cannot_finish_is_forgotten)
         sql_int(rig.db, "SELECT count(*) FROM webhook.redrives WHERE state <> 'planned'"), 0);
 }
 
+Test(api_redrive, a_plan_whose_maker_was_killed_says_so_and_goes_with_the_next_one)
+{
+    rig_start(&rig);
+    rig_fail_events(&rig, 1, 1, "HTTP 503");
+    sql_exec(rig.db, "INSERT INTO webhook.redrives (token, planned_by, total, state, changed_at)"
+                     " VALUES ('0badcafe', 'x', 0, 'planning', now() - interval '2 minutes');"
+                     "INSERT INTO webhook.redrive_items (token, n, row_id, claim_epoch) VALUES "
+                     "('0badcafe', 1, 1, 1)");
+    json_t *p = plan("0badcafe");
+    cr_expect_str_eq(api_text(p, "state"), "abandoned");
+    json_decref(p);
+    cr_expect(strstr(tell("0badcafe", "apply", "{}", 409), "make another"));
+    planned("{}");
+    cr_expect_str_eq(state("0badcafe"), "");
+}
+
 /* --- applied ----------------------------------------------------------------------------- */
 
 Test(api_redrive, workers_complete_what_was_put_back)

@@ -23,6 +23,7 @@ static struct fleet_facts well(void)
         .minute_accepted = 600,
         .minute_done = 600,
         .workers = 4,
+        .worker_ms = HOUR,
         .queue = {{.paused_ms = -1, .fenced_ms = -1}, {.paused_ms = -1, .fenced_ms = -1}},
         .redis = true,
         .circuit_ms = -1,
@@ -158,6 +159,20 @@ static void circuits(struct fleet_facts *f)
     f->circuit_error = "HTTP 503";
     f->circuit_ms = 12000;
 }
+static void circuit_in_the_way(struct fleet_facts *f)
+{
+    circuits(f);
+    f->minute_done = 0;
+    f->oldest_due_ms = 3 * MINUTE;
+}
+static void circuit_of_the_past(struct fleet_facts *f)
+{
+    circuits(f);
+    f->circuits = 1;
+    f->circuit_ms = 0;
+    f->due = 0;
+    f->oldest_due_ms = -1;
+}
 static void some_errors(struct fleet_facts *f)
 {
     f->fetch_errors = 200;
@@ -233,6 +248,9 @@ static const struct {
     {silent_producer, "silent_producer", "error", "system", {"web7-12-ab", "on web7", "2 d", "25 MB"}},
     {spool, "spool_not_empty", "warn", "system", {"1 byte of", "2 hosts"}},
     {circuits, "circuit_open", "warn", "upstreams", {"shop.test:443", "HTTP 503", "12 s", "2 other hosts"}},
+    {circuit_in_the_way, "circuit_open", "error", "upstreams",
+     {"shop.test:443", "12 s", "Nothing was done in the last minute, and 3 events are due"}},
+    {circuit_of_the_past, "circuit_open", "info", "upstreams", {"the next event tries it again"}},
     {some_errors, "upstream_errors", "warn", "upstreams",
      {"200 of 1,000 fetches", "20 %", "fire:3002", "timeout"}},
     {most_errors, "upstream_errors", "error", "upstreams", {"90 %"}},
@@ -285,6 +303,22 @@ Test(alerts, when_everything_is_wrong_errors_come_first_and_notes_last)
             level++;
         cr_expect_lt(level, 3, "alert %zu is out of order", i);
     }
+    json_decref(list);
+}
+
+Test(alerts, who_has_just_begun_is_not_said_to_be_stuck)
+{
+    struct fleet_facts f = well();
+    nothing_done(&f);
+    f.worker_ms = 20 * 1000;
+    json_t *list = alerts_of(&f);
+    cr_expect_eq(json_array_size(list), 0);
+    json_decref(list);
+    nothing_done(&f);
+    f.worker_ms = HOUR;
+    f.fresh = 2; /* resumed, say */
+    list = alerts_of(&f);
+    cr_expect_eq(json_array_size(list), 0);
     json_decref(list);
 }
 
