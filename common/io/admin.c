@@ -57,7 +57,7 @@ static bool producer_ready(const struct admin *a, struct buf *why)
         const struct board_place *p = &a->board->places[i];
         if (atomic_load(&p->state) == BOARD_READY && strcmp(p->role, role_of(a)) == 0 &&
             meter_read(board_cells(a->board, i), M_CAN_ACCEPT, 0, 0) &&
-            clock_mono_ms() - atomic_load(&p->beat_ms) < ADMIN_LIVE_MS)
+            clock_mono_ms() - atomic_load(board_beat(a->board, i)) < ADMIN_LIVE_MS)
             return true;
     }
     if (!ready)
@@ -70,9 +70,8 @@ static bool producer_ready(const struct admin *a, struct buf *why)
 /* The gauge is as old as the process's last sign of life. */
 static int64_t lease_age_ms(const struct admin *a, int place)
 {
-    const struct board_place *p = &a->board->places[place];
     int64_t told = meter_read(board_cells(a->board, place), M_LEASE_AGE, 0, 0) / 1000;
-    return told + clock_mono_ms() - atomic_load(&p->beat_ms);
+    return told + clock_mono_ms() - atomic_load(board_beat(a->board, place));
 }
 
 static bool workers_ready(const struct admin *a, struct buf *why)

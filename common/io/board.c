@@ -8,11 +8,29 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+/* What a child owns. */
+struct own {
+    _Atomic int64_t beat_ms;
+    meter_cell cells[];
+};
+
+static size_t pages(size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (size + page - 1) / page * page;
+}
+
+static size_t own_size(void)
+{
+    return pages(sizeof(struct own) + meter_cells() * sizeof(meter_cell));
+}
 
 /* Untouched pages of it take no memory. */
 static size_t board_size(void)
 {
-    return sizeof(struct board) + (BOARD_PLACES + 1) * meter_cells() * sizeof(meter_cell);
+    return pages(sizeof(struct board)) + (BOARD_PLACES + 1) * own_size();
 }
 
 struct board *board_new(void)
@@ -32,9 +50,28 @@ void board_free(struct board *b)
         munmap(b, board_size());
 }
 
+static struct own *own_at(const struct board *b, int place)
+{
+    char *first = (char *)(uintptr_t)b + pages(sizeof(*b));
+    return (struct own *)(void *)(first + (size_t)place * own_size());
+}
+
 meter_cell *board_cells(const struct board *b, int place)
 {
-    return (meter_cell *)(b + 1) + (size_t)place * meter_cells();
+    return own_at(b, place)->cells;
+}
+
+_Atomic int64_t *board_beat(const struct board *b, int place)
+{
+    return &own_at(b, place)->beat_ms;
+}
+
+/* Where that is not granted, all stays as it was: it protects, no more. */
+void board_enter(struct board *b, int place)
+{
+    meter_use(place >= 0 ? board_cells(b, place) : NULL);
+    if (mprotect(b, board_size(), PROT_READ) == 0 && place >= 0)
+        mprotect(own_at(b, place), own_size(), PROT_READ | PROT_WRITE);
 }
 
 /* --- places ------------------------------------------------------------------------------ */
@@ -98,7 +135,7 @@ void board_start(struct board *b, int place, int64_t pid)
     struct board_place *p = &b->places[place];
     atomic_store(&p->pid, pid);
     atomic_store(&p->started_ms, clock_mono_ms());
-    atomic_store(&p->beat_ms, clock_mono_ms());
+    atomic_store(board_beat(b, place), clock_mono_ms());
     atomic_fetch_add(&p->starts, 1);
     atomic_store(&p->state, BOARD_STARTING);
 }

@@ -3,7 +3,8 @@
  * state and its meters (base/meter.h). The meters of a place go on when a successor takes it, so that
  * counters never fall; its gauges go with the process.
  *
- * One writer each: the supervisor writes the places' identity, a child its meters. */
+ * One writer each: the supervisor writes the places' identity; a child what it owns, its sign of life and
+ * its meters. It can write to nothing else (board_enter), so that one that runs wild misleads nobody. */
 #ifndef HL_IO_BOARD_H
 #define HL_IO_BOARD_H
 
@@ -32,8 +33,8 @@ struct board_place {
     char role[16];
     _Atomic int state;  /* enum board_state */
     _Atomic bool extra; /* starts beside the one it replaces, or was replaced and finishes */
-    _Atomic int64_t pid, beat_ms, started_ms; /* clock_mono_ms() */
-    _Atomic int64_t starts, crashes, hangs;   /* of this place, ever */
+    _Atomic int64_t pid, started_ms;        /* clock_mono_ms() */
+    _Atomic int64_t starts, crashes, hangs; /* of this place, ever */
 };
 
 struct board {
@@ -41,13 +42,18 @@ struct board {
     _Atomic int64_t started_ms;
     _Atomic bool draining, was_ready; /* every process of the first role was, at once */
     struct board_place places[BOARD_PLACES];
-    /* the meters follow: board_cells */
+    /* on pages of their own: what each child owns */
 };
 
 struct board *board_new(void); /* NULL: no memory (errno) */
 void board_free(struct board *b);
 /* BOARD_PLACES: the supervisor's own, of which only counters are shown. */
 meter_cell *board_cells(const struct board *b, int place);
+/* Last sign of life of the process there; clock_mono_ms(). */
+_Atomic int64_t *board_beat(const struct board *b, int place);
+/* In a child: from now on its meters are those of that place (-1: memory of its own), and it can only
+ * read the rest. */
+void board_enter(struct board *b, int place);
 
 /* --- the supervisor's part ----------------------------------------------------------------- */
 

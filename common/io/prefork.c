@@ -43,7 +43,7 @@ bool prefork_beat(struct prefork_slot *slot)
     int64_t now = clock_mono_ms();
     atomic_store(&slot->beat_ms, now);
     if (slot->place >= 0)
-        atomic_store(&slot->board->places[slot->place].beat_ms, now);
+        atomic_store(board_beat(slot->board, slot->place), now);
     atomic_store(&slot->alive, true);
     return getppid() == slot->supervisor;
 }
@@ -126,6 +126,16 @@ static void ignore_signals(void)
         signal(ignored[i], SIG_IGN);
 }
 
+/* What they show the supervisor is not for this one to write. */
+static void forget_others(struct supervisor *s, const struct child *c)
+{
+    LIST_EACH(&s->children, n)
+    {
+        if (child_at(n) != c)
+            forget_slot(child_at(n));
+    }
+}
+
 static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
 {
     char role[32];
@@ -137,7 +147,8 @@ static void child_enter(struct supervisor *s, struct child *c, pid_t parent)
     sigprocmask(SIG_SETMASK, &s->inherited, NULL);
     snprintf(role, sizeof(role), "%s-%d", c->role->name, c->index);
     log_role(c->role->count > 1 || c->index ? role : c->role->name);
-    meter_use(c->place >= 0 ? board_cells(s->board, c->place) : NULL);
+    board_enter(s->board, c->place);
+    forget_others(s, c);
     exit(c->role->run(c->slot, c->index, s->conf->ctx));
 }
 

@@ -194,6 +194,8 @@ static void tell_state(struct supervisor *s)
     LIST_EACH(&s->children, n)
     {
         const struct child *c = child_at(n);
+        if (c->slot) /* its process may have run wild */
+            c->slot->instance[sizeof(c->slot->instance) - 1] = '\0';
         log_info("state_child", LOG_S("role", c->role->name), LOG_I("index", c->index),
             LOG_I("child", c->pid), LOG_S("instance", c->slot ? c->slot->instance : ""),
             LOG_S("condition", condition(c)), LOG_I("age_ms", c->pid ? now - c->started_at : 0),

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,6 +173,46 @@ Test(board, processes_count_at_the_same_time_and_no_count_is_lost)
     char line[64];
     snprintf(line, sizeof(line), "hookline_loop_lag_seconds_count %d", WRITERS * COUNTS);
     cr_expect(says(METER_P, line));
+}
+
+/* How a child of that place ends that writes there. */
+static int writing_ends(int place, void *at)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        signal(SIGSEGV, SIG_DFL); /* a sanitizer would make it an exit */
+        board_enter(board, place);
+        memset(at, 'x', 1);
+        meter_inc(M_REQUESTS, 0, 0);
+        _exit(0);
+    }
+    waitpid(pid, &status, 0);
+    return status;
+}
+
+static bool dies(int place, void *at)
+{
+    int status = writing_ends(place, at);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV;
+}
+
+Test(board, a_child_that_runs_wild_can_write_to_nothing_that_others_go_by)
+{
+    meter_cell *cells[2];
+    for (int i = 0; i < 2; i++)
+        cells[i] = board_cells(board, start("producer", "producer-0"));
+    cr_expect(dies(0, board));
+    cr_expect(dies(0, board->places[0].process), "not even its own name");
+    cr_expect(dies(0, &board->places[BOARD_PLACES - 1]));
+    cr_expect(dies(0, board_beat(board, 1)));
+    cr_expect(dies(1, &cells[0][meter_cells() - 1]));
+    cr_expect(dies(0, board_cells(board, BOARD_PLACES)), "the supervisor's");
+    cr_expect(dies(-1, cells[0]));
+    cr_expect_eq(writing_ends(0, board_beat(board, 0)), 0);
+    cr_expect_eq(writing_ends(1, &cells[1][meter_cells() - 1]), 0);
+    cr_expect_eq(meter_read(cells[0], M_REQUESTS, 0, 0), 1);
+    cr_expect_str_eq(board->places[0].process, "producer-0");
 }
 
 /* --- what PROTOCOL.md says of it ------------------------------------------------------------- */
