@@ -1,6 +1,6 @@
 // Dead letters: what failed for good, by error; and putting it back.
 import { get, post, target } from './api.js';
-import { action, ago, attempt, badge, button, dialog, empty, facts, fault, h, heading, later, meter, number, panel, plural, segments, table } from './ui.js';
+import { action, ago, attempt, badge, button, chosen, dialog, empty, facts, fault, h, heading, later, meter, number, panel, plural, segments, table } from './ui.js';
 import { idOf } from './view_events.js';
 
 const SINCE = [['', 'ever'], ['60', '1 h'], ['1440', '24 h'], ['10080', '7 d']];
@@ -70,7 +70,7 @@ function runs(list) {
 }
 
 function open(page) {
-    const filter = { error: page.query.error ?? '', url: page.query.url ?? '', watch: page.query.watch ?? '', since: page.query.since ?? '' };
+    const filter = { error: page.query.error ?? '', url: page.query.url ?? '', watch: page.query.watch ?? '', since: chosen(SINCE, page.query.since, '') };
     const sort = { by: 1, down: true };
     let dead = null, redrives = null, events = null, next = null, reason = '', troubles = {}, busy = false, turn = 0;
 

@@ -1,10 +1,12 @@
 // One event: what happened to this page.
 import { get, post, target } from './api.js';
 import { action, ago, attempt, badge, button, duration, exact, facts, fault, h, heading, link, panel, plural } from './ui.js';
+import { idOf } from './view_events.js';
 
 const WORDS = { received: 'Received', accepted: 'Accepted', claimed: 'Taken by a worker', 'claimed last': 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
     completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed',
-    'dead letter': 'Kept as a dead letter' };
+    'dead letter': 'Kept as a dead letter', 'document written': 'Document indexed', acknowledged: 'Done with in Redis', 'queue/wait': 'Waited in the queue',
+    'webhook/change': 'Webhook answered', 'rescrape/claim': 'Claimed', 'rescrape/scrape': 'Scraped', 'rescrape/index': 'Indexed', 'rescrape/complete': 'Written down' };
 const GOOD = new Set(['completed']), BAD = new Set(['failed', 'crashed', 'dead letter']);
 
 function mood(m) {
@@ -62,7 +64,7 @@ function open(page) {
     async function loadDocument() {
         docFor = event.status;
         try {
-            doc = await get(target('/api/documents', { url: event.watch_url }));
+            doc = await get(target('/api/documents', { event: idOf(event) }));
             docTrouble = null;
         } catch (error) {
             docTrouble = error;
