@@ -77,14 +77,15 @@ export async function signOut() {
 
 // ---- live -------------------------------------------------------------------------------------------
 
-const POLL_MS = 3000, SILENT_MS = 6000, AGAIN_MS = 30000;
+const POLL_MS = 3000, SILENT_MS = 6000, AGAIN_MS = 30000, HIDDEN_MS = 10000;
 
 // Asks for each of `targets` from now on: told(i, answer) when one has changed, told(i, null, error) when
 // one cannot be had; state('live'|'polling'|'offline'). One event stream for all of them; when that fails
 // twice (a proxy in between that holds it back counts) they are polled, and the stream is tried again
-// later. Returns a function that ends it.
+// later. A page that has been hidden for a while lets its stream go: a browser has six connections to a
+// producer, for all of its pages together. Returns a function that ends it.
 export function live(targets, told, state) {
-    let source = null, timer = null, failures = 0, talked = false, ended = false;
+    let source = null, timer = null, hiding = null, failures = 0, talked = false, ended = false, asleep = false;
     const url = `/api/live?${targets.map((t) => `of=${encodeURIComponent(t)}`).join('&')}`;
 
     function wait(ms, f) {
@@ -126,6 +127,7 @@ export function live(targets, told, state) {
 
     function stream() {
         drop();
+        if (!window.EventSource) return void poll(Infinity);
         source = new EventSource(url);
         source.addEventListener('answer', (e) => heard(e, (m) => told(m.of, m.answer)));
         source.addEventListener('trouble', (e) => heard(e, (m) => {
@@ -153,22 +155,29 @@ export function live(targets, told, state) {
                 if (!ended) told(i, null, error);
             }
         }));
-        if (ended || source) return;
+        if (ended || asleep || source) return;
         state(reached ? 'polling' : 'offline');
         wait(POLL_MS, () => Date.now() > until ? (failures = 1, stream()) : poll(until));
     }
 
     function seen() {
-        if (document.visibilityState !== 'visible' || source) return;
+        clearTimeout(hiding);
+        if (document.hidden) hiding = setTimeout(() => { asleep = true; drop(); }, HIDDEN_MS);
+        else if (asleep || !source) begin();
+    }
+
+    function begin() {
+        asleep = false;
         failures = 0;
         stream();
     }
 
     document.addEventListener('visibilitychange', seen);
     addEventListener('online', seen);
-    stream();
+    begin();
     return () => {
         ended = true;
+        clearTimeout(hiding);
         drop();
         document.removeEventListener('visibilitychange', seen);
         removeEventListener('online', seen);

@@ -78,10 +78,18 @@ function newMain(name) {
     return main;
 }
 
+function readable(part) {
+    try {
+        return part ? decodeURIComponent(part) : null;
+    } catch {
+        return part; // nobody has such an id: the view says so
+    }
+}
+
 function show(focus) {
     if (!signed) return;
-    const [, name, id, query] = HASH.exec(location.hash) ?? [null, 'overview'];
-    const base = VIEWS.find((view) => view.name === name);
+    const [, name, part, query] = HASH.exec(location.hash) ?? [null, 'overview'];
+    const base = VIEWS.find((view) => view.name === name), id = readable(part);
     if (!base) return void location.replace('#/overview');
     close();
     const one = id && base.single ? base.single : base;
@@ -91,7 +99,7 @@ function show(focus) {
     frame();
     one.open({
         main,
-        id: id ? decodeURIComponent(id) : null,
+        id,
         query: Object.fromEntries(new URLSearchParams(query)),
         overview: () => counts,
         // Shows the view: render() into its main element.
@@ -121,7 +129,7 @@ function show(focus) {
         // Keeps the filters in the address, so that it can be sent to someone, without opening anew.
         remember: (values) => {
             const q = new URLSearchParams(Object.entries(values).filter(([, v]) => v));
-            history.replaceState(null, '', `#/${name}${id ? `/${id}` : ''}${q.size ? `?${q}` : ''}`);
+            history.replaceState(null, '', `#/${name}${part ? `/${part}` : ''}${q.size ? `?${q}` : ''}`);
         },
     });
     scrollTo(0, 0);
@@ -160,6 +168,8 @@ function ended() {
         render(main, h('form', { class: 'sign-in panel', onsubmit: submit },
             h('img', { src: '/dashboard/icon.svg', alt: '', width: '44', height: '44' }),
             h('h1', null, 'Hookline'),
+            // For password managers, which keep a secret by a name.
+            h('input', { type: 'text', name: 'username', autocomplete: 'username', value: 'hookline', hidden: true }),
             h('label', null, h('span', null, 'API secret'),
                 h('input', { id: 'secret', name: 'secret', type: 'password', autocomplete: 'current-password', required: true,
                     'aria-describedby': 'secret-help', 'aria-invalid': trouble ? 'true' : null })),
@@ -215,6 +225,11 @@ function pressed(e) {
 }
 
 function clicked(e) {
+    if (e.target.closest('.skip')) { // its address would be that of a view
+        e.preventDefault();
+        $('main').querySelector('h1, input')?.focus();
+        return;
+    }
     const row = e.target.closest('tr[data-href]');
     if (!row || e.target.closest('a, button, input, label') || String(getSelection())) return;
     if (e.ctrlKey || e.metaKey) window.open(row.dataset.href);

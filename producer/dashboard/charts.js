@@ -20,15 +20,17 @@ function load() {
 
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-// {title, lines: [{label, color: '--c-ok', show: (value) => text, right: true (an axis of its own)}]}.
+// {title, lines: [{label, color: '--c1', show: (value) => text, right: true (an axis of its own)}], empty: what
+// is said when there is nothing to draw}.
 // The chart's element is .el; set(rows, from, to) with rows of [Date, value, ...] draws it.
 export class Chart {
-    constructor({ title, lines, fill = false }) {
-        Object.assign(this, { title, lines, fill, rows: [], graph: null, at: -1 });
+    constructor({ title, lines, empty, fill = false }) {
+        Object.assign(this, { title, lines, empty, fill, rows: [], graph: null, at: -1 });
         this.keys = h('ul', { class: 'keys' });
         this.plot = h('div', { class: 'plot', role: 'img' });
+        this.nothing = h('p', { class: 'nothing dim', hidden: true });
         this.el = h('section', { class: 'panel chart', key: title, keep: true, 'aria-label': title },
-            h('div', { class: 'head' }, h('h2', null, title), this.keys), this.plot);
+            h('div', { class: 'head' }, h('h2', null, title), this.keys), this.plot, this.nothing);
         this.retheme = () => this.graph?.updateOptions(this.look());
         addEventListener('theme', this.retheme);
         this.scheme = matchMedia('(prefers-color-scheme: dark)');
@@ -53,12 +55,14 @@ export class Chart {
     async set(rows, from, to) {
         this.rows = rows;
         this.point(-1);
+        this.nothing.hidden = rows.some((row) => row.slice(1).some(Number.isFinite));
+        this.nothing.textContent = this.empty;
         const Dygraph = await load();
         if (!this.el.isConnected) return;
         if (this.graph) return this.graph.updateOptions({ file: this.file(), dateWindow: [from, to] });
         this.graph = new Dygraph(this.plot, this.file(), { ...UNSEEN, ...this.look(), ...this.axes(),
             labels: ['time', ...this.lines.map((line) => line.label)], dateWindow: [from, to], includeZero: true,
-            strokeWidth: 1.5, fillGraph: this.fill, fillAlpha: 0.12, highlightCircleSize: 3, axisLabelFontSize: 11,
+            strokeWidth: 1.5, fillGraph: this.fill, fillAlpha: 0.12, highlightCircleSize: 3, axisLabelFontSize: 11, connectSeparatedPoints: true,
             rightGap: 4, xRangePad: 0, yRangePad: 6,
             highlightCallback: (event, x, points, row) => { for (const chart of group) chart.point(row, chart !== this); },
             unhighlightCallback: () => { for (const chart of group) chart.point(-1, chart !== this); } });
@@ -70,7 +74,7 @@ export class Chart {
     }
 
     axes() {
-        const axis = (line) => ({ axisLabelFormatter: (value) => line.show(value), axisLabelWidth: 52, drawGrid: !line.right, independentTicks: true });
+        const axis = (line) => ({ axisLabelFormatter: (value) => (line.tick ?? line.show)(value), axisLabelWidth: 52, drawGrid: !line.right, independentTicks: true });
         const left = this.lines.find((line) => !line.right), right = this.lines.find((line) => line.right);
         return {
             axes: { x: { drawGrid: false, axisLabelWidth: 56, pixelsPerLabel: 70 }, y: { ...axis(left), pixelsPerLabel: 28 }, ...(right && { y2: axis(right) }) },
@@ -86,7 +90,7 @@ export class Chart {
             else this.graph.setSelection(row);
         }
         const values = this.rows.at(row) ?? [];
-        const known = (i) => values[i + 1] !== null && values[i + 1] !== undefined;
+        const known = (i) => Number.isFinite(values[i + 1]);
         const shown = this.lines.map((line, i) => known(i) ? line.show(values[i + 1]) : '–');
         render(this.keys, row >= 0 && values[0] && h('li', { class: 'dim' }, clock(values[0])), this.lines.map((line, i) =>
             h('li', { key: line.label }, h('i', { class: 'swatch', css: { background: `var(${line.color})` } }), `${line.label} `, h('b', null, shown[i]))));
@@ -94,15 +98,30 @@ export class Chart {
     }
 }
 
-// Answers of /api/series as rows of the columns wanted; a gap in time is a gap in the lines.
-export function columns(series, wanted) {
-    const rows = [];
+const SIGN_OF_LIFE_S = 90; // a fleet with nothing to tell tells so every minute
+const TOLD_S = 5;          // until every process has told what it did
+
+// Points of /api/series as rows of Date and the columns wanted. Where a point is missing nothing happened: the
+// columns among `zeroes` were 0 there, and the rest (null) goes on as it was. When more is missing nobody was
+// there: a gap (NaN). A last point that not all have told of would look like a fall.
+export function columns(series, wanted, zeroes) {
+    const rows = [], step = series.step_s, end = Date.parse(series.to) / 1000;
+    const add = (at, value) => rows.push([new Date(at * 1000), ...wanted.map(value)]);
     let last = null;
-    for (const point of series?.points ?? []) {
-        if (last !== null && point[0] - last > series.step_s * 1.5)
-            rows.push([new Date((last + series.step_s) * 1000), ...wanted.map(() => null)]);
-        rows.push([new Date(point[0] * 1000), ...wanted.map((i) => point[i] ?? null)]);
+    for (const point of series.points) {
+        if (step <= TOLD_S && point[0] + step > end - TOLD_S) break;
+        const missing = last !== null && point[0] - last > step * 1.5;
+        const gap = missing && point[0] - last > Math.max(SIGN_OF_LIFE_S, step * 1.5);
+        if (missing) for (const at of [last + step, point[0] - step]) add(at, (i) => gap ? NaN : zeroes.has(i) ? 0 : null);
+        add(point[0], (i) => point[i] ?? (zeroes.has(i) ? 0 : null));
         last = point[0];
     }
+    if (last !== null && end - last > Math.max(SIGN_OF_LIFE_S, step * 2)) add(last + step, () => NaN);
     return rows;
+}
+
+// From when it is worth showing: a young installation has no past, but a sixth of the range is shown at least.
+export function beginning(series) {
+    const from = Date.parse(series.from), to = Date.parse(series.to), first = series.points[0]?.[0] * 1000;
+    return first ? Math.max(from, Math.min(first, to - (to - from) / 6)) : from;
 }

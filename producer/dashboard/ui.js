@@ -150,6 +150,12 @@ export function bytes(n) {
     return `${n < 10 && unit ? n.toFixed(1) : Math.round(n)} ${['B', 'KiB', 'MiB', 'GiB', 'TiB'][unit]}`;
 }
 
+// What stands in the address may be anything: the option (of [[value, text], ...]) that it names, or the usual one.
+export function chosen(options, value, usual) {
+    const found = options.find(([option]) => String(option) === value);
+    return found ? found[0] : usual;
+}
+
 export const plural = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
 
 function roughly(ms) {
@@ -421,11 +427,16 @@ export class VirtualList {
         });
     }
 
+    // [first, end) of the rows in the document.
+    inSight() {
+        const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 8);
+        return [first, Math.min(this.rows.length, first + Math.ceil((this.el.clientHeight || 600) / this.height) + 16)];
+    }
+
     // Rows that are shown already and have not changed are left alone: scrolling makes only the new ones.
     draw() {
         const { key, more } = this.options, rows = this.rows;
-        const first = Math.max(0, Math.floor(this.el.scrollTop / this.height) - 8);
-        const last = Math.min(rows.length, first + Math.ceil((this.el.clientHeight || 600) / this.height) + 16);
+        const [first, last] = this.inSight();
         const wanted = new Map();
         for (let i = first; i < last; i++) wanted.set(String(key(rows[i])), i);
         for (const [name, { tr }] of this.shown) if (!wanted.has(name)) tr.remove(), this.shown.delete(name);

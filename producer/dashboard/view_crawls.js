@@ -1,6 +1,6 @@
 // Crawls: Firecrawl's sessions: how far they are, and what took the time.
 import { get, target } from './api.js';
-import { ago, badge, button, duration, empty, exact, facts, fault, h, heading, link, meter, number, panel, select, stacked, table } from './ui.js';
+import { ago, badge, button, chosen, duration, empty, exact, facts, fault, h, heading, link, meter, number, panel, select, stacked, table } from './ui.js';
 
 const STATUSES = [['', 'any'], ['in_progress', 'in progress'], ['completed', 'completed'], ['failed', 'failed'], ['cancelled', 'cancelled']];
 
@@ -25,7 +25,7 @@ const COLS = [
 ];
 
 function openList(page) {
-    let status = page.query.status ?? '', first = null, older = [], next, trouble = null, stop = () => {};
+    let status = chosen(STATUSES, page.query.status, ''), first = null, older = [], next, trouble = null, stop = () => {};
 
     async function more() {
         try {
@@ -64,19 +64,39 @@ function openList(page) {
     start();
 }
 
+const STEPS = 200, STEPS_MORE = 1000, STEPS_AGAIN_MS = 5000;
+
 function openOne(page) {
-    let crawl = null, trouble = null;
+    const path = `/api/metrics/crawls/${encodeURIComponent(page.id)}`;
+    let crawl = null, steps = null, most = STEPS, trouble = null, loading = false, settled = false;
+
+    // There are up to 10,000 of them: too much for a stream that tells every change. They are written a little
+    // later than the session: once it has ended they are asked for once more.
+    async function load() {
+        if (loading) return;
+        loading = true;
+        settled = steps !== null && crawl.status !== 'in_progress';
+        try {
+            steps = (await get(`${path}?include_per_page=true`)).per_page_metrics ?? [];
+        } catch (error) {
+            trouble = error;
+        }
+        loading = false;
+        draw();
+    }
 
     function pages() {
-        const rows = (crawl.per_page_metrics ?? []).map((p, i) => ({ ...p, i }));
+        if (!steps) return null;
+        const rows = steps.slice(0, most).map((p, i) => ({ ...p, i }));
         const longest = Math.max(1, ...rows.map((p) => p.duration_ms));
-        return panel('Measured', h('span', { class: 'dim' }, number(rows.length)), rows.length ? table({ caption: 'What was measured of each page', rows, key: (p) => p.i, cols: [
+        return panel('Measured', h('span', { class: 'dim' }, number(steps.length)), rows.length ? [table({ caption: 'What was measured of each page', rows, key: (p) => p.i, cols: [
             { head: 'Page', class: 'grow', cell: (p) => p.url ? link(p.url) : '–' },
             { head: 'What', cell: (p) => `${p.operation_type}: ${p.operation_name}`.replaceAll('_', ' ') },
             { head: 'Took', cell: (p) => h('span', { class: 'took' }, h('i', { css: { width: `${Math.max(2, p.duration_ms / longest * 90)}px` } }), duration(p.duration_ms)) },
             { head: 'How', cell: (p) => p.success ? badge('ok') : badge('failed') },
             { head: 'When', class: 'n', cell: (p) => ago(p.timestamp) },
-        ] }) : h('p', { class: 'dim pad' }, 'Nothing was measured of its pages so far.'));
+        ] }), most < steps.length && h('div', { class: 'buttons pad' }, button('more', `${number(Math.min(STEPS_MORE, steps.length - most))} more`, () => { most += STEPS_MORE; draw(); }))]
+            : h('p', { class: 'dim pad' }, 'Nothing was measured of its pages so far.'));
     }
 
     function draw() {
@@ -90,12 +110,14 @@ function openOne(page) {
     }
 
     draw();
-    page.live([`/api/metrics/crawls/${encodeURIComponent(page.id)}?include_per_page=true`], (i, answer, error) => {
+    page.live([path], (i, answer, error) => {
         if (i < 0) return;
         trouble = error;
         crawl = answer ?? crawl;
         draw();
+        if (answer && !steps) load();
     });
+    page.every(STEPS_AGAIN_MS, () => crawl && !settled && load());
 }
 
 export default { name: 'crawls', title: 'Crawls', key: 'c', icon: 'M8 2.5v4M8 6.5 3.5 9.5M8 6.5l4.5 3M3.5 9.5v2.5M12.5 9.5v2.5M8 6.5V12',

@@ -1,6 +1,6 @@
 // Dead letters: what failed for good, by error; and putting it back.
 import { get, post, target } from './api.js';
-import { action, ago, attempt, badge, button, dialog, empty, facts, fault, h, heading, later, meter, number, panel, plural, segments, table } from './ui.js';
+import { action, ago, attempt, badge, button, chosen, dialog, empty, facts, fault, h, heading, later, meter, number, panel, plural, segments, table } from './ui.js';
 import { idOf } from './view_events.js';
 
 const SINCE = [['', 'ever'], ['60', '1 h'], ['1440', '24 h'], ['10080', '7 d']];
@@ -24,7 +24,7 @@ const EVENTS = [
 ];
 
 function filterText(filter) {
-    const parts = Object.entries(filter ?? {}).filter(([, v]) => v).map(([k, v]) => `${k} ${v}`);
+    const parts = Object.entries(filter ?? {}).filter(([, v]) => v).map(([k, v]) => `${k}: ${v}`);
     return parts.length ? parts.join(', ') : 'all that failed';
 }
 
@@ -43,7 +43,7 @@ function preview(plan) {
         return h('form', { onsubmit: apply },
             h('p', null, `${plural(plan.total, 'failed event')} of ${plural(plan.urls, 'page')} would be queued again (`, h('b', null, filterText(plan.filter)), '). Nothing is put back before you say so.'),
             plan.errors?.length ? table({ caption: 'By error', rows: plan.errors, key: (e) => e.status, cols: [
-                { head: 'Error', class: 'grow', cell: (e) => h('span', { class: 'cut', title: e.status }, e.status) },
+                { head: 'Error', class: 'grow', cell: (e) => h('span', { class: 'cut', title: e.status }, e.status.replace(/^failed: /, '')) },
                 { head: 'Events', class: 'n', cell: (e) => number(e.events) }, { head: 'Pages', class: 'n', cell: (e) => number(e.urls) }] }) : null,
             plan.items?.length ? h('details', { open: plan.items.length <= 5 }, h('summary', null, `The first ${number(plan.items.length)}`),
                 h('ul', { class: 'sample' }, plan.items.map((i) => h('li', { class: 'cut' }, i.url ?? i.watch_url ?? idOf(i))))) : null,
@@ -70,7 +70,7 @@ function runs(list) {
 }
 
 function open(page) {
-    const filter = { error: page.query.error ?? '', url: page.query.url ?? '', watch: page.query.watch ?? '', since: page.query.since ?? '' };
+    const filter = { error: page.query.error ?? '', url: page.query.url ?? '', watch: page.query.watch ?? '', since: chosen(SINCE, page.query.since, '') };
     const sort = { by: 1, down: true };
     let dead = null, redrives = null, events = null, next = null, reason = '', troubles = {}, busy = false, turn = 0;
 

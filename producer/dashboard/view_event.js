@@ -1,10 +1,12 @@
 // One event: what happened to this page.
 import { get, post, target } from './api.js';
 import { action, ago, attempt, badge, button, duration, exact, facts, fault, h, heading, link, panel, plural } from './ui.js';
+import { idOf } from './view_events.js';
 
 const WORDS = { received: 'Received', accepted: 'Accepted', claimed: 'Taken by a worker', 'claimed last': 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
     completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed',
-    'dead letter': 'Kept as a dead letter' };
+    'dead letter': 'Kept as a dead letter', 'document written': 'Document indexed', acknowledged: 'Done with in Redis', 'queue/wait': 'Waited in the queue',
+    'webhook/change': 'Webhook answered', 'rescrape/claim': 'Claimed', 'rescrape/scrape': 'Scraped', 'rescrape/index': 'Indexed', 'rescrape/complete': 'Written down' };
 const GOOD = new Set(['completed']), BAD = new Set(['failed', 'crashed', 'dead letter']);
 
 function mood(m) {
@@ -86,8 +88,8 @@ function open(page) {
 
     function about() {
         const e = event;
-        return panel('Event', null, facts([['Page', link(e.watch_url)], ['Id', e.event_id && [h('code', null, e.event_id), ' ', copy(e.event_id)]], ['Row', String(e.change_event_id)],
-            ['Watch', h('a', { href: `#/events?search=${encodeURIComponent(e.watch_url)}`, title: 'All events of this page' }, e.watch_id)],
+        return panel('Event', null, facts([['Page', [link(e.watch_url), h('a', { href: `#/events?search=${encodeURIComponent(e.watch_url)}` }, 'All events of this page')]], ['Id', e.event_id && [h('code', null, e.event_id), ' ', copy(e.event_id)]], ['Row', String(e.change_event_id)],
+            ['Watch', e.watch_id],
             ['Detected', exact(e.detected_at)], ['Received', [exact(e.created_at), ' (', ago(e.created_at), ')']],
             ['Failures', e.attempts || e.starts > 1 ? plural(e.attempts, 'attempt') + (e.starts ? `, ${plural(e.starts, 'claim')} since` : '') : null],
             ['Next attempt', e.next_attempt_at && !e.finished_at ? ago(e.next_attempt_at) : null],

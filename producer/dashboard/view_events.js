@@ -1,11 +1,11 @@
 // Events: what came in and how it stands; any number of them, the newest live.
 import { get, target } from './api.js';
-import { VirtualList, ago, badge, empty, fault, h, heading, later, number, select } from './ui.js';
+import { VirtualList, ago, badge, chosen, empty, fault, h, heading, later, number, select } from './ui.js';
 
 const STATUSES = [['', 'any'], ['queued', 'queued'], ['in_progress', 'in progress'], ['completed', 'completed'],
     ['superseded', 'superseded'], ['failed', 'failed']];
 const SINCE = [['', 'ever'], ['15', '15 minutes'], ['60', '1 hour'], ['1440', '24 hours'], ['10080', '7 days']];
-const PAGE = 250;
+const PAGE = 250, AGAIN_MS = 3000;
 
 export const idOf = (e) => e.event_id ?? String(e.change_event_id);
 
@@ -26,9 +26,20 @@ export function join(news, known) {
     return at < 0 ? null : [...news.events, ...known.slice(at + 1)];
 }
 
+const unfinished = (e) => e.status === 'queued' || e.status === 'in_progress';
+
+// The rows from `first` to `last` as a new answer has them: it begins below the row before `first`. A full one
+// may not reach the last of them.
+export function replaced(rows, first, last, answer) {
+    const end = answer.next ? answer.events.at(-1)?.change_event_id ?? Infinity : 0;
+    const low = Math.max(end, rows[last].change_event_id);
+    return [...rows.slice(0, first), ...answer.events.filter((e) => e.change_event_id >= low),
+        ...rows.slice(first).filter((e) => e.change_event_id < low)];
+}
+
 function open(page) {
-    const filter = { status: page.query.status ?? '', search: page.query.search ?? '', since: page.query.since ?? '' };
-    let rows = [], next = null, trouble = null, stop = () => {}, loading = false, known = false, turn = 0;
+    const filter = { status: chosen(STATUSES, page.query.status, ''), search: page.query.search ?? '', since: chosen(SINCE, page.query.since, '') };
+    let rows = [], next = null, trouble = null, stop = () => {}, loading = false, known = false, turn = 0, fresh = 0;
     const list = new VirtualList({ caption: 'Events, the newest first', cols: COLS, key: idOf, href: (e) => `#/events/${encodeURIComponent(idOf(e))}`, more });
     page.onLeave(() => list.release());
 
@@ -56,6 +67,18 @@ function open(page) {
         draw();
     }
 
+    // The stream tells of the newest; what is in sight further down, and not finished, is asked for again.
+    async function again() {
+        const [from, to] = list.inSight(), mine = turn, had = rows;
+        const at = (i) => i >= fresh && i < to && unfinished(rows[i]);
+        const first = rows.findIndex((_, i) => i >= from && at(i)), last = rows.findLastIndex((_, i) => at(i));
+        if (first < 1 || loading) return;
+        const answer = await get(target('/api/events', { ...query, limit: last - first + 1, after: rows[first - 1].change_event_id })).catch(() => null);
+        if (!answer || mine !== turn || rows !== had) return;
+        rows = replaced(rows, first, last, answer);
+        draw();
+    }
+
     function heard(i, answer, error) {
         if (i < 0) return;
         known = true;
@@ -65,6 +88,7 @@ function open(page) {
             // So much is new that there is a hole: from the top again, and what is under way came from below it.
             if (!joined) turn++, loading = false;
             rows = joined ?? answer.events;
+            fresh = answer.events.length;
             if (rows.length === answer.events.length) next = answer.next;
         }
         draw();
@@ -115,6 +139,7 @@ function open(page) {
 
     draw();
     start();
+    page.every(AGAIN_MS, again);
     if (page.query.focus === 'search') page.main.querySelector('[name=search]').focus();
 }
 

@@ -1,6 +1,6 @@
 // Sources: what came in, and what was turned away and why.
 import { target } from './api.js';
-import { ago, badge, button, dialog, empty, facts, fault, h, heading, number, panel, segments, table } from './ui.js';
+import { ago, badge, button, chosen, dialog, empty, exact, facts, fault, h, heading, number, panel, segments, table } from './ui.js';
 
 const RANGES = [[1, '1 h'], [24, '24 h'], [168, '7 d']];
 const TITLES = { change: 'Change notifications', crawl: 'Firecrawl' };
@@ -10,7 +10,6 @@ function source(s) {
     const all = s.accepted + s.duplicate + s.refused;
     const reasons = Object.entries(s.reasons ?? {}).sort((a, b) => b[1] - a[1]);
     const most = Math.max(1, ...reasons.map(([, n]) => n));
-    const last = s.last_refused?.at ?? s.last_refused;
     return h('section', { class: 'panel', key: s.name, 'data-source': s.name, 'aria-label': TITLES[s.name] ?? s.name },
         h('div', { class: 'head' }, h('h2', null, TITLES[s.name] ?? s.name), h('code', { class: 'dim' }, WHERE[s.name])),
         h('div', { class: 'trio' }, [['accepted', s.accepted], ['duplicate', s.duplicate], ['refused', s.refused]].map(([name, n]) =>
@@ -18,7 +17,7 @@ function source(s) {
                 h('small', { class: 'dim' }, all ? `${(n / all * 100).toFixed(1)} %` : '–')))),
         reasons.length ? h('ul', { class: 'reasons' }, reasons.map(([name, n]) => h('li', { key: name }, h('span', null, name.replaceAll('_', ' ')),
             h('i', { css: { width: `${n / most * 100}%` } }), h('b', null, number(n))))) : h('p', { class: 'dim pad' }, all ? 'Nothing was refused.' : 'Nothing came in.'),
-        last ? h('p', { class: 'dim pad' }, 'Last refused ', ago(last)) : null);
+        s.last_refused && h('p', { class: 'dim pad' }, 'Last refused in the hour from ', exact(s.last_refused)));
 }
 
 function look(r) {
@@ -38,7 +37,7 @@ const COLS = [
 ];
 
 function open(page) {
-    let hours = Number(page.query.hours) || 24, answer = null, rejects = null, troubles = [], stop = () => {};
+    let hours = chosen(RANGES, page.query.hours, 24), answer = null, rejects = null, troubles = [], stop = () => {};
 
     function start() {
         stop();

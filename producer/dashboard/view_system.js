@@ -1,6 +1,7 @@
 // System: what it is made of: processes, pools, spools, schema, settings; and how much is logged.
 import { post } from './api.js';
 import { action, ago, attempt, badge, bytes, facts, fault, h, heading, number, panel, table } from './ui.js';
+import { queuesPanel } from './view_overview.js';
 
 const kib = (n) => bytes(n === null || n === undefined ? null : n * 1024);
 const isTime = (v) => typeof v === 'string' && /^\d{4}-\d\d-\d\dT/.test(v);
@@ -65,6 +66,7 @@ function open(page) {
 
     function draw() {
         page.show(heading('System', s && h('span', { class: 'dim' }, `Hookline ${s.version}`)), trouble && fault(trouble),
+            queuesPanel(page.overview()),
             s && [table({ caption: 'Processes', cols: PROCESSES, rows: s.processes ?? [], key: (p) => `${p.kind} ${p.id}`, sort, resort: draw }),
                 h('div', { class: 'halves' },
                     h('div', null, logging(), spools(), s.generation && panel('Generation', null, facts(Object.entries(s.generation).map(([k, v]) => [k.replaceAll('_', ' '), value(v)])))),
@@ -74,9 +76,7 @@ function open(page) {
 
     draw();
     page.live(['/api/system'], (i, answer, error) => {
-        if (i < 0) return;
-        trouble = error;
-        s = answer ?? s;
+        if (i === 0) trouble = error, s = answer ?? s;
         draw();
     });
 }
