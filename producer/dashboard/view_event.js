@@ -1,7 +1,6 @@
 // One event: what happened to this page.
 import { get, post, target } from './api.js';
 import { action, ago, attempt, badge, button, duration, exact, facts, fault, h, heading, link, panel, plural } from './ui.js';
-import { idOf } from './view_events.js';
 
 const WORDS = { received: 'Received', accepted: 'Accepted', claimed: 'Taken by a worker', 'claimed last': 'Taken by a worker', retried: 'Will be tried again', next_attempt: 'Next attempt',
     completed: 'Completed', failed: 'Failed', superseded: 'Superseded by a later fetch', crashed: 'The worker crashed',
