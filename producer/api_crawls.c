@@ -40,6 +40,15 @@ static void put_crawl(struct api_call *call, const PGresult *r, int row)
     api_put_json(call, "extra_metadata", r, row, CRAWL_METADATA);
 }
 
+static const struct api_page page = {.key = "crawls",
+    .limit = LIMIT,
+    .id = CRAWL_ID,
+    .place = CRAWL_STARTED,
+    .place_id = CRAWL_ID,
+    .edge = CRAWL_EDGE,
+    .edge_id = CRAWL_EDGE_ID,
+    .put = put_crawl};
+
 static void page_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
@@ -47,22 +56,7 @@ static void page_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *
         api_fail(call, rc, err);
         return;
     }
-    int limit = (int)call->values[LIMIT].n, n = PQntuples(rows);
-    bool full = n > limit;
-    buf_puts(&call->out, "{\"crawls\":[");
-    for (int row = 0; row < (full ? limit : n); row++) {
-        if (PQgetisnull(rows, row, CRAWL_ID))
-            break;
-        api_page_item(call);
-        put_crawl(call, rows, row);
-        buf_putc(&call->out, '}');
-    }
-    if (full)
-        api_page_end(call, true, db_text(rows, limit - 1, CRAWL_STARTED),
-            db_text(rows, limit - 1, CRAWL_ID));
-    else
-        api_page_end(call, !PQgetisnull(rows, 0, CRAWL_EDGE), db_text(rows, 0, CRAWL_EDGE),
-            db_text(rows, 0, CRAWL_EDGE_ID));
+    api_page_rows(call, &page, rows);
 }
 
 /* Any word: sessions of the replaced service may have others than ours. */

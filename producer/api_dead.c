@@ -95,16 +95,11 @@ static void grouped(enum hl_rc rc, const PGresult *rows, const struct hl_err *er
     count_letters(call);
 }
 
-static const int64_t *time_of(const struct api_value *v)
-{
-    return v->given ? &v->n : NULL;
-}
-
 static void go(struct api_call *call)
 {
     const struct api_value *v = call->values;
-    store_failed_groups(
-        call->stores->reads, v[STATUS].text, time_of(&v[SINCE]), time_of(&v[UNTIL]), grouped, call);
+    store_failed_groups(call->stores->reads, v[STATUS].text, api_page_time(&v[SINCE]),
+        api_page_time(&v[UNTIL]), grouped, call);
 }
 
 const struct api_route api_dead = {.params = params, .go = go};
@@ -123,6 +118,26 @@ static const struct api_param list_params[] = {
     {NULL,    API_INT,  0, 0,    0,   false},
 };
 
+static void put_event(struct api_call *call, const PGresult *rows, int row)
+{
+    api_put_int(call, "change_event_id", rows, row, FAILED_ID);
+    api_put_text(call, "event_id", rows, row, FAILED_EVENT_ID);
+    api_put_text(call, "url", rows, row, FAILED_URL);
+    api_put_text(call, "watch_id", rows, row, FAILED_WATCH_ID);
+    api_put_iso(call, "failed_at", rows, row, FAILED_AT);
+    api_put_int(call, "attempts", rows, row, FAILED_ATTEMPTS);
+    api_put_text(call, "error", rows, row, FAILED_ERROR);
+}
+
+static const struct api_page page = {.key = "events",
+    .limit = LIST_LIMIT,
+    .id = FAILED_ID,
+    .place = FAILED_ID,
+    .place_id = -1,
+    .edge = FAILED_EDGE,
+    .edge_id = -1,
+    .put = put_event};
+
 static void listed(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
@@ -130,24 +145,7 @@ static void listed(enum hl_rc rc, const PGresult *rows, const struct hl_err *err
         api_fail(call, rc, err);
         return;
     }
-    int limit = (int)call->values[LIST_LIMIT].n, n = PQntuples(rows);
-    bool full = n > limit; /* the one row more says that there is more */
-    buf_puts(&call->out, "{\"events\":[");
-    for (int row = 0; row < (full ? limit : n) && !PQgetisnull(rows, row, FAILED_ID); row++) {
-        api_page_item(call);
-        api_put_int(call, "change_event_id", rows, row, FAILED_ID);
-        api_put_text(call, "event_id", rows, row, FAILED_EVENT_ID);
-        api_put_text(call, "url", rows, row, FAILED_URL);
-        api_put_text(call, "watch_id", rows, row, FAILED_WATCH_ID);
-        api_put_iso(call, "failed_at", rows, row, FAILED_AT);
-        api_put_int(call, "attempts", rows, row, FAILED_ATTEMPTS);
-        api_put_text(call, "error", rows, row, FAILED_ERROR);
-        buf_putc(&call->out, '}');
-    }
-    if (full)
-        api_page_end(call, true, db_text(rows, limit - 1, FAILED_ID), NULL);
-    else
-        api_page_end(call, !PQgetisnull(rows, 0, FAILED_EDGE), db_text(rows, 0, FAILED_EDGE), NULL);
+    api_page_rows(call, &page, rows);
 }
 
 static void list_go(struct api_call *call)
@@ -156,8 +154,8 @@ static void list_go(struct api_call *call)
     int64_t before = 0;
     const struct failed_filter f = {.url = v[LIST_URL].text,
         .watch = v[LIST_WATCH].text,
-        .since = time_of(&v[LIST_SINCE]),
-        .until = time_of(&v[LIST_UNTIL]),
+        .since = api_page_time(&v[LIST_SINCE]),
+        .until = api_page_time(&v[LIST_UNTIL]),
         .error = v[LIST_ERROR].text};
     if (api_page_after(call, LIST_AFTER, &before, NULL))
         store_failed(call->stores->reads, &f, before, (int)v[LIST_LIMIT].n + 1, listed, call);

@@ -94,6 +94,20 @@ static const struct api_param list_params[] = {
     {NULL,     API_INT,  0, 0,    0,   false},
 };
 
+static void put_event(struct api_call *call, const PGresult *rows, int row)
+{
+    put_members(call, shown, rows, row);
+}
+
+static const struct api_page page = {.key = "events",
+    .limit = LIST_LIMIT,
+    .id = VIEW_ID,
+    .place = VIEW_ID,
+    .place_id = -1,
+    .edge = VIEW_EDGE,
+    .edge_id = -1,
+    .put = put_event};
+
 static void list_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *err, void *ctx)
 {
     struct api_call *call = ctx;
@@ -101,25 +115,7 @@ static void list_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *
         api_fail(call, rc, err);
         return;
     }
-    int limit = (int)call->values[LIST_LIMIT].n, n = PQntuples(rows);
-    bool full = n > limit; /* the one row more says that there is more */
-    buf_puts(&call->out, "{\"events\":[");
-    for (int row = 0; row < (full ? limit : n); row++) {
-        if (PQgetisnull(rows, row, VIEW_ID))
-            break;
-        api_page_item(call);
-        put_members(call, shown, rows, row);
-        buf_putc(&call->out, '}');
-    }
-    if (full)
-        api_page_end(call, true, db_text(rows, limit - 1, VIEW_ID), NULL);
-    else
-        api_page_end(call, !PQgetisnull(rows, 0, VIEW_EDGE), db_text(rows, 0, VIEW_EDGE), NULL);
-}
-
-static const int64_t *time_of(const struct api_value *v)
-{
-    return v->given ? &v->n : NULL;
+    api_page_rows(call, &page, rows);
 }
 
 static void list_go(struct api_call *call)
@@ -131,8 +127,8 @@ static void list_go(struct api_call *call)
         .url = v[LIST_URL].text,
         .watch = v[LIST_WATCH].text,
         .search = v[LIST_SEARCH].text,
-        .since = time_of(&v[LIST_SINCE]),
-        .until = time_of(&v[LIST_UNTIL]),
+        .since = api_page_time(&v[LIST_SINCE]),
+        .until = api_page_time(&v[LIST_UNTIL]),
         .limit = (int)v[LIST_LIMIT].n};
     if (api_page_word(call, LIST_STATUS, words) &&
         api_page_after(call, LIST_AFTER, &q.before, NULL))

@@ -83,6 +83,11 @@ void api_page_refuse(struct api_call *call, int param)
     api_page_fault(call, param, "Value error, must be what `next` of the page before said");
 }
 
+const int64_t *api_page_time(const struct api_value *v)
+{
+    return v->given ? &v->n : NULL;
+}
+
 bool api_page_after(struct api_call *call, int param, int64_t *place, const char **id)
 {
     struct uuid parsed;
@@ -116,4 +121,20 @@ void api_page_end(struct api_call *call, bool more, const char *place, const cha
     else
         buf_puts(b, "],\"next\":null}");
     api_reply(call, 200);
+}
+
+void api_page_rows(struct api_call *call, const struct api_page *page, const PGresult *rows)
+{
+    int limit = (int)call->values[page->limit].n, n = PQntuples(rows);
+    bool full = n > limit; /* the one row more says that there is more */
+    int last = full ? limit - 1 : 0;
+    int place = full ? page->place : page->edge, id = full ? page->place_id : page->edge_id;
+    buf_printf(&call->out, "{\"%s\":[", page->key);
+    for (int row = 0; row < (full ? limit : n) && !PQgetisnull(rows, row, page->id); row++) {
+        api_page_item(call);
+        page->put(call, rows, row);
+        buf_putc(&call->out, '}');
+    }
+    api_page_end(call, !PQgetisnull(rows, last, place), db_text(rows, last, place),
+        id >= 0 ? db_text(rows, last, id) : NULL);
 }

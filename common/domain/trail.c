@@ -13,7 +13,7 @@
 
 /* --- moments ----------------------------------------------------------------------------- */
 
-void trail_add(struct trail *t, const char *const cells[TRAIL_CELLS])
+static void add(struct trail *t, const char *const cells[TRAIL_CELLS])
 {
     t->moments = mem_grow(t->moments, (t->n + 1) * sizeof(*t->moments));
     struct trail_moment *m = &t->moments[t->n];
@@ -30,7 +30,7 @@ void trail_note(struct trail *t, int64_t at_us, const char *place, const char *w
     const char *cells[TRAIL_CELLS] = {
         [TRACE_AT] = at, [TRACE_PLACE] = place, [TRACE_WHAT] = what, [TRACE_BY] = by};
     cells[TRACE_DETAIL] = detail;
-    trail_add(t, cells);
+    add(t, cells);
     free(at);
     free(detail);
 }
@@ -77,7 +77,7 @@ void trail_rows(struct trail *t, const PGresult *rows)
         const char *cells[TRAIL_CELLS];
         for (int k = 0; k < TRAIL_CELLS; k++)
             cells[k] = PQgetisnull(rows, row, k) ? NULL : PQgetvalue(rows, row, k);
-        trail_add(t, cells);
+        add(t, cells);
     }
 }
 

@@ -22,8 +22,6 @@ struct trail {
 };
 void trail_release(struct trail *t);
 
-/* cells: copied; NULL = nothing. */
-void trail_add(struct trail *t, const char *const cells[TRAIL_CELLS]);
 /* What no store has as rows. at_us 0: no time of its own. by, NULL = nobody; detail (NULL ok) is taken. */
 void trail_note(struct trail *t, int64_t at_us, const char *place, const char *what, const char *by,
     char *detail);
