@@ -4,6 +4,8 @@
 -- Drops the entry in hand and the delivered entry that the marker names (the same one, as a rule), adds the
 -- new one, rewrites the marker. An entry that nobody has been given yet stays: the job is in the queue
 -- already. Returns how many were moved.
+-- Without an entry in hand the payload was made from a row, which does not know all that came with the event
+-- (its traceparent): then the job of the entry that is dropped goes on instead.
 local group = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -18,13 +20,25 @@ local function drop(entry)
     return true
 end
 
--- True when the marked entry still waits for its first delivery.
+local function job_of(fields)
+    for i = 1, #fields, 2 do
+        if fields[i] == 'job' then
+            return fields[i + 1]
+        end
+    end
+end
+
+-- Whether the marked entry still waits for its first delivery; if not, the job of the one that was dropped.
 local function waits(marker)
     local stream, entry = string.match(marker, '^(%S+) (%S+)$')
-    if stream ~= KEYS[1] or drop(entry) then
+    if stream ~= KEYS[1] then
         return false
     end
-    return #redis.call('XRANGE', stream, entry, entry) == 1
+    local there = redis.call('XRANGE', stream, entry, entry)[1]
+    if drop(entry) then
+        return false, there and job_of(there[2])
+    end
+    return there ~= nil
 end
 
 for i = 4, #KEYS do
@@ -34,7 +48,14 @@ for i = 4, #KEYS do
     if hand ~= '' then
         drop(hand)
     end
-    if not (marker and waits(marker)) then
+    local queued, job
+    if marker then
+        queued, job = waits(marker)
+    end
+    if not queued then
+        if hand == '' then
+            payload = job or payload
+        end
         redis.call('ZREM', KEYS[2], id)
         redis.call('HDEL', KEYS[3], id)
         if delay > 0 then
