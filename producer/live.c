@@ -18,10 +18,9 @@
 #include <string.h>
 
 enum {
-    TARGET_MAX = 2000,    /* bytes of a target */
-    ANSWER_MAX = 1 << 20, /* bytes of an answer: what is larger is no view of a page */
-    SLOWEST_MS = 10000,   /* between two questions, whatever goes wrong */
-    COMMENT_MS = 15000,
+    TARGET_MAX = 2000,      /* bytes of a target */
+    ANSWER_MAX = 1 << 20,   /* bytes of an answer: what is larger is no view of a page */
+    SLOWEST_MS = 10000,     /* between two questions, whatever goes wrong */
     RETRY_MS = 2000,        /* a browser comes again so much after the end, and ... */
     RETRY_SPREAD_MS = 2000, /* ... so much more at most: many that ended together come apart */
     CONNECTION_SHARE = 4,   /* of the server's connections, one in so many may be a stream */
@@ -29,6 +28,8 @@ enum {
     DIGEST_BYTES = 8,
     MARK_LEN = 2 * DIGEST_BYTES, /* names an answer */
 };
+
+struct live_pace live_pace = {.question_ms = 1000, .comment_ms = 15000};
 
 struct target {
     struct live *l;
@@ -220,9 +221,10 @@ static int64_t max_ms(int64_t a, int64_t b)
 static int64_t pause_ms(const struct target *t)
 {
     int64_t took = clock_mono_ms() - t->asked_ms;
-    int64_t pause = max_ms(max_ms(LIVE_MS - took, took), 0);
+    int64_t pause = max_ms(max_ms(live_pace.question_ms - took, took), 0);
     if (t->failures)
-        pause = max_ms(pause, (int64_t)LIVE_MS << (t->failures < 4 ? t->failures : 4));
+        pause =
+            max_ms(pause, (int64_t)live_pace.question_ms << (t->failures < 4 ? t->failures : 4));
     return pause < SLOWEST_MS ? pause : SLOWEST_MS;
 }
 
@@ -296,7 +298,7 @@ static void pulse(void *ctx)
     }
     if (!httpd_stream_unsent(v->st))
         httpd_stream_write(v->st, ":\n\n", 3);
-    timer_start(&v->pulse, COMMENT_MS);
+    timer_start(&v->pulse, live_pace.comment_ms);
 }
 
 /* What does not look like an id of ours, for so many targets, says nothing. */
@@ -339,7 +341,7 @@ static void viewer_new(
     }
     resume(v);
     timer_init(l->s->loop, &v->pulse, pulse, v);
-    timer_start(&v->pulse, COMMENT_MS);
+    timer_start(&v->pulse, live_pace.comment_ms);
     begin(v);
     meter_set(M_STREAMS, 0, 0, (int64_t)l->viewers.len);
 }
