@@ -18,17 +18,20 @@
 #include <string.h>
 
 enum {
-    TARGET_MAX = 2000,    /* bytes of a target */
-    ANSWER_MAX = 1 << 20, /* bytes of an answer: what is larger is no view of a page */
-    SLOWEST_MS = 10000,   /* between two questions, whatever goes wrong */
-    COMMENT_MS = 15000,
-    RETRY_MS = 2000,        /* a browser comes again so much after the end, and ... */
-    RETRY_SPREAD_MS = 2000, /* ... so much more at most: many that ended together come apart */
-    CONNECTION_SHARE = 4,   /* of the server's connections, one in so many may be a stream */
-    QUESTION_SHARE = 2,     /* the same of the API's connections to PostgreSQL */
+    TARGET_MAX = 2000,        /* bytes of a target */
+    ANSWER_MAX = 1 << 20,     /* bytes of an answer: what is larger is no view of a page */
+    SMALL_ANSWER = 64 * 1024, /* bytes that are always sent ... */
+    UNSENT_MAX = 64 << 20,    /* ... others while no more wait for all clients together */
+    SLOWEST_MS = 10000,       /* between two questions, whatever goes wrong */
+    RETRY_MS = 2000,          /* a browser comes again so much after the end, and ... */
+    RETRY_SPREAD_MS = 2000,   /* ... so much more at most: many that ended together come apart */
+    CONNECTION_SHARE = 4,     /* of the server's connections, one in so many may be a stream */
+    QUESTION_SHARE = 2,       /* the same of the API's connections to PostgreSQL */
     DIGEST_BYTES = 8,
     MARK_LEN = 2 * DIGEST_BYTES, /* names an answer */
 };
+
+struct live_pace live_pace = {.question_ms = 1000, .comment_ms = 15000};
 
 struct target {
     struct live *l;
@@ -141,8 +144,18 @@ static void put_event(struct buf *b, struct viewer *v, int i)
     buf_puts(b, "\n\n");
 }
 
+/* Clients that do not read cannot fill the memory. */
+static bool has_room(const struct live *l, size_t len)
+{
+    size_t unsent = len;
+    LIST_EACH(&l->viewers, n)
+    unsent += httpd_stream_unsent(LIST_OF(n, struct viewer, node)->st);
+    return unsent <= UNSENT_MAX;
+}
+
 /* At the end of a turn, so that answers which came together go together. Who has not taken everything
- * is passed over, and finds the newest with the next answer, changed or not. */
+ * is passed over, and for whom there is no room, and finds the newest with the next answer, changed or
+ * not. */
 static void pump(void *ctx)
 {
     struct viewer *v = ctx;
@@ -150,8 +163,9 @@ static void pump(void *ctx)
     if (httpd_stream_unsent(v->st))
         return;
     for (int i = 0; i < v->n_of; i++) {
-        const char *mark = v->of[i].target->mark;
-        if (*mark && strcmp(mark, v->of[i].seen) != 0)
+        const struct target *t = v->of[i].target;
+        bool is_news = *t->mark && strcmp(t->mark, v->of[i].seen) != 0;
+        if (is_news && (t->data.len <= SMALL_ANSWER || has_room(v->l, b.len + t->data.len)))
             put_event(&b, v, i);
     }
     httpd_stream_write(v->st, b.data, b.len);
@@ -220,9 +234,10 @@ static int64_t max_ms(int64_t a, int64_t b)
 static int64_t pause_ms(const struct target *t)
 {
     int64_t took = clock_mono_ms() - t->asked_ms;
-    int64_t pause = max_ms(max_ms(LIVE_MS - took, took), 0);
+    int64_t pause = max_ms(max_ms(live_pace.question_ms - took, took), 0);
     if (t->failures)
-        pause = max_ms(pause, (int64_t)LIVE_MS << (t->failures < 4 ? t->failures : 4));
+        pause =
+            max_ms(pause, (int64_t)live_pace.question_ms << (t->failures < 4 ? t->failures : 4));
     return pause < SLOWEST_MS ? pause : SLOWEST_MS;
 }
 
@@ -296,7 +311,7 @@ static void pulse(void *ctx)
     }
     if (!httpd_stream_unsent(v->st))
         httpd_stream_write(v->st, ":\n\n", 3);
-    timer_start(&v->pulse, COMMENT_MS);
+    timer_start(&v->pulse, live_pace.comment_ms);
 }
 
 /* What does not look like an id of ours, for so many targets, says nothing. */
@@ -339,7 +354,7 @@ static void viewer_new(
     }
     resume(v);
     timer_init(l->s->loop, &v->pulse, pulse, v);
-    timer_start(&v->pulse, COMMENT_MS);
+    timer_start(&v->pulse, live_pace.comment_ms);
     begin(v);
     meter_set(M_STREAMS, 0, 0, (int64_t)l->viewers.len);
 }

@@ -10,8 +10,8 @@
  * 15 s shows that the stream lives; `retry:` tells when to come again. Who comes again with the
  * Last-Event-ID of the present answers, to whatever process, gets nothing until they change.
  *
- * One question at a time for each different `of` of a process, however many watch it, once a second
- * (LIVE_MS), less often while it is slow or fails; nobody watches: nobody asks. Who has not taken what was
+ * One question at a time for each different `of` of a process, however many watch it, once a second,
+ * less often while it is slow or fails; nobody watches: nobody asks. Who has not taken what was
  * sent before gets the newest answer after it has, and none in between. A process has at most LIVE_MAX
  * streams, LIVE_PER_CLIENT of one address, and leaves three of four connections to others; more are
  * refused, and the page polls. Credentials are looked at again every 15 s. */
@@ -20,7 +20,14 @@
 
 #include "producer/api.h"
 
-enum { LIVE_MS = 1000, LIVE_MAX = 256, LIVE_PER_CLIENT = 16, LIVE_OF_MAX = 4 };
+enum { LIVE_MAX = 256, LIVE_PER_CLIENT = 16, LIVE_OF_MAX = 4 };
+
+/* How often a question is put, and a comment sent and the credentials looked at: 1 s, 15 s. Tests are in a
+ * hurry (tests/support/prog_brisk_producer.c). */
+struct live_pace {
+    int64_t question_ms, comment_ms;
+};
+extern struct live_pace live_pace;
 
 struct live;
 
