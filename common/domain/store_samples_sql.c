@@ -140,6 +140,8 @@ STMT(upstreams_seen, "view", ROWS_ANY, 1,
 
 /* --- the system --------------------------------------------------------------------------------- */
 
+/* Living producers beat every two seconds: who watches is told of every fifth. */
+#define SEEN_AT    "to_timestamp(floor(extract(epoch FROM r.seen_at) / 10) * 10)"
 #define METRICS_OF(t) "'metrics', " t ".status->'metrics', 'pool', " t ".status->'pool',"             \
     " 'rss_kb', " t ".status->'rss_kb'"
 STMT(system, "view", ROWS_ONE, 1,
@@ -157,7 +159,7 @@ STMT(system, "view", ROWS_ONE, 1,
     "    UNION ALL"
     "    (SELECT 'producer', r.host, r.id, json_build_object('id', r.id, 'kind', 'producer', 'host', r.host,"
     "       'pid', r.pid, 'state', CASE WHEN r.seen_at < now() - interval '30 s' THEN 'silent' ELSE 'alive' END,"
-    "       'started_at', " ISO("r.started_at") ", 'seen_at', " ISO("r.seen_at") ", " METRICS_OF("r") ")"
+    "       'started_at', " ISO("r.started_at") ", 'seen_at', " ISO(SEEN_AT) ", " METRICS_OF("r") ")"
     "     FROM webhook.producers r ORDER BY r.seen_at DESC, r.id LIMIT 500)) p)::text, '[]'),"
     "  coalesce((SELECT json_agg(json_build_object('segment', g.segment, 'host', g.host, 'folder', g.folder,"
     "     'holder', g.holder, 'bytes', g.bytes, 'seen_at', " ISO("g.seen_at") ")) FROM ("
