@@ -34,10 +34,11 @@ static void show_jobs(enum meter_QUEUED queue, const struct queue_stats *s)
 static void crawl_counted(
     enum hl_rc rc, const struct queue_stats *s, const struct hl_err *err, void *ctx)
 {
+    struct queue_gauges *g = ctx;
     (void)err;
-    if (rc == HL_OK)
+    if (rc == HL_OK && g->running)
         show_jobs(QUEUED_CRAWL, s);
-    round_ends(ctx);
+    round_ends(g);
 }
 
 static void change_counted(
@@ -45,7 +46,7 @@ static void change_counted(
 {
     struct queue_gauges *g = ctx;
     (void)err;
-    if (rc == HL_OK)
+    if (rc == HL_OK && g->running)
         show_jobs(QUEUED_CHANGE, s);
     if (rc == HL_OK && g->running)
         queue_stats(g->conf.crawl, crawl_counted, g);
@@ -68,7 +69,7 @@ static void rows_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *
 {
     struct queue_gauges *g = ctx;
     (void)err;
-    for (int i = 0; rc == HL_OK && i < PQntuples(rows); i++)
+    for (int i = 0; rc == HL_OK && g->running && i < PQntuples(rows); i++)
         show_row(rows, i);
     if (g->running && redis_up(g->conf.redis))
         queue_stats(g->conf.change, change_counted, g);
@@ -100,12 +101,25 @@ void queue_gauges_start(struct queue_gauges *g)
         timer_start(&g->next, 0);
 }
 
+/* What was seen gets old: whoever looks on has the say. */
+static void forget(void)
+{
+    for (int queue = 0; queue < QUEUED_COUNT; queue++) {
+        for (int place = 0; place < PLACE_COUNT; place++)
+            meter_set(M_QUEUE_JOBS, queue, place, 0);
+        meter_set(M_QUEUE_PAUSED, queue, 0, 0);
+        meter_set(M_QUEUE_OLDEST, queue, 0, 0);
+    }
+    meter_set(M_DEAD_LETTERS, 0, 0, 0);
+}
+
 void queue_gauges_stop(struct queue_gauges *g)
 {
-    if (!g)
+    if (!g || !g->running)
         return;
     g->running = false;
     timer_stop(&g->next);
+    forget();
 }
 
 void queue_gauges_free(struct queue_gauges *g)

@@ -19,7 +19,8 @@ struct queue_gauges_conf { /* borrowed */
 };
 struct queue_gauges *queue_gauges_new(const struct queue_gauges_conf *conf);
 void queue_gauges_start(struct queue_gauges *g); /* when the schema is there */
-void queue_gauges_stop(struct queue_gauges *g);  /* NULL ok; before the loop goes */
-void queue_gauges_free(struct queue_gauges *g);  /* NULL ok; stopped, nothing in flight */
+void queue_gauges_stop(
+    struct queue_gauges *g); /* and forgets them. NULL ok; before the loop goes */
+void queue_gauges_free(struct queue_gauges *g); /* NULL ok; stopped, nothing in flight */
 
 #endif
