@@ -255,7 +255,7 @@ chaos-mutants: ## each guarantee switched off once: the checker must notice ever
 
 # --- speed ------------------------------------------------------------------------------------------------
 # A='--rounds 3 --seconds 1' passes options; A=--help lists them.
-.PHONY: bench-postgres bench-metrics build-bench
+.PHONY: bench-postgres bench-metrics bench-scrape build-bench
 build-bench: $(BUILD)/hooklinectl $(BUILD)/hookline-producer $(BUILD)/tests/bench/bench_postgres \
     $(BUILD)/tests/bench/bench_metrics
 bench-postgres: ## events a second through PostgreSQL, beside one row a transaction (minutes; A=--help)
@@ -264,6 +264,9 @@ bench-postgres: ## events a second through PostgreSQL, beside one row a transact
 bench-metrics: ## what metrics cost PostgreSQL and intake (minutes; A=--help)
 	@$(MAKE) --no-print-directory $(PARALLEL) build-bench
 	@BUILD=$(BUILD) tests/bench/metrics.sh $(A)
+bench-scrape: ## what a scrape of /metrics takes, and what it takes from intake (minutes; A=--help)
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/hooklinectl $(BUILD)/hookline-producer
+	@BUILD=$(BUILD) tests/bench/scrape.sh $(A)
 
 # --- form -------------------------------------------------------------------------------------------------
 C_FILES = $(shell find common producer worker tests deploy -name '*.[ch]' 2>/dev/null | sort)

@@ -181,6 +181,16 @@ static void on_state(void *ctx)
     metrics_log(s->stores.metrics);
 }
 
+/* One process looks for all: the gauges are the highest of all, and one that looks no more would hold
+ * what it saw last against the others. */
+static void look_at_queues(struct server *s)
+{
+    if (s->stores.schema_ready && !s->draining && board_is_first(s->slot->board, s->slot->place))
+        queue_gauges_start(s->queues);
+    else
+        queue_gauges_stop(s->queues);
+}
+
 static void heartbeat(void *ctx)
 {
     struct server *s = ctx;
@@ -190,8 +200,7 @@ static void heartbeat(void *ctx)
     if (s->pulse.beats % LOOK_EVERY == 0)
         gauges_look(&s->stores);
     gauges_show(&s->stores, connections(s));
-    if (s->stores.schema_ready && !s->draining)
-        queue_gauges_start(s->queues);
+    look_at_queues(s);
     pulse_beat(&s->pulse, HEARTBEAT_MS);
     timer_start(&s->heartbeat, HEARTBEAT_MS);
 }

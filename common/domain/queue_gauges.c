@@ -49,7 +49,7 @@ static void crawl_counted(
     struct queue_gauges *g = ctx;
     (void)err;
     g->seen.jobs[QUEUED_CRAWL] = -1;
-    if (rc == HL_OK)
+    if (rc == HL_OK && g->running)
         show_jobs(g, QUEUED_CRAWL, s);
     round_ends(g);
 }
@@ -59,16 +59,13 @@ static void change_counted(
 {
     struct queue_gauges *g = ctx;
     (void)err;
-    if (rc != HL_OK) { /* no second deadline for the other one */
+    if (rc != HL_OK || !g->running) { /* no second deadline for the other one */
         forget_jobs(g);
         round_ends(g);
         return;
     }
     show_jobs(g, QUEUED_CHANGE, s);
-    if (g->running)
-        queue_stats(g->conf.crawl, crawl_counted, g);
-    else
-        round_ends(g);
+    queue_stats(g->conf.crawl, crawl_counted, g);
 }
 
 static void show_row(struct queue_gauges *g, const PGresult *rows, int row)
@@ -89,7 +86,7 @@ static void rows_read(enum hl_rc rc, const PGresult *rows, const struct hl_err *
     struct queue_gauges *g = ctx;
     (void)err;
     g->seen.oldest_ms = -1;
-    for (int i = 0; rc == HL_OK && i < PQntuples(rows); i++)
+    for (int i = 0; rc == HL_OK && g->running && i < PQntuples(rows); i++)
         show_row(g, rows, i);
     if (g->running && redis_up(g->conf.redis)) {
         queue_stats(g->conf.change, change_counted, g);
@@ -129,12 +126,26 @@ void queue_gauges_start(struct queue_gauges *g)
         timer_start(&g->next, 0);
 }
 
+/* What was seen gets old: whoever looks on has the say. */
+static void forget(struct queue_gauges *g)
+{
+    g->seen = queues_unseen;
+    for (int queue = 0; queue < QUEUED_COUNT; queue++) {
+        for (int place = 0; place < PLACE_COUNT; place++)
+            meter_set(M_QUEUE_JOBS, queue, place, 0);
+        meter_set(M_QUEUE_PAUSED, queue, 0, 0);
+        meter_set(M_QUEUE_OLDEST, queue, 0, 0);
+    }
+    meter_set(M_DEAD_LETTERS, 0, 0, 0);
+}
+
 void queue_gauges_stop(struct queue_gauges *g)
 {
-    if (!g)
+    if (!g || !g->running)
         return;
     g->running = false;
     timer_stop(&g->next);
+    forget(g);
 }
 
 void queue_gauges_free(struct queue_gauges *g)

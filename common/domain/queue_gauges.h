@@ -29,7 +29,8 @@ extern const struct queues_seen queues_unseen;
 struct queues_seen queue_gauges_seen(const struct queue_gauges *g);
 
 void queue_gauges_start(struct queue_gauges *g); /* when the schema is there */
-void queue_gauges_stop(struct queue_gauges *g);  /* NULL ok; before the loop goes */
-void queue_gauges_free(struct queue_gauges *g);  /* NULL ok; stopped, nothing in flight */
+void queue_gauges_stop(
+    struct queue_gauges *g); /* and forgets them. NULL ok; before the loop goes */
+void queue_gauges_free(struct queue_gauges *g); /* NULL ok; stopped, nothing in flight */
 
 #endif

@@ -4,9 +4,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum {
@@ -17,7 +20,8 @@ enum {
     REQUEST_MS = 5000,
     IDLE_MS = 20000,
     HEARTBEAT_MS = 500,
-    LINGER_MS = 250, /* a signal to the whole group may reach us before the supervisor drains */
+    TURN_NS = 100000, /* the least that the kernel grants */
+    LINGER_MS = 250,  /* a signal to the whole group may reach us before the supervisor drains */
 };
 
 /* --- health ------------------------------------------------------------------------------ */
@@ -271,6 +275,23 @@ static void close_all(struct server *s)
     loop_free(s->loop);
 }
 
+/* Those at work may keep every core busy: this process needs one rarely, for a moment, and soon. Kernels
+ * from 6.12 on let whoever asks for short turns in before the others; to older ones it means nothing. */
+static void ask_for_short_turns(void)
+{
+    const struct { /* as in linux/sched/types.h, which does not go with sched.h */
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t runtime, deadline, period;
+    } attr = {.size = sizeof(attr),
+        .policy = SCHED_OTHER,
+        .nice = getpriority(PRIO_PROCESS, 0),
+        .runtime = TURN_NS};
+    syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
 int admin_run(struct prefork_slot *slot, const struct admin_conf *conf)
 {
     struct server s = {.slot = slot, .conf = conf, .listen_fd = -1};
@@ -282,6 +303,7 @@ int admin_run(struct prefork_slot *slot, const struct admin_conf *conf)
         log_error("start_failed", LOG_S("error", err.msg));
         return EXIT_FAILURE;
     }
+    ask_for_short_turns();
     sigwatch_start(s.loop, &s.term, SIGTERM, on_term, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
     timer_init(s.loop, &s.retry, open_port, &s);

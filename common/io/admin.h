@@ -21,7 +21,7 @@
 
 enum {
     ADMIN_LIVE_MS = 10000, /* the supervisor came round, a process gave a sign of life, within it */
-    ADMIN_RETRY_MS = 10000, /* between attempts to open a port that is taken */
+    ADMIN_RETRY_MS = 1000, /* between attempts to open a port that is taken */
 };
 
 struct admin {

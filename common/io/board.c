@@ -170,6 +170,15 @@ void board_count(const struct board *b, const char *role, int *all, int *ready)
     }
 }
 
+bool board_is_first(const struct board *b, int place)
+{
+    for (int i = 0; i <= place; i++)
+        if (state_of(&b->places[i]) == BOARD_READY &&
+            strcmp(b->places[i].role, b->places[place].role) == 0)
+            return i == place;
+    return false;
+}
+
 /* --- for Prometheus ------------------------------------------------------------------------ */
 
 /* A role that was ever there. */

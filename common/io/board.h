@@ -69,6 +69,8 @@ void board_leave(struct board *b, int place);
 
 /* Children of that role: how many there are, how many of them are ready. */
 void board_count(const struct board *b, const char *role, int *all, int *ready);
+/* Of the ready ones of its role this is the first: for what one of them does for all. */
+bool board_is_first(const struct board *b, int place);
 /* Prometheus' text of the program's meters over all places, and what the board itself knows: build info,
  * children by role and state, starts, crashes, the supervisor's beat. */
 void board_print(const struct board *b, enum meter_program program, struct buf *out);

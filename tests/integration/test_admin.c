@@ -1,6 +1,8 @@
 /* What whoever looks after a fleet gets to know: metrics that promtool is content with and whose counters
  * never fall, and health that says what is so, whatever is stopped, killed or away. */
 #include "base/buf.h"
+#include "base/clock.h"
+#include "io/admin.h"
 #include "tests/support/fleet.h"
 
 #include <criterion/criterion.h>
@@ -9,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 TestSuite(admin, .timeout = 120);
@@ -152,7 +155,23 @@ static void kill_one_by_one(struct test_proc *p, int port, const char *role, int
     expect_clean(metrics(port));
 }
 
-Test(admin, counters_never_fall_whichever_worker_process_is_killed)
+/* A successor that starts is no reason to send nothing; the port is away for a moment. */
+static void reload(struct test_proc *p, int port)
+{
+    WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
+    const char *before = metrics(port);
+    test_proc_signal(p, SIGHUP);
+    while (!test_proc_logged(p, "\"reload_finished\"")) {
+        struct test_reply a = ask(port, "/readyz");
+        cr_assert(a.status == 200 || a.status == 0, "%d %s", a.status, a.body);
+    }
+    WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
+    expect_grown(before, metrics(port));
+    cr_expect_eq(value(metrics(port), "hookline_process_starts_total{role=\"worker\"}"), 4);
+    cr_expect_eq(value(metrics(port), "hookline_process_crashes_total{role=\"worker\"}"), 0);
+}
+
+Test(admin, counters_never_fall_whichever_worker_process_is_replaced_or_killed)
 {
     struct rig r;
     int port = harness_free_port();
@@ -161,8 +180,9 @@ Test(admin, counters_never_fall_whichever_worker_process_is_killed)
     for (int i = 0; i < 5; i++)
         rig_post(&r, "/%d", i);
     WAIT_FOR(rig_rows(&r, "rescrape_status = 'completed'") == 5, SOON);
+    reload(p, port);
     kill_one_by_one(p, port, "worker", 2);
-    cr_expect_geq(value(metrics(port), "hookline_process_starts_total{role=\"worker\"}"), 4);
+    cr_expect_geq(value(metrics(port), "hookline_process_starts_total{role=\"worker\"}"), 6);
     cr_expect_eq(value(metrics(port), "hookline_build_info{version=\"" HOOKLINE_VERSION
                                       "\",program=\"hookline-worker\"}"),
         1);
@@ -254,7 +274,15 @@ Test(admin, a_worker_is_ready_while_each_process_renews_its_lease)
     struct rig r;
     int port = harness_free_port();
     rig_start_own_pg(&r);
-    struct test_proc *p = worker(&r, port, 2);
+    test_pg_kill(r.pg);
+    struct test_proc *p =
+        rig_start_program(&r, (const char *const[]){rig_program("hookline-worker"), NULL},
+            RIG_ENV(harness_text("WEBHOOK_ADMIN_PORT=%d", port), LOCAL, "WEBHOOK_WORKERS=2"), -1);
+    WAIT_FOR(says(port, "/startupz", 503, "worker-0 is not ready"), SOON);
+    cr_expect(says(port, "/livez", 200, "ok"));
+    cr_expect(says(port, "/readyz", 503, "worker-0 is not ready"));
+    test_pg_restart(r.pg);
+    WAIT_FOR(says(port, "/startupz", 200, "ok"), SOON);
     WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
     test_redis_kill(r.redis);
     pid_t stopped = rig_worker(&r);
@@ -269,22 +297,6 @@ Test(admin, a_worker_is_ready_while_each_process_renews_its_lease)
     test_pg_restart(r.pg);
     WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
     cr_expect(test_proc_running(p));
-}
-
-Test(admin, startup_ends_when_all_workers_have_been_ready)
-{
-    struct rig r;
-    int port = harness_free_port();
-    rig_start_own_pg(&r);
-    test_pg_kill(r.pg);
-    rig_start_program(&r, (const char *const[]){rig_program("hookline-worker"), NULL},
-        RIG_ENV(harness_text("WEBHOOK_ADMIN_PORT=%d", port), LOCAL), -1);
-    WAIT_FOR(says(port, "/startupz", 503, "worker-0 is not ready"), SOON);
-    cr_expect(says(port, "/livez", 200, "ok"));
-    cr_expect(says(port, "/readyz", 503, "worker-0 is not ready"));
-    test_pg_restart(r.pg);
-    WAIT_FOR(says(port, "/startupz", 200, "ok"), SOON);
-    WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
 }
 
 Test(admin, a_producer_is_ready_while_it_can_keep_an_event)
@@ -326,11 +338,60 @@ Test(admin, all_is_answered_while_everybody_else_is_stopped)
     for (int i = 0; i < 20; i++)
         cr_assert_geq(value(metrics(port), "hookline_supervisor_beat_age_seconds"), 0);
     cr_expect(says(port, "/livez", 200, "ok"), "10 s are not over");
-    WAIT_FOR(says(port, "/livez", 503, "the supervisor has not come round for 1"), SOON);
-    cr_expect_geq(value(metrics(port), "hookline_supervisor_beat_age_seconds"), 10);
+    WAIT_FOR(value(metrics(port), "hookline_supervisor_beat_age_seconds") > 0.5, SOON);
     test_proc_signal(p, SIGCONT);
     signal_children(p, admin, SIGCONT);
     WAIT_FOR(says(port, "/livez", 200, "ok") && says(port, "/readyz", 200, "ok"), SOON);
+}
+
+/* The process that answers, and a board that nobody but the test writes. */
+static struct board *board_with(int processes, int port, pid_t *admin)
+{
+    static struct prefork_slot slot;
+    struct board *b = board_new();
+    for (int i = 0; i < processes; i++)
+        board_start(b, board_take(b, "worker", harness_text("worker-%d", i), false), 1);
+    slot = (struct prefork_slot){.board = b, .place = board_take(b, "admin", "admin", false)};
+    slot.supervisor = getpid();
+    *admin = fork();
+    if (*admin == 0)
+        _exit(admin_run(&slot, &(struct admin_conf){.program = METER_W,
+                                   .address = "127.0.0.1",
+                                   .port = port,
+                                   .lease_ms = 60000,
+                                   .setting = "WEBHOOK_ADMIN_PORT"}));
+    WAIT_FOR(ask(port, "/metrics").status == 200, SOON);
+    return b;
+}
+
+Test(admin, health_is_what_stands_on_the_board)
+{
+    pid_t admin;
+    int port = harness_free_port();
+    struct board *b = board_with(2, port, &admin);
+    cr_expect(says(port, "/startupz", 503, "worker-0 is not ready: it has no lease yet"));
+    for (int i = 0; i < 2; i++)
+        atomic_store(&b->places[i].state, BOARD_READY);
+    cr_expect(says(port, "/readyz", 200, "ok"));
+    cr_expect(says(port, "/startupz", 503, "not every process was ready yet"));
+    atomic_store(&b->was_ready, true);
+    cr_expect(says(port, "/startupz", 200, "ok"));
+    atomic_store(board_beat(b, 1), clock_mono_ms() - 59000);
+    cr_expect(says(port, "/readyz", 200, "ok"));
+    atomic_store(board_beat(b, 1), clock_mono_ms() - 61000);
+    cr_expect(says(port, "/readyz", 503, "worker-1 has not renewed its lease for 61."));
+    atomic_store(&b->places[1].extra, true);
+    cr_expect(says(port, "/readyz", 200, "ok"), "it is on its way out");
+    atomic_store(&b->beat_ms, clock_mono_ms() - ADMIN_LIVE_MS + 2000);
+    cr_expect(says(port, "/livez", 200, "ok"));
+    atomic_store(&b->beat_ms, clock_mono_ms() - ADMIN_LIVE_MS);
+    cr_expect(says(port, "/livez", 503, "the supervisor has not come round for 10."));
+    cr_expect_geq(value(metrics(port), "hookline_supervisor_beat_age_seconds"), 10);
+    atomic_store(&b->draining, true);
+    cr_expect(says(port, "/readyz", 503, "draining"));
+    kill(admin, SIGKILL);
+    cr_assert_eq(waitpid(admin, NULL, 0), admin);
+    board_free(b);
 }
 
 /* --- the drain --------------------------------------------------------------------------- */
@@ -369,24 +430,4 @@ Test(admin, a_process_for_monitoring_that_hangs_holds_no_drain_up)
     test_proc_signal(p, SIGTERM);
     cr_expect_eq(test_proc_wait(p, SOON), 0, "%s", test_proc_log(p));
     cr_expect_not(test_proc_logged(p, "drain_timed_out"));
-}
-
-/* A successor that starts is no reason to send nothing; the port is away for a moment. */
-Test(admin, a_reload_leaves_the_fleet_ready)
-{
-    struct rig r;
-    int port = harness_free_port();
-    rig_start(&r);
-    struct test_proc *p = worker(&r, port, 2);
-    WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
-    const char *before = metrics(port);
-    test_proc_signal(p, SIGHUP);
-    while (!test_proc_logged(p, "\"reload_finished\"")) {
-        struct test_reply a = ask(port, "/readyz");
-        cr_assert(a.status == 200 || a.status == 0, "%d %s", a.status, a.body);
-    }
-    WAIT_FOR(says(port, "/readyz", 200, "ok"), SOON);
-    expect_grown(before, metrics(port));
-    cr_expect_eq(value(metrics(port), "hookline_process_starts_total{role=\"worker\"}"), 4);
-    cr_expect_eq(value(metrics(port), "hookline_process_crashes_total{role=\"worker\"}"), 0);
 }

@@ -128,6 +128,20 @@ Test(board, what_the_supervisor_counts_is_shown_too)
     meter_use(NULL);
 }
 
+/* There is one at any time, whoever comes and goes. */
+Test(board, the_first_of_a_role_is_the_ready_one_with_the_lowest_place)
+{
+    int admin = start("admin", "admin"), a = start("producer", "producer-0"),
+        b = start("producer", "producer-1");
+    cr_expect_not(board_is_first(board, a), "it only starts");
+    for (int i = admin; i <= b; i++)
+        atomic_store(&board->places[i].state, BOARD_READY);
+    cr_expect(board_is_first(board, a) && !board_is_first(board, b));
+    board_end(board, a, BOARD_CRASHED, BOARD_GONE);
+    cr_expect(board_is_first(board, b) && !board_is_first(board, a));
+    cr_expect_not(board_is_first(board, -1), "it has no place");
+}
+
 enum { WRITERS = 4, COUNTS = 200000 };
 
 static pid_t count_in(int place)
