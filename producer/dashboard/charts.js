@@ -27,7 +27,7 @@ export class Chart {
     constructor({ title, lines, empty, fill = false }) {
         Object.assign(this, { title, lines, empty, fill, rows: [], graph: null, at: -1 });
         this.keys = h('ul', { class: 'keys' });
-        this.plot = h('div', { class: 'plot', role: 'img' });
+        this.plot = h('div', { class: 'plot', role: 'img', 'aria-label': title });
         this.nothing = h('p', { class: 'nothing dim', hidden: true });
         this.el = h('section', { class: 'panel chart', key: title, keep: true, 'aria-label': title },
             h('div', { class: 'head' }, h('h2', null, title), this.keys), this.plot, this.nothing);
@@ -99,21 +99,24 @@ export class Chart {
 }
 
 const SIGN_OF_LIFE_S = 90; // a fleet with nothing to tell tells so every minute
+const TOLD_S = 5;          // until every process has told what it did
 
-// Points of /api/series as rows of Date and the columns wanted. Where a point is missing nothing happened: what is
-// a rate was 0 there, and the rest (null) goes on as it was. When more is missing nobody was there: a gap (NaN).
-export function columns(series, wanted, rates) {
-    const rows = [], step = series.step_s;
+// Points of /api/series as rows of Date and the columns wanted. Where a point is missing nothing happened: the
+// columns among `zeroes` were 0 there, and the rest (null) goes on as it was. When more is missing nobody was
+// there: a gap (NaN). A last point that not all have told of would look like a fall.
+export function columns(series, wanted, zeroes) {
+    const rows = [], step = series.step_s, end = Date.parse(series.to) / 1000;
     const add = (at, value) => rows.push([new Date(at * 1000), ...wanted.map(value)]);
     let last = null;
     for (const point of series.points) {
+        if (step <= TOLD_S && point[0] + step > end - TOLD_S) break;
         const missing = last !== null && point[0] - last > step * 1.5;
         const gap = missing && point[0] - last > Math.max(SIGN_OF_LIFE_S, step * 1.5);
-        if (missing) for (const at of [last + step, point[0] - step]) add(at, (i) => gap ? NaN : rates.has(i) ? 0 : null);
-        add(point[0], (i) => point[i] ?? null);
+        if (missing) for (const at of [last + step, point[0] - step]) add(at, (i) => gap ? NaN : zeroes.has(i) ? 0 : null);
+        add(point[0], (i) => point[i] ?? (zeroes.has(i) ? 0 : null));
         last = point[0];
     }
-    if (last !== null && Date.parse(series.to) / 1000 - last > Math.max(SIGN_OF_LIFE_S, step * 2)) add(last + step, () => NaN);
+    if (last !== null && end - last > Math.max(SIGN_OF_LIFE_S, step * 2)) add(last + step, () => NaN);
     return rows;
 }
 

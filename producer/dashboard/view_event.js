@@ -88,8 +88,8 @@ function open(page) {
 
     function about() {
         const e = event;
-        return panel('Event', null, facts([['Page', link(e.watch_url)], ['Id', e.event_id && [h('code', null, e.event_id), ' ', copy(e.event_id)]], ['Row', String(e.change_event_id)],
-            ['Watch', h('a', { href: `#/events?search=${encodeURIComponent(e.watch_url)}`, title: 'All events of this page' }, e.watch_id)],
+        return panel('Event', null, facts([['Page', [link(e.watch_url), h('a', { href: `#/events?search=${encodeURIComponent(e.watch_url)}` }, 'All events of this page')]], ['Id', e.event_id && [h('code', null, e.event_id), ' ', copy(e.event_id)]], ['Row', String(e.change_event_id)],
+            ['Watch', e.watch_id],
             ['Detected', exact(e.detected_at)], ['Received', [exact(e.created_at), ' (', ago(e.created_at), ')']],
             ['Failures', e.attempts || e.starts > 1 ? plural(e.attempts, 'attempt') + (e.starts ? `, ${plural(e.starts, 'claim')} since` : '') : null],
             ['Next attempt', e.next_attempt_at && !e.finished_at ? ago(e.next_attempt_at) : null],

@@ -6,7 +6,7 @@ import { action, ago, ask, attempt, badge, brief, bytes, chosen, empty, fault, h
 const RANGES = [[15, '15 min'], [60, '1 h'], [360, '6 h'], [1440, '24 h'], [10080, '7 d']];
 // Of a point of /api/series.
 const ACCEPTED = 1, COMPLETED = 2, FAILED = 3, SUPERSEDED = 4, DEPTH = 7, OLDEST = 8, IN_FLIGHT = 9, P50 = 10, P95 = 11, P99 = 12;
-const RATES = new Set([ACCEPTED, COMPLETED, FAILED, SUPERSEDED]);
+const ZEROES = new Set([ACCEPTED, COMPLETED, FAILED, SUPERSEDED, OLDEST]); // when nothing is told of them
 
 const whole = (v) => number(v < 10 ? v : Math.round(v));
 const perSecond = (v) => `${rate(v)}/s`;
@@ -62,7 +62,7 @@ function tiles(o) {
         tile('completed', perSecond(r.completed), r.superseded ? `${perSecond(r.superseded)} superseded` : 'the last minute', '#/events?status=completed'),
         tile('failed', perSecond(r.failed), `${bounded(c.failed, c)} to look at`, '#/dead', r.failed > 0 ? 'error' : null),
         tile('in flight', number(o.workers.in_flight), plural(o.workers.alive, 'worker'), '#/workers', o.workers.alive ? null : 'error'),
-        tile('due', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
+        tile('due now', bounded(c.due, c), `of ${bounded(c.queued, c)} queued`, '#/events?status=queued'),
         tile('oldest', oldest === null ? 'none' : brief(oldest), oldest === null ? 'nothing waits' : 'of what is due', '#/events?status=queued'),
         h('div', { class: 'tile wide', key: 'latency' }, h('span', null, 'latency, 5 min'),
             h('div', null, ['p50', 'p95', 'p99'].map((p) => h('span', null, h('small', null, p), h('strong', null, brief(l[p])))))));
@@ -127,7 +127,7 @@ function open(page) {
             const series = await get(target('/api/series', { minutes }));
             if (turn !== asked) return;
             const from = beginning(series), to = Date.parse(series.to);
-            CHARTS.forEach((c, i) => charts[i].set(columns(series, c.columns, RATES), from, to));
+            CHARTS.forEach((c, i) => charts[i].set(columns(series, c.columns, ZEROES), from, to));
             if (charted) charted = null, draw();
         } catch (error) {
             charted = error;

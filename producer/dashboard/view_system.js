@@ -1,7 +1,7 @@
 // System: what it is made of: processes, pools, spools, schema, settings; and how much is logged.
 import { post } from './api.js';
-import { queuesPanel } from './view_overview.js';
 import { action, ago, attempt, badge, bytes, facts, fault, h, heading, number, panel, table } from './ui.js';
+import { queuesPanel } from './view_overview.js';
 
 const kib = (n) => bytes(n === null || n === undefined ? null : n * 1024);
 const isTime = (v) => typeof v === 'string' && /^\d{4}-\d\d-\d\dT/.test(v);

@@ -277,6 +277,17 @@ void browser_await_text(struct browser *b, const char *selector, const char *par
     await(b, says, selector, part, "does not say");
 }
 
+static bool holds(struct browser *b, const char *body, const char *part)
+{
+    (void)part;
+    return is_true(b, body, NULL, NULL);
+}
+
+void browser_await_js(struct browser *b, const char *body)
+{
+    await(b, holds, body, NULL, "is not true");
+}
+
 /* --- hands ------------------------------------------------------------------------------- */
 
 void browser_open(struct browser *b, const char *fmt, ...)
@@ -309,6 +320,13 @@ void browser_dark(struct browser *b, bool on)
 void browser_forget(struct browser *b)
 {
     do_it(b, "DELETE", "/cookie", NULL);
+}
+
+void browser_prepare(struct browser *b, const char *script)
+{
+    do_it(b, "POST", "/goog/cdp/execute",
+        json_pack("{s:s, s:{s:s}}", "cmd", "Page.addScriptToEvaluateOnNewDocument", "params",
+            "source", script));
 }
 
 /* A page that is drawn anew may take an element away between finding and using it: once more, then. */

@@ -21,6 +21,8 @@ void browser_size(struct browser *b, int width, int height); /* of the page, in 
 void browser_dark(struct browser *b, bool on);               /* what the viewer's system prefers */
 
 void browser_forget(struct browser *b); /* its cookies are gone */
+/* Every page opened from now on runs this first. */
+void browser_prepare(struct browser *b, const char *script);
 
 bool browser_has(struct browser *b, const char *selector); /* now */
 int browser_count(struct browser *b, const char *selector);
@@ -38,8 +40,10 @@ void browser_press(struct browser *b, const char *keys);        /* to whatever h
 #define BROWSER_ESCAPE "\xEE\x80\x8C"                           /* U+E00C */
 #define BROWSER_TAB    "\xEE\x80\x84"                           /* U+E004 */
 
-/* The value that a function body returns, as JSON; kept. */
+/* The value that a function body returns, or a promise of it, as JSON; kept. */
 const char *browser_js(struct browser *b, const char *body);
+/* It returns true, sooner or later. */
+void browser_await_js(struct browser *b, const char *body);
 
 /* The page as it looks, into BUILD/screenshots/NAME.png. */
 void browser_shot(struct browser *b, const char *name);
