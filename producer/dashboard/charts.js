@@ -27,7 +27,7 @@ export class Chart {
     constructor({ title, lines, empty, fill = false }) {
         Object.assign(this, { title, lines, empty, fill, rows: [], graph: null, at: -1 });
         this.keys = h('ul', { class: 'keys' });
-        this.plot = h('div', { class: 'plot', role: 'img' });
+        this.plot = h('div', { class: 'plot', role: 'img', 'aria-label': title });
         this.nothing = h('p', { class: 'nothing dim', hidden: true });
         this.el = h('section', { class: 'panel chart', key: title, keep: true, 'aria-label': title },
             h('div', { class: 'head' }, h('h2', null, title), this.keys), this.plot, this.nothing);

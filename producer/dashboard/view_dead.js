@@ -4,7 +4,7 @@ import { action, ago, attempt, badge, button, chosen, dialog, empty, facts, faul
 import { idOf } from './view_events.js';
 
 const SINCE = [['', 'ever'], ['60', '1 h'], ['1440', '24 h'], ['10080', '7 d']];
-const FIELDS = [['error', 'Error', 'A part of it'], ['url', 'Page', 'The address, or a part'], ['watch', 'Watch', 'Its id']];
+const FIELDS = [['error', 'Error', 'A part of it'], ['url', 'Page', 'Its whole address'], ['watch', 'Watch', 'Its id']];
 const WORKING = new Set(['applying', 'running', 'in_progress']);
 
 const GROUPS = (choose, chosen) => [
@@ -26,6 +26,15 @@ const EVENTS = [
 function filterText(filter) {
     const parts = Object.entries(filter ?? {}).filter(([, v]) => v).map(([k, v]) => `${k}: ${v}`);
     return parts.length ? parts.join(', ') : 'all that failed';
+}
+
+// A plan of many events takes a while to be made.
+async function made(plan) {
+    while (plan.state === 'planning') {
+        await new Promise((go) => setTimeout(go, 1000));
+        plan = await get(`/api/redrives/${plan.token}`);
+    }
+    return plan;
 }
 
 const done = (r) => Math.max(0, r.total - r.left);
@@ -106,10 +115,10 @@ function open(page) {
     async function plan() {
         busy = true;
         draw();
-        const answer = await attempt(() => post('/api/redrives', { filter: asked(), reason: reason.trim() || 'from the dashboard' }));
+        const answer = await attempt(async () => made(await post('/api/redrives', { filter: asked(), reason: reason.trim() || 'from the dashboard' })));
         busy = false;
         draw();
-        if (answer && await preview(answer)) load();
+        if (answer && page.main.isConnected && await preview(answer)) load();
     }
 
     function letters() {
@@ -132,7 +141,7 @@ function open(page) {
             h('div', { class: 'field' }, h('span', null, 'Failed since'), segments('Failed since', filter.since, SINCE, (since) => change({ since })))),
             h('div', { class: 'filters', 'data-write': true }, h('label', { class: 'grow' }, h('span', null, 'Why they are put back (goes into the log of operators)'),
                 h('input', { name: 'reason', placeholder: 'e.g. the shop is back', maxlength: '200', autocomplete: 'off', oninput: (e) => { reason = e.target.value; } })),
-            action('redrive-preview', any ? 'Redrive these…' : 'Redrive all…', plan, { class: 'primary', disabled: busy })),
+            action('redrive-preview', busy ? 'Looking…' : any ? 'Redrive these…' : 'Redrive all…', plan, { class: 'primary', disabled: busy || !events?.length })),
             events && (events.length ? table({ caption: 'Failed events, the newest first', cols: EVENTS, rows: events, key: idOf, href: (e) => `#/events/${encodeURIComponent(idOf(e))}` })
                 : h('p', { class: 'dim' }, 'No failed event is like that.')),
             next && h('div', { class: 'buttons' }, button('more', 'Older ones', () => load(true)))]);
