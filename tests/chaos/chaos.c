@@ -35,13 +35,15 @@ static long setting(const char *name, long otherwise)
 
 /* --- the run ----------------------------------------------------------------------------- */
 
-static void storm(struct stack *s, struct faults *f, struct operators *o, long seconds)
+static void storm(
+    struct stack *s, struct faults *f, struct operators *o, struct viewers *eyes, long seconds)
 {
     int64_t end = harness_now_ms() + seconds * 1000;
     for (int64_t now; (now = harness_now_ms()) < end; harness_pause(TICK_MS)) {
         faults_step(f, now);
         operators_step(o, now);
         stack_tend(s);
+        viewers_step(eyes);
     }
 }
 
@@ -128,10 +130,10 @@ static void print_summary(const struct fault_count *counts, int n, long ncrashes
     printf("Posted %ld: %ld events accepted, %ld receipts again, %ld conflicts, %ld refused (503), "
            "%ld unanswered; rows %ld\nOf crawls posted %ld: %ld events accepted; rows %ld of %ld "
            "sessions, pages %ld; stored within %.1f s\n"
-           "Lost %ld, doubled %ld, kinds of violations %d\n",
+           "Put back through the API: %ld\nLost %ld, doubled %ld, kinds of violations %d\n",
         v->posted, v->accepted, v->duplicates, v->conflicts, v->refused, v->unanswered, v->rows,
         v->crawl_posts, v->crawl_accepted, v->crawl_events, v->crawls, v->crawl_pages,
-        (double)v->crawl_waited / 1000, v->lost, v->doubled, v->violations);
+        (double)v->crawl_waited / 1000, v->put_back, v->lost, v->doubled, v->violations);
     if (v->text.len)
         printf("%s", v->text.data);
     buf_release(&b);
@@ -224,10 +226,12 @@ static int random_run(long seconds)
     stack_start_unit(&s, stack_fleet(&s, 1));
     struct faults *f = faults_new(&s, seed);
     struct operators *o = operators_new(&s, seed);
+    struct viewers *eyes = viewers_new(&s, seed);
     load_start(&load, &s, seed);
-    storm(&s, f, o, seconds);
+    storm(&s, f, o, eyes, seconds);
     load_stop(&load);
     faults_heal(f);
+    viewers_end(eyes, &v);
     operators_end(o, &v);
     operators_load(o);
     int64_t healed = harness_now_ms();

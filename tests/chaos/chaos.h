@@ -5,6 +5,7 @@
  *   load.c      clients that post events and write down every answer
  *   crawls.c    what those do that post crawls, and the checks of what became of them
  *   faults.c    the table of faults
+ *   viewers.c   who looks on, and acts through the API, meanwhile
  *   operators.c people with hooklinectl amid the faults, and the checks of what it promised them
  *   history.c   triggers that record what happens to rows; the checks
  *   schedules.c short runs with a fixed order of events, one for each guarantee
@@ -38,7 +39,8 @@ enum { HOSTS = 2, UNITS = 2 * HOSTS, WORKERS = 2, LEASE_MS = 2000, CLIENTS = 4, 
 struct unit {
     const char *program;
     bool producer;
-    int port; /* of a producer */
+    int port;       /* of a producer */
+    int admin_port; /* 0: a producer that shows its metrics on its port */
     struct test_proc *proc;
     int64_t restart_at; /* 0 = not waiting */
     int64_t term_until; /* asked to leave; killed when it has not by then */
@@ -59,6 +61,7 @@ struct stack {
     int worker_deck, producer_deck; /* places in the lists of crash points */
     const char *worker;             /* path of hookline-worker */
     const char *const *more;        /* settings of this run, before all others */
+    struct notice *notice;          /* for the viewers; NULL = there are none */
 };
 
 void stack_start(struct stack *s, uint64_t seed, const char *const *more);
@@ -81,8 +84,15 @@ void stack_hold(struct stack *s, bool held); /* all units are killed, none start
 void stack_new_redis(struct stack *s);       /* an empty one in place of the other, which is gone */
 void stack_copy_spool(struct stack *s, const char *to); /* as it lies there now */
 
+/* Who gives orders that stand, or puts many events back, does it alone: what one is promised, the other
+ * would break. */
+enum turn_of { TURN_NOBODY, TURN_OPERATOR, TURN_VIEWER };
+bool stack_take_turn(struct stack *s, enum turn_of who);
+void stack_end_turn(struct stack *s);
+
 /* --- load -------------------------------------------------------------------------------- */
-#define CHAOS_TOKEN "a-token-for-senders-that-cannot-sign-webhooks"
+#define CHAOS_API_SECRET "a-secret-of-those-who-look-after-it-all"
+#define CHAOS_TOKEN      "a-token-for-senders-that-cannot-sign-webhooks"
 struct answer {
     int status; /* 0 = none */
     char event[40];
@@ -147,6 +157,14 @@ void operators_free(struct operators *o);
 extern const char operators_install_sql[];
 extern const struct check operator_checks[]; /* ends with name NULL */
 
+/* --- viewers ----------------------------------------------------------------------------- */
+struct viewers;
+struct viewers *viewers_new(struct stack *s, uint64_t seed);
+void viewers_step(struct viewers *all); /* tells them which supervisors run */
+/* Each takes back what it has ordered, and leaves; needs healed stores. Frees them. */
+void viewers_end(struct viewers *all, struct verdict *v);
+extern const struct check viewer_checks[]; /* ends with name NULL */
+
 /* --- history ----------------------------------------------------------------------------- */
 void history_install(struct stack *s);
 /* For the recovery times: a worker process was killed; how: "process" or "host". Or made to crash:
@@ -169,6 +187,7 @@ struct verdict {
     long posted, accepted, duplicates, conflicts, refused, unanswered, rows;
     long crawl_posts, crawl_accepted, crawls, crawl_events, crawl_pages;
     long crawl_waited; /* ms from an answer to the row, at most */
+    long put_back;     /* failed events, by producers */
     long lost, doubled;
     int violations; /* kinds of them */
     struct recovery process, host;

@@ -222,56 +222,57 @@ static void load_notes(struct stack *s)
 static const struct check checks[] = {
     {"a 202 without a row",
      "SELECT DISTINCT p.event_id || ' key ' || p.key FROM chaos.posts p WHERE p.status = 202"
-        " AND NOT EXISTS (SELECT FROM webhook.change_events c WHERE c.event_id = p.event_id)",   IS_LOST,          false},
+        " AND NOT EXISTS (SELECT FROM webhook.change_events c WHERE c.event_id = p.event_id)", IS_LOST,          false},
     {"a 202 without an event id",
      "SELECT key FROM chaos.posts WHERE status = 202"
-        " AND event_id IS NULL",                                                                 IS_LOST,          false},
+        " AND event_id IS NULL",                                                               IS_LOST,          false},
     {"an answer nobody foresaw",
      "SELECT key || ' ' || status FROM chaos.posts"
-        " WHERE status NOT IN (0, 202, 409, 503)",                                               JUST_A_VIOLATION, false},
+        " WHERE status NOT IN (0, 202, 409, 503)",                                             JUST_A_VIOLATION, false},
     {"one key, several rows",
      "SELECT watch_id || ': ' || count(*) FROM webhook.change_events"
-        " WHERE EXISTS (SELECT FROM chaos.posts) GROUP BY watch_id HAVING count(*) > 1",         IS_DOUBLED,       true },
+        " WHERE EXISTS (SELECT FROM chaos.posts) GROUP BY watch_id HAVING count(*) > 1",       IS_DOUBLED,       true },
     {"more rows of a key than it was posted",
      "SELECT c.watch_id FROM (SELECT watch_id, count(*) FROM webhook.change_events"
         "   WHERE watch_id ~ '^c[0-9]' GROUP BY 1) c"
         " LEFT JOIN (SELECT key, count(*) FROM chaos.posts GROUP BY 1) p ON p.key = c.watch_id"
         /* + 1: a client that was told to stop did not note its last */
-        " WHERE c.count > coalesce(p.count, 0) + 1",                                             IS_DOUBLED,       false},
+        " WHERE c.count > coalesce(p.count, 0) + 1",                                           IS_DOUBLED,       false},
     {"an event that does not end",
      "SELECT event_id || ' ' || rescrape_status || ' epoch ' || claim_epoch || ' '"
         " || coalesce(claimed_by, '-') || ' ' || watch_url FROM webhook.change_events"
-        " WHERE rescrape_status IN ('queued', 'in_progress')",                                   JUST_A_VIOLATION, false},
+        " WHERE rescrape_status IN ('queued', 'in_progress')",                                 JUST_A_VIOLATION, false},
     {"a row written by an older epoch",
      "SELECT event_id || ' ' || old_epoch || ' -> ' || epoch FROM chaos.history"
-        " WHERE what = 'event' AND epoch < old_epoch",                                           JUST_A_VIOLATION, false},
+        " WHERE what = 'event' AND epoch < old_epoch",                                         JUST_A_VIOLATION, false},
     {"a finished event that changes",
      "SELECT event_id || ' ' || old_status || ' -> ' || status || ' by ' || writer"
         " FROM chaos.history WHERE what = 'event'"
         " AND old_status NOT IN ('queued', 'in_progress')"
         " AND (status <> old_status OR epoch <> old_epoch)"
-        /* an operator puts failed ones back */
-        " AND NOT (writer = 'hooklinectl' AND old_status LIKE 'failed%' AND status = 'queued')", JUST_A_VIOLATION, false},
+        /* an operator puts failed ones back, or has a producer do it */
+        " AND NOT ((writer = 'hooklinectl' OR writer LIKE 'hookline-producer%')"
+        "   AND old_status LIKE 'failed%' AND status = 'queued')",                             JUST_A_VIOLATION, false},
     {"an event taken from its living owner",
      "SELECT event_id || ' of ' || old_owner || ' by ' || writer || ' -> ' || status"
         " FROM chaos.history WHERE what = 'event' AND old_status = 'in_progress' AND old_alive"
         " AND writer <> " WRITER_OF("old_owner") " AND (status <> 'in_progress' OR owner <> "
-                                                 "old_owner OR epoch <> old_epoch)",             JUST_A_VIOLATION, false},
+                                                 "old_owner OR epoch <> old_epoch)",           JUST_A_VIOLATION, false},
     {"a result by a worker that does not own the event",
      "SELECT event_id || ' of ' || coalesce(old_owner, '-') || ' by ' || writer || ' -> '"
         " || status FROM chaos.history WHERE what = 'event' AND old_status IS NOT NULL"
         " AND status NOT IN ('in_progress', 'superseded') AND status <> old_status"
         " AND writer LIKE 'hookline-worker:%-%'"
         " AND (old_status <> 'in_progress' OR writer <> " WRITER_OF("old_owner") ")",
-     JUST_A_VIOLATION,                                                                                             false},
+     JUST_A_VIOLATION,                                                                                           false},
     {"two claims of one page at once",
-     "SELECT event_id || ' ' || url FROM chaos.history WHERE what = 'event' AND wrong",          JUST_A_VIOLATION, false},
+     "SELECT event_id || ' ' || url FROM chaos.history WHERE what = 'event' AND wrong",        JUST_A_VIOLATION, false},
     {"an older fetch over a newer document",
      "SELECT url || ' ' || old_seq || ' -> ' || seq FROM chaos.history"
-        " WHERE what = 'document' AND seq <= old_seq",                                           JUST_A_VIOLATION, false},
+        " WHERE what = 'document' AND seq <= old_seq",                                         JUST_A_VIOLATION, false},
     {"a document of an older epoch, or of a claim that was lost",
      "SELECT event_id || ' epoch ' || epoch || ' by ' || writer FROM chaos.history"
-        " WHERE what = 'document' AND (wrong OR epoch < old_epoch)",                             JUST_A_VIOLATION, false},
+        " WHERE what = 'document' AND (wrong OR epoch < old_epoch)",                           JUST_A_VIOLATION, false},
     {"a scrape without a claim of its own",
      "SELECT url || ' at ' || at FROM (SELECT url, at,"
         "   sum(claim) OVER (PARTITION BY url ORDER BY at, claim DESC) AS claims,"
@@ -279,25 +280,25 @@ static const struct check checks[] = {
         "  FROM (SELECT url, at, 1 AS claim FROM chaos.history WHERE what = 'event'"
         "      AND status = 'in_progress' AND (old_status <> status OR epoch <> old_epoch)"
         "    UNION ALL SELECT url, at, 0 FROM chaos.scrapes) x) y"
-        " WHERE claim = 0 AND scrapes > claims",                                                 JUST_A_VIOLATION, false},
+        " WHERE claim = 0 AND scrapes > claims",                                               JUST_A_VIOLATION, false},
     {"a scrape that Firecrawl would refuse",
      "SELECT e.n || ' ' || s.url FROM chaos.scrape_ends e JOIN chaos.scrapes s USING (n)"
-        " WHERE e.status IN (400, 401)",                                                         JUST_A_VIOLATION, false},
+        " WHERE e.status IN (400, 401)",                                                       JUST_A_VIOLATION, false},
     {"a completed event without a document as new as its fetch",
      "SELECT c.event_id || ' ' || c.watch_url FROM webhook.change_events c"
         " WHERE c.rescrape_status = 'completed' AND NOT EXISTS (SELECT FROM webhook.documents d"
         "   WHERE d.url_key = sha256(convert_to(split_part(c.watch_url, '#', 1), 'UTF8'))"
-        "     AND d.scrape_seq >= c.scrape_seq)",                                                JUST_A_VIOLATION, false},
+        "     AND d.scrape_seq >= c.scrape_seq)",                                              JUST_A_VIOLATION, false},
     {"an event condemned that crashed no solo process",
      "SELECT c.event_id || ' ' || c.rescrape_status FROM webhook.change_events c"
         " WHERE c.rescrape_status LIKE 'failed: crashed%' AND NOT EXISTS (SELECT FROM"
         "   webhook.worker_crashes d WHERE d.role = 'solo' AND d.blamed AND d.held @>"
-        "   jsonb_build_array(jsonb_build_object('event_id', c.event_id)))",                     JUST_A_VIOLATION, false},
+        "   jsonb_build_array(jsonb_build_object('event_id', c.event_id)))",                   JUST_A_VIOLATION, false},
     {"an event superseded by no later fetch",
      "SELECT q.event_id || ' ' || q.watch_url FROM webhook.change_events q"
         " WHERE q.rescrape_status = 'superseded' AND NOT EXISTS (SELECT FROM"
         "   webhook.change_events c WHERE c.watch_url = q.watch_url"
-        "   AND c.rescrape_status = 'completed' AND c.scrape_seq > q.accept_seq)",               JUST_A_VIOLATION, false},
+        "   AND c.rescrape_status = 'completed' AND c.scrape_seq > q.accept_seq)",             JUST_A_VIOLATION, false},
 };
 
 void verdict_add(struct verdict *v, const char *fmt, ...)
@@ -425,6 +426,8 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
         run_check(c, k, v);
     for (const struct check *k = operator_checks; k->name; k++)
         run_check(c, k, v);
+    for (const struct check *k = viewer_checks; k->name; k++)
+        run_check(c, k, v);
     read_logs(s, v);
     measure(c, "process", &v->process);
     measure(c, "host", &v->host);
@@ -446,6 +449,8 @@ void history_check(struct stack *s, const struct load *l, bool keys, struct verd
         "   min(begun) AS begun FROM chaos.crawl_posts WHERE status IN (200, 202)"
         "   AND begun > coalesce((SELECT max(at) FROM chaos.flushes), 0) GROUP BY 1) p"
         " USING (event_id)");
+    v->put_back = count(s, "chaos.history WHERE what = 'event' AND status = 'queued'"
+                           " AND old_status LIKE 'failed%%' AND writer LIKE 'hookline-producer%%'");
     v->crawl_events = count(s, "webhook.crawl_events");
     v->crawl_pages = count(s, "webhook.crawl_pages");
 }

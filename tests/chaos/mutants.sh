@@ -24,7 +24,12 @@ for name; do
         bad=1
         continue
     fi
-    run "$build/chaos-$name/hookline-worker" "$name"
+    # What a guarantee would have kept may by chance be kept by the one before it, as by a worker that
+    # looks at its lease before it reads the answer that lay there.
+    for _ in 1 2 3; do
+        run "$build/chaos-$name/hookline-worker" "$name"
+        [ "$code" -eq 0 ] || break
+    done
     if [ "$code" -ne 1 ] || grep -q 'did not come about' <<<"$output"; then
         printf 'FAIL  %s: switched off, and the run ends with %d\n%s\n' "$name" "$code" "$output"
         bad=1

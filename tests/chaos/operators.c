@@ -186,6 +186,7 @@ static void taken_back(struct operators *o, struct person *p, int code)
         return;
     }
     o->alone = p->in_order = false;
+    stack_end_turn(o->s);
     rest(o, p, 500, 3000, NULL);
 }
 
@@ -493,6 +494,10 @@ static void something_new(struct operators *o, struct person *p)
         first ? choose(o, orders, COUNT(orders)) : choose(o, errands, COUNT(errands));
     if ((e->alone && others_put_back(o)) || (e->puts_back && o->alone)) {
         rest(o, p, 50, 200, NULL);
+        return;
+    }
+    if (first && !stack_take_turn(o->s, TURN_OPERATOR)) {
+        rest(o, p, 20, 50, NULL);
         return;
     }
     if (first)

@@ -111,7 +111,9 @@ static void settings(struct stack *s, struct unit *u, const char **env)
         "WEBHOOK_INTAKE_TOKEN=" CHAOS_TOKEN,
         "WEBHOOK_PRODUCERS=2",
         "WEBHOOK_RATE_LIMIT=0",
-        "WEBHOOK_ADMIN_PORT=0",
+        harness_text("WEBHOOK_ADMIN_PORT=%d", u ? u->admin_port : 0),
+        harness_text("WEBHOOK_PRODUCER_ADMIN_PORT=%d", u ? u->admin_port : 0),
+        "WEBHOOK_API_SECRET=" CHAOS_API_SECRET,
         "WEBHOOK_WORKERS=2",
         "WEBHOOK_CONCURRENCY=24",
         "WEBHOOK_LEASE_SECONDS=2",
@@ -342,6 +344,8 @@ void stack_start(struct stack *s, uint64_t seed, const char *const *more)
         s->units[i] = (struct unit){.program = program("hookline-producer"), .producer = true};
         s->units[i].port = harness_free_port();
         s->units[HOSTS + i] = (struct unit){.program = s->worker};
+        s->units[i].admin_port = i ? 0 : harness_free_port(); /* one each way */
+        s->units[HOSTS + i].admin_port = harness_free_port();
     }
 }
 
