@@ -68,7 +68,8 @@ char *jobtrace_header(const struct jobtrace *t, const struct change_event *ev, b
 void jobtrace_waited(
     struct jobtrace *t, struct spans *s, const struct jobtrace_facts *f, int64_t ms)
 {
-    struct span span = span_of(t, f, clock_mono_us() - ms * 1000);
+    int64_t waited_us = ms > 0 ? ms * 1000 : 0; /* PostgreSQL's clock, which may be set back */
+    struct span span = span_of(t, f, clock_mono_us() - waited_us);
     t->claimed = true;
     span.name = "queue wait";
     span.kind = SPAN_INTERNAL;
@@ -83,7 +84,7 @@ void jobtrace_step_ends(struct jobtrace *t, struct spans *s, const struct jobtra
 
     if (outcome)
         t->outcome = outcome;
-    if (t->claimed && t->step_us && steps[state].name) {
+    if (s && t->claimed && t->step_us && steps[state].name) {
         struct span span = span_of(t, f, t->step_us);
         memcpy(span.id, t->step, sizeof(span.id));
         memcpy(span.trace.parent, t->job, sizeof(t->job));
@@ -104,7 +105,7 @@ void jobtrace_step_ends(struct jobtrace *t, struct spans *s, const struct jobtra
 
 void jobtrace_end(const struct jobtrace *t, struct spans *s, const struct jobtrace_facts *f)
 {
-    if (!t->claimed)
+    if (!s || !t->claimed)
         return;
     struct span span = span_of(t, f, t->began_us);
     memcpy(span.id, t->job, sizeof(span.id));

@@ -48,6 +48,7 @@ struct spans {
     int64_t batch_spans;
     int tries;
     int64_t dropped, said_ms; /* since the log had a line of it */
+    struct hl_err trouble;    /* why the last request came to nothing; msg "": it did not */
     bool draining;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -266,15 +267,20 @@ static int64_t pause_of(const struct spans *s, const struct http_response *res)
 static void answered(const struct http_response *res, void *ctx)
 {
     struct spans *s = ctx;
-    char why[64];
     s->call = NULL;
     if (res->rc == HL_OK && res->status >= 200 && res->status < 300) {
+        s->trouble.msg[0] = '\0';
         delivered(s, res);
-    } else if (says_later(res) && !s->draining && s->tries < SPANS_TRIES) {
+        return;
+    }
+    if (res->rc == HL_OK)
+        hl_fail(&s->trouble, HL_RETRY, "the collector answered %ld", res->status);
+    else
+        s->trouble = *res->err;
+    if (says_later(res) && !s->draining && s->tries < SPANS_TRIES) {
         timer_start(&s->flush, pause_of(s, res));
     } else {
-        snprintf(why, sizeof(why), "the collector answered %ld", res->status);
-        drop(s, s->batch_spans, res->rc == HL_OK ? why : res->err->msg);
+        drop(s, s->batch_spans, s->trouble.msg);
         batch_ends(s, false);
     }
 }
@@ -326,7 +332,7 @@ void spans_add(struct spans *s, const struct span *span)
     if (!s || !span->trace.sampled)
         return;
     if (s->len == SPANS_RING) {
-        drop(s, 1, "too many wait for the collector");
+        drop(s, 1, *s->trouble.msg ? s->trouble.msg : "too many wait for the collector");
         return;
     }
     put_span(&b, span);

@@ -12,11 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FOR = 1, DEFAULT_MS = 10 * 60 * 1000, MAX_MS = 7 * 24 * 3600 * 1000 };
+enum { FOR = 1, DEFAULT_MS = 10 * 60 * 1000, MAX_MS = 168 * 3600 * 1000 };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
-    {FOR, "for", "DURATION", "how long it is to hold (default 10m, at most 7d)"},
+    {FOR, "for", "DURATION", "how long it is to hold (default 10m, at most 168h)"},
     CTL_JSON_OPTION,
     CTL_WRITER_OPTIONS,
     {0},
@@ -132,8 +132,8 @@ static int work(struct order *o)
                         : confirm(&o->args, "Have every process log as its settings say?");
     if (code < 0)
         return write_order(o);
-    if (o->args.shared.dry_run && o->args.shared.json)
-        print_json(o, NULL, 0);
+    if (o->args.shared.dry_run)
+        return show(o); /* what holds, and goes on holding */
     return code;
 }
 
@@ -162,7 +162,7 @@ static int parse(struct order *o)
     if (args->done >= 0)
         return args->done;
     if (o->for_ms < 1000 || o->for_ms > MAX_MS)
-        return ctl_usage_error(args->command, "--for takes 1s to 7d");
+        return ctl_usage_error(args->command, "--for takes 1s to 168h");
     if (args->argc - args->rest > 1)
         return ctl_usage_error(args->command, "takes one word: debug, info, warn, error or normal");
     if (args->rest < args->argc && !choose(o, args->argv[args->rest]))
