@@ -18,13 +18,15 @@
 #include <string.h>
 
 enum {
-    TARGET_MAX = 2000,      /* bytes of a target */
-    ANSWER_MAX = 1 << 20,   /* bytes of an answer: what is larger is no view of a page */
-    SLOWEST_MS = 10000,     /* between two questions, whatever goes wrong */
-    RETRY_MS = 2000,        /* a browser comes again so much after the end, and ... */
-    RETRY_SPREAD_MS = 2000, /* ... so much more at most: many that ended together come apart */
-    CONNECTION_SHARE = 4,   /* of the server's connections, one in so many may be a stream */
-    QUESTION_SHARE = 2,     /* the same of the read API's connections to PostgreSQL */
+    TARGET_MAX = 2000,        /* bytes of a target */
+    ANSWER_MAX = 1 << 20,     /* bytes of an answer: what is larger is no view of a page */
+    SMALL_ANSWER = 64 * 1024, /* bytes that are always sent ... */
+    UNSENT_MAX = 64 << 20,    /* ... others while no more wait for all clients together */
+    SLOWEST_MS = 10000,       /* between two questions, whatever goes wrong */
+    RETRY_MS = 2000,          /* a browser comes again so much after the end, and ... */
+    RETRY_SPREAD_MS = 2000,   /* ... so much more at most: many that ended together come apart */
+    CONNECTION_SHARE = 4,     /* of the server's connections, one in so many may be a stream */
+    QUESTION_SHARE = 2,       /* the same of the read API's connections to PostgreSQL */
     DIGEST_BYTES = 8,
     MARK_LEN = 2 * DIGEST_BYTES, /* names an answer */
 };
@@ -142,8 +144,18 @@ static void put_event(struct buf *b, struct viewer *v, int i)
     buf_puts(b, "\n\n");
 }
 
+/* Clients that do not read cannot fill the memory. */
+static bool has_room(const struct live *l, size_t len)
+{
+    size_t unsent = len;
+    LIST_EACH(&l->viewers, n)
+    unsent += httpd_stream_unsent(LIST_OF(n, struct viewer, node)->st);
+    return unsent <= UNSENT_MAX;
+}
+
 /* At the end of a turn, so that answers which came together go together. Who has not taken everything
- * is passed over, and finds the newest with the next answer, changed or not. */
+ * is passed over, and for whom there is no room, and finds the newest with the next answer, changed or
+ * not. */
 static void pump(void *ctx)
 {
     struct viewer *v = ctx;
@@ -151,8 +163,9 @@ static void pump(void *ctx)
     if (httpd_stream_unsent(v->st))
         return;
     for (int i = 0; i < v->n_of; i++) {
-        const char *mark = v->of[i].target->mark;
-        if (*mark && strcmp(mark, v->of[i].seen) != 0)
+        const struct target *t = v->of[i].target;
+        bool is_news = *t->mark && strcmp(t->mark, v->of[i].seen) != 0;
+        if (is_news && (t->data.len <= SMALL_ANSWER || has_room(v->l, b.len + t->data.len)))
             put_event(&b, v, i);
     }
     httpd_stream_write(v->st, b.data, b.len);
