@@ -2,7 +2,7 @@
  * half of one what takes fifteen. */
 #define main producer_main
 int producer_main(int argc, char **argv);
-#include "producer/main.c"
+#include "producer/main.c" /* NOLINT(bugprone-suspicious-include): the whole program, but for main */
 #undef main
 
 #include "producer/live.h"
