@@ -15,7 +15,7 @@
 #define SAMPLES_POINTS  720   /* of a series */
 #define TALLIES_LOOK    50000 /* rows of webhook.tallies that a question looks at, the newest */
 #define TALLIES_HOSTS   200   /* upstreams that are shown */
-#define OVERVIEW_LOOK   20000 /* events of a state that are counted; there may be more */
+#define OVERVIEW_LOOK   10000 /* events of a state that are counted; there may be more */
 #define OVERVIEW_ERRORS 1000  /* of the latest failures: those that are looked through */
 
 /* --- writing ----------------------------------------------------------------------------- */
