@@ -166,6 +166,7 @@ enum {
     TROUBLE_FETCH_OUTCOME,
     TROUBLE_REFUSED,
     TROUBLE_REFUSED_REASON, /* the most frequent one */
+    TROUBLE_EASED, /* circuits closed, and queues resumed or workers told to go on, in the last minute */
 };
 void store_glance_troubles(struct store *s, store_cb *cb, void *ctx);
 
