@@ -145,13 +145,13 @@ static enum level not_keeping_up(const struct fleet_facts *f, struct buf *b)
 
 static bool stands_still(const struct fleet_facts *f)
 {
-    return f->oldest_due_ms >= LATE_MS && !f->minute_done;
+    return f->oldest_due_ms >= LATE_MS && !f->minute_done && !f->eased && !paused(f);
 }
 
 /* Who has just begun has done nothing yet; what waits for an upstream is circuit_open's. */
 static enum level nothing_done(const struct fleet_facts *f, struct buf *b)
 {
-    if (!stands_still(f) || !f->workers || paused(f) || f->quiet_workers == f->workers ||
+    if (!stands_still(f) || !f->workers || f->quiet_workers == f->workers ||
         f->worker_ms < LATE_MS || f->fresh || f->circuits)
         return NONE;
     buf_puts(b, "Nothing was done in the last minute, while ");

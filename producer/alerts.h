@@ -43,6 +43,7 @@ struct fleet_facts {
     int64_t retrying;
     const char *retry_error;
 
+    bool eased;                               /* in the last minute what held work back went away */
     int64_t circuits;                         /* open or half open */
     const char *circuit_host, *circuit_error; /* of the oldest */
     int64_t circuit_ms;                       /* until it is tried */

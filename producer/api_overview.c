@@ -99,6 +99,7 @@ static struct fleet_facts facts_of(const struct overview *o)
         .error = text(o, TROUBLES, TROUBLE_ERROR),
         .error_n = number(o, TROUBLES, TROUBLE_ERROR_N),
         .retry_error = text(o, TROUBLES, TROUBLE_RETRY_ERROR),
+        .eased = number(o, TROUBLES, TROUBLE_EASED) > 0,
         .circuits = number(o, TROUBLES, TROUBLE_CIRCUITS),
         .circuit_host = text(o, TROUBLES, TROUBLE_CIRCUIT_HOST),
         .circuit_error = text(o, TROUBLES, TROUBLE_CIRCUIT_ERROR),

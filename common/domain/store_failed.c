@@ -52,16 +52,15 @@ STMT(failed_known, "operator", ROWS_ANY, 1,
 #define DEAD_REASON                                                                                \
     "coalesce(nullif(ltrim(substr(c.rescrape_status, 7), ': '), ''),"                              \
     " left(c.metadata->>'error', 200), 'failed')"
-STMT(failed_groups, "view", ROWS_ANY, 4,
+STMT(failed_groups, "view", ROWS_ANY, 3,
     "WITH looked AS MATERIALIZED ("
-    "  SELECT c.rescrape_status, c.watch_url, c.metadata, " FAILED_TIME " AS at, " IS_FAILED " AS failed"
-    "  FROM webhook.change_events c WHERE c.id < $1::bigint ORDER BY c.id DESC"
-    "  LIMIT " AS_TEXT(FAILED_GROUPED)
+    "  SELECT " DEAD_REASON " AS reason, c.rescrape_status, c.watch_url, " FAILED_TIME " AS at"
+    "  FROM webhook.change_events c WHERE " IS_FAILED
+    "  ORDER BY " FAILED_TIME " DESC LIMIT " AS_TEXT(FAILED_GROUPED)
     "), hit AS MATERIALIZED ("
-    "  SELECT " DEAD_REASON " AS reason, c.watch_url, c.at FROM looked c WHERE c.failed"
-    "    AND ($2::text IS NULL OR position(lower($2) IN lower(c.rescrape_status)) > 0)"
-    "    AND ($3::bigint IS NULL OR c.at >= " TIME("$3") ")"
-    "    AND ($4::bigint IS NULL OR c.at < " TIME("$4") ")"
+    "  SELECT * FROM looked"
+    "  WHERE ($1::text IS NULL OR position(lower($1) IN lower(rescrape_status)) > 0)"
+    "    AND ($2::bigint IS NULL OR at >= " TIME("$2") ") AND ($3::bigint IS NULL OR at < " TIME("$3") ")"
     ") "
     "SELECT g.reason, g.events, g.urls, " US("g.newest") ", " US("g.oldest") ", t.counted,"
     "  (SELECT count(*) FROM looked) < " AS_TEXT(FAILED_GROUPED)
@@ -234,8 +233,7 @@ void store_failed_groups(struct store *s, const char *status, const int64_t *sin
 {
     struct number from = store_number(since ? *since : 0), to = store_number(until ? *until : 0);
     store_ask(s, &stmt_failed_groups, cb, ctx,
-        (const char *[]){store_number(INT64_MAX).text, status, since ? from.text : NULL,
-            until ? to.text : NULL});
+        (const char *[]){status, since ? from.text : NULL, until ? to.text : NULL});
 }
 
 void store_failed_known(struct store *s, const char *ids, store_cb *cb, void *ctx)

@@ -8,11 +8,11 @@
 
 #include "domain/store.h"
 
-#define FAILED_LOOK      20000  /* events that one statement looks at */
-#define FAILED_GROUPED   100000 /* events among which reasons are counted */
-#define REDRIVE_PLAN_S   60 /* nor one that is being made, for so long: who made it was killed */
-#define REDRIVE_SILENT_S 10 /* a plan that is being applied is touched every second or so */
-#define REDRIVE_DAYS     30 /* a plan that nobody touched for so long is forgotten */
+#define FAILED_LOOK      20000 /* events that one statement looks at */
+#define FAILED_GROUPED   10000 /* failed events among which reasons are counted */
+#define REDRIVE_PLAN_S   60    /* nor one that is being made, for so long: who made it was killed */
+#define REDRIVE_SILENT_S 10    /* a plan that is being applied is touched every second or so */
+#define REDRIVE_DAYS     30    /* a plan that nobody touched for so long is forgotten */
 
 struct failed_filter {
     const char *url, *watch;      /* exact; NULL = any */
@@ -38,9 +38,9 @@ enum failed_col {
 };
 void store_failed(struct store *s, const struct failed_filter *f, int64_t before, int limit,
     store_cb *cb, void *ctx);
-/* Why events failed: of the newest FAILED_GROUPED rows, the 100 most frequent reasons. status: a part of
- * the failed status, in any case; NULL = any. At least one row; without a failed event its first columns
- * are NULL. */
+/* Why events failed: among the FAILED_GROUPED that failed last, the 100 most frequent reasons. status: a
+ * part of the failed status, in any case; NULL = any. At least one row; without a failed event its first
+ * columns are NULL. */
 enum {
     GROUP_REASON, /* the status behind "failed: "; where it has none, the error */
     GROUP_EVENTS,
@@ -48,7 +48,7 @@ enum {
     GROUP_NEWEST,
     GROUP_OLDEST,
     GROUP_COUNTED, /* failed events in all, the same in each row */
-    GROUP_COMPLETE /* there were no further rows to look at; the same in each row */
+    GROUP_COMPLETE /* there were no further ones to look at; the same in each row */
 };
 void store_failed_groups(struct store *s, const char *status, const int64_t *since,
     const int64_t *until, store_cb *cb, void *ctx);

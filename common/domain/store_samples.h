@@ -15,7 +15,7 @@
 #define SAMPLES_POINTS  720   /* of a series */
 #define TALLIES_LOOK    50000 /* rows of webhook.tallies that a question looks at, the newest */
 #define TALLIES_HOSTS   200   /* upstreams that are shown */
-#define OVERVIEW_LOOK   20000 /* events of a state that are counted; there may be more */
+#define OVERVIEW_LOOK   10000 /* events of a state that are counted; there may be more */
 #define OVERVIEW_ERRORS 1000  /* of the latest failures: those that are looked through */
 
 /* --- writing ----------------------------------------------------------------------------- */
@@ -166,6 +166,7 @@ enum {
     TROUBLE_FETCH_OUTCOME,
     TROUBLE_REFUSED,
     TROUBLE_REFUSED_REASON, /* the most frequent one */
+    TROUBLE_EASED, /* circuits closed, and queues resumed or workers told to go on, in the last minute */
 };
 void store_glance_troubles(struct store *s, store_cb *cb, void *ctx);
 

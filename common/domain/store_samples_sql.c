@@ -226,6 +226,7 @@ STMT(glance_fleet, "view", ROWS_ONE, 1,
     "     SELECT cause, crashed_at FROM webhook.worker_crashes"
     "     WHERE crashed_at > now() - interval '1 hour' ORDER BY crashed_at DESC LIMIT 1000) l) k");
 
+#define LAST_MINUTE "now() - interval '1 minute'"
 #define LAST_HOURS "now() - interval '2 hours'"
 STMT(glance_troubles, "view", ROWS_ONE, 0,
     "WITH dead AS MATERIALIZED ("
@@ -253,7 +254,11 @@ STMT(glance_troubles, "view", ROWS_ONE, 0,
     "   greatest(0, extract(epoch FROM c.open_until - now()) * 1000)::bigint END,"
     "  (SELECT coalesce(sum(n), 0)::bigint FROM fetched),"
     "  (SELECT coalesce(sum(n), 0)::bigint FROM fetched WHERE " IS_ERROR "), f.name, f.outcome,"
-    "  (SELECT coalesce(sum(n), 0)::bigint FROM refused), r.outcome"
+    "  (SELECT coalesce(sum(n), 0)::bigint FROM refused), r.outcome,"
+    "  (SELECT count(*) FROM (SELECT FROM webhook.upstreams WHERE state = 'closed'"
+    "     AND changed_at > " LAST_MINUTE " LIMIT 1) u) +"
+    "  (SELECT count(*) FROM (SELECT command FROM webhook.operator_log WHERE at > " LAST_MINUTE
+    "     ORDER BY at DESC LIMIT 100) l WHERE command IN ('resume', 'unquiet', 'workers order'))"
     " FROM (SELECT 1) one"
     " LEFT JOIN (SELECT reason, count(*) AS n FROM dead GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1) d ON true"
     " LEFT JOIN (SELECT reason, count(*) AS n FROM again GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1) a ON true"

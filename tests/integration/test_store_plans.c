@@ -377,7 +377,7 @@ static const struct ask asks[] = {
     {"hasten", "SELECT :n", {10, 1000}, 1000, 60, NULL},
     {"failed", "SELECT 900000, :n, NULL::text, NULL::text, NULL::bigint, NULL::bigint, 'http 5'",
      {10, 1000}, 3000, 10, NULL},
-    {"failed_groups", "SELECT 900000, 'http', 1, NULL::bigint", {1}, 15000, 0, NULL},
+    {"failed_groups", "SELECT 'http', 1, NULL::bigint", {1}, 15000, 0, NULL},
     {"failed_known", BATCH(ALL("event_id"), "free"), {1, 64, 1000}, 3100, 6, NULL},
     {"failed_again", "SELECT array_agg(id), array_agg(claim_epoch) FROM (SELECT id, claim_epoch FROM"
      " webhook.change_events WHERE id > 500000 AND rescrape_status LIKE 'failed%' ORDER BY id"

@@ -316,7 +316,12 @@ Test(alerts, who_has_just_begun_is_not_said_to_be_stuck)
     json_decref(list);
     nothing_done(&f);
     f.worker_ms = HOUR;
-    f.fresh = 2; /* resumed, say */
+    f.fresh = 2;
+    list = alerts_of(&f);
+    cr_expect_eq(json_array_size(list), 0);
+    json_decref(list);
+    f.fresh = 0;
+    f.eased = true;
     list = alerts_of(&f);
     cr_expect_eq(json_array_size(list), 0);
     json_decref(list);
