@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 enum {
-    BACKLOG = 64,
-    MAX_CONNECTIONS = 64,
+    BACKLOG = 256,
+    MAX_CONNECTIONS = 500, /* slow ones must not keep a probe from its answer */
     MAX_HEADER = 8192,
     MAX_BODY = 1024,
     REQUEST_MS = 5000,

@@ -7,10 +7,12 @@
 
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -389,6 +391,35 @@ Test(admin, health_is_what_stands_on_the_board)
     cr_expect_geq(value(metrics(port), "hookline_supervisor_beat_age_seconds"), 10);
     atomic_store(&b->draining, true);
     cr_expect(says(port, "/readyz", 503, "draining"));
+    kill(admin, SIGKILL);
+    cr_assert_eq(waitpid(admin, NULL, 0), admin);
+    board_free(b);
+}
+
+static int half_a_question(int port)
+{
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
+    cr_assert_eq(send(fd, "GET /livez HTTP/1.1\r\n", 21, MSG_NOSIGNAL), 21);
+    return fd;
+}
+
+Test(admin, clients_that_never_finish_their_question_keep_no_probe_from_its_answer)
+{
+    enum { SLOW = 200 };
+    pid_t admin;
+    int port = harness_free_port(), fds[SLOW];
+    struct board *b = board_with(1, port, &admin);
+    for (int i = 0; i < SLOW; i++)
+        fds[i] = half_a_question(port);
+    int64_t before = clock_mono_ms();
+    cr_expect(says(port, "/livez", 200, "ok"));
+    cr_expect_lt(clock_mono_ms() - before, 1000, "a probe waits no longer");
+    for (int i = 0; i < SLOW; i++)
+        close(fds[i]);
     kill(admin, SIGKILL);
     cr_assert_eq(waitpid(admin, NULL, 0), admin);
     board_free(b);
