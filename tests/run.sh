@@ -8,6 +8,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly program_timeout=300 # seconds for one test program
+# Begun first, so that none of them is left running alone at the end.
+readonly long_ones=(store_plans chaos ctl_transfer ctl_drain_storm worker_outage ctl_drain redis_away
+    storm worker)
 readonly is_disabled='^\[SKIP\].*: Test is disabled$'
 BUILD=${BUILD:-build}
 
@@ -121,6 +124,18 @@ named() { # NAME, programs...: those with NAME in the last part of their path
     done
 }
 
+long_ones_first() { # programs...
+    local name program
+    for name in "${long_ones[@]}"; do
+        for program; do
+            [ "${program##*/test_}" != "$name" ] || echo "$program"
+        done
+    done
+    for program; do
+        case " ${long_ones[*]} " in *" ${program##*/test_} "*) ;; *) echo "$program" ;; esac
+    done
+}
+
 run_all() { # at most so many at a time, programs...
     local at_once=$1
     shift
@@ -157,6 +172,7 @@ cores=$(nproc)
 run_all "$cores" "${unit[@]}"
 if [ ${#integration[@]} -gt 0 ]; then
     start_postgres
+    mapfile -t integration < <(long_ones_first "${integration[@]}")
     run_all "$cores" "${integration[@]}"
 fi
 
