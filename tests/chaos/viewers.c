@@ -420,7 +420,8 @@ static void stop_plan(struct viewer *v, const char *path)
         poll(NULL, 0, 300);
     }
     free(stop);
-    poll(NULL, 0, ECHO_MS); /* what was taken up by then is in Redis, or with the reconciler */
+    if (!stopped)
+        poll(NULL, 0, ECHO_MS); /* what was taken up by then is in Redis, or with the reconciler */
 }
 
 static void apply(struct viewer *v, const char *token)
