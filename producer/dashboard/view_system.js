@@ -48,8 +48,7 @@ function open(page) {
 
     function spools() {
         return panel('Spools', null, s.spools?.length ? table({ caption: 'Spools', rows: s.spools, key: (x) => x.host, cols: [
-            { head: 'Host', class: 'grow', cell: (x) => x.host }, { head: 'Bytes', class: 'n', cell: (x) => bytes(x.bytes) },
-            { head: 'Segments', class: 'n', cell: (x) => number(x.segments) }, { head: 'Heard of', class: 'n', cell: (x) => ago(x.seen_at) }] })
+            { head: 'Host', class: 'grow', cell: (x) => x.host }, { head: 'Bytes', class: 'n', cell: (x) => bytes(x.bytes) }, { head: 'Heard of', class: 'n', cell: (x) => ago(x.seen_at) }] })
             : h('p', { class: 'dim pad' }, 'Empty: everything accepted is in PostgreSQL.'));
     }
 

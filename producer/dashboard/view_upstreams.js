@@ -38,7 +38,8 @@ class Rates {
 }
 
 const COLS = (rates) => [
-    { head: 'Host', class: 'grow', sort: (u) => u.host, cell: (u) => h('b', { class: 'cut', title: u.host }, u.host) },
+    { head: 'Host', class: 'grow', sort: (u) => u.host, cell: (u) => [h('b', { class: 'cut', title: u.host }, u.host),
+        u.last_error && h('small', { class: 'dim cut', title: u.last_error }, u.state === 'closed' ? 'Last: ' : '', u.last_error)] },
     { head: 'Circuit', sort: (u) => ['closed', 'half_open', 'open'].indexOf(u.state), cell: state },
     { head: 'Fetches', class: 'n', sort: (u) => u.fetches, cell: (u) => number(u.fetches) },
     { head: 'Now', class: 'n', sort: (u) => rates.of(u.host), cell: (u) => rates.of(u.host) === null ? '–' : `${rate(rates.of(u.host))}/s` },
@@ -46,7 +47,6 @@ const COLS = (rates) => [
     { head: '429', class: 'n', sort: (u) => u.throttled, cell: (u) => number(u.throttled) },
     { head: 'Average', class: 'n', sort: (u) => u.avg_ms, cell: (u) => duration(u.avg_ms) },
     { head: 'Outcomes', class: 'tags', cell: outcomes },
-    { head: 'Last error', class: 'error', cell: (u) => u.last_error && h('span', { class: 'cut', title: u.last_error }, u.last_error) },
     { head: 'Changed', class: 'n', sort: (u) => u.changed_at, cell: (u) => ago(u.changed_at) },
 ];
 
