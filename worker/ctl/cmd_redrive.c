@@ -318,7 +318,8 @@ static const struct ctl_command redrive_list = {
     .summary = "list the plans, and how far they are",
     .about =
         "Lists the plans, the newest first: planned, applying (or broken off, when it was not\n"
-        "touched for some seconds), stopped, done; planning, or abandoned when who made it is gone.\n",
+        "touched for some seconds), stopped, done; planning, or abandoned when who made it is "
+        "gone.\n",
     .examples = "hooklinectl redrive list\n"
                 "hooklinectl redrive list --watch=5s\n",
     .options = list_options,
@@ -593,8 +594,8 @@ static int apply_plan(struct session *s, void *ctx)
     int code = plan_read(s, p->token, SAMPLE, &plan);
     if (code == CTL_OK && strcmp(plan.state, "done") == 0) {
         code = report(p, &(struct redrive_apply){.token = p->token}, 0);
-    } else if (code == CTL_OK && (strcmp(plan.state, "planning") == 0 ||
-                                     strcmp(plan.state, "abandoned") == 0)) {
+    } else if (code == CTL_OK &&
+               (strcmp(plan.state, "planning") == 0 || strcmp(plan.state, "abandoned") == 0)) {
         code = ctl_fail(CTL_ERROR,
             "the plan %s was never finished, so it may lack events: make another", p->token);
     } else if (code == CTL_OK) {
