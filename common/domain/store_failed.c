@@ -55,7 +55,7 @@ STMT(failed_known, "operator", ROWS_ANY, 1,
 STMT(failed_groups, "view", ROWS_ANY, 3,
     "WITH looked AS MATERIALIZED ("
     "  SELECT " DEAD_REASON " AS reason, c.rescrape_status, c.watch_url, " FAILED_TIME " AS at"
-    "  FROM webhook.change_events c WHERE " IS_FAILED
+    "  FROM webhook.change_events c WHERE " IS_FAILED " AND " FAILED_TIME " > '-infinity'"
     "  ORDER BY " FAILED_TIME " DESC LIMIT " AS_TEXT(FAILED_GROUPED)
     "), hit AS MATERIALIZED ("
     "  SELECT * FROM looked"
