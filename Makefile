@@ -75,7 +75,7 @@ LUA_SRC    := $(sort $(wildcard common/lua/*.lua))
 SQL_SRC    := $(sort $(wildcard sql/*.sql))
 DYGRAPHS   := /usr/share/javascript/dygraphs
 DASHBOARD_SRC := $(sort $(wildcard producer/dashboard/*)) \
-    $(DYGRAPHS)/dygraph.min.js $(DYGRAPHS)/dygraph.min.css
+    $(DYGRAPHS)/dygraph.min.js $(DYGRAPHS)/dygraph.min.css $(BUILD)/gen/dygraphs.txt
 
 define stamp
 	@mkdir -p $(@D)
@@ -111,6 +111,10 @@ $(BUILD)/gen/openapi.c: common/embed.sh producer/openapi.json
 # The dashboard's pages, and the charts that Debian packages: compressed in the producer.
 $(DYGRAPHS)/%:
 	@echo "$@ is missing: 'make deps' installs it (Debian package libjs-dygraphs)." >&2; exit 1
+# Its licence asks to be carried along.
+$(BUILD)/gen/dygraphs.txt: /usr/share/doc/libjs-dygraphs/copyright
+	@mkdir -p $(@D)
+	@cp $< $@
 $(BUILD)/gen/dashboard_files.c: common/embed.sh $(DASHBOARD_SRC) $(BUILD)/stamp/dashboard
 	@mkdir -p $(@D)
 	$(call say,GEN) common/embed.sh files $(DASHBOARD_SRC) >$@
