@@ -5,7 +5,7 @@
 -- new one, rewrites the marker. An entry that nobody has been given yet stays: the job is in the queue
 -- already. Returns how many were moved.
 -- Without an entry in hand the payload was made from a row, which does not know all that came with the event
--- (its traceparent): then the job of the entry that is dropped goes on instead.
+-- (its traceparent): then the job of the entry that is dropped goes on instead, if it is of the same body.
 local group = ARGV[1]
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -26,6 +26,12 @@ local function job_of(fields)
             return fields[i + 1]
         end
     end
+end
+
+-- In msgpack: the key "h", and bin 8 of 32 bytes. No text in a job has these four bytes: they are not UTF-8.
+local function digest_of(job)
+    local _, at = string.find(job, '\161h\196\32', 1, true)
+    return at and string.sub(job, at + 1, at + 32)
 end
 
 -- Whether the marked entry still waits for its first delivery; if not, the job of the one that was dropped.
@@ -53,8 +59,8 @@ for i = 4, #KEYS do
         queued, job = waits(marker)
     end
     if not queued then
-        if hand == '' then
-            payload = job or payload
+        if hand == '' and job and digest_of(job) == digest_of(payload) then
+            payload = job
         end
         redis.call('ZREM', KEYS[2], id)
         redis.call('HDEL', KEYS[3], id)

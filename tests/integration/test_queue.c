@@ -214,6 +214,7 @@ static struct {
     int n;
     char entries[MAX_READ][QUEUE_ENTRY_MAX];
     struct uuid ids[MAX_READ]; /* zero for what is no job */
+    bool traced[MAX_READ];     /* the job has a traceparent */
     char first_bytes[64];
     size_t first_len;
     int deleted; /* own entries that came back without their job */
@@ -238,6 +239,7 @@ static void note_entries(
         if (event_decode(entries[i].job, entries[i].len, &ev, NULL) != HL_OK)
             continue;
         batch.ids[i] = ev.id;
+        batch.traced[i] = ev.traceparent != NULL;
         event_release(&ev);
     }
     if (n && entries[0].job) {
@@ -675,6 +677,23 @@ Test(queue, requeue_for_later_moves_a_delivered_entry)
     long long due = atoll(redis_text(server, "ZSCORE " LATER " %s", id_of(ev)));
     long long now = atoll(redis_text(server, "TIME")) * 1000;
     cr_expect(due > now + 3590000 && due < now + 3610000, "by Redis' clock");
+}
+
+/* What the row does not know (a traceparent) stays with the job; but the row says which body counts. */
+Test(queue, requeue_from_a_row_keeps_the_job_of_the_same_body_only)
+{
+    struct change_event *ev = event(), row = *ev, other = *ev;
+    ev->traceparent = mem_strdup("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    other.body_digest[0] ^= 1;
+    publish(ev);
+    take(&a, ev);
+    requeue(&a, &row, "", 0);
+    take(&a, ev);
+    cr_expect(batch.traced[0], "the same body");
+    requeue(&a, &other, "", 0);
+    take(&a, ev);
+    cr_expect(!batch.traced[0], "another body");
+    EXPECT_STATS(.length = 1, .pending = 1);
 }
 
 Test(queue, requeue_of_a_delayed_job_moves_its_time)
