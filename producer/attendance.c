@@ -91,7 +91,7 @@ static void put_pool(struct buf *b, const struct stores *s)
     dbpool_stats(s->pool, &pool);
     json_put_key(b, "pool");
     buf_printf(b, "{\"open\":%d,\"busy\":%d,\"max\":%lld}", pool.open, pool.busy,
-        (long long)(s->cfg->db_pool_size + s->cfg->db_max_overflow));
+        (long long)s->cfg->db_pool_size + s->cfg->db_max_overflow);
 }
 
 static const char *status(struct attendance *a)
