@@ -304,5 +304,16 @@ install: all man ## install the programs (PREFIX=/usr/local, DESTDIR= for packag
 	for page in $(MAN_PAGES); do \
 	    install -D -m 644 "$$page" "$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
 
+# --- container image ------------------------------------------------------------------------------------
+# BASE: a Debian 12 image that is here or can be fetched; SNAPSHOT=yes: its day's packages (deploy/Dockerfile).
+IMAGE    ?= hookline:$(VERSION)
+BASE     ?= debian:bookworm-slim
+SNAPSHOT ?= no
+.PHONY: image test-image
+image: ## build the container image with buildah, podman or docker (IMAGE=, BASE=, BUILDER=)
+	@IMAGE='$(IMAGE)' BASE='$(BASE)' SNAPSHOT='$(SNAPSHOT)' VERSION='$(VERSION)' deploy/image/build.sh
+test-image: ## run it, against a private PostgreSQL and Redis (root; IMAGE=; skipped without podman)
+	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' tests/image/smoke.sh
+
 clean: ## remove build/ (data of `make run` stays in .run/)
 	rm -rf $(BUILD)

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that Hookline needs, and only those that are missing.
-#     deps.sh run     to build the programs and run them on this machine
+#     deps.sh build   to build the programs
+#     deps.sh run     to run them on this machine, too, with a PostgreSQL and a Redis of their own
 #     deps.sh test    to run the tests
 #     deps.sh browser to run those of the dashboard
 #     deps.sh dev     to lint, format and measure coverage
+#     deps.sh image   to build the container image and try it
 # With apt-get, through sudo when not root. Where there is no apt-get it only says what is missing.
 set -euo pipefail
 
 libevent_min=2.1.12-stable-8+deb12u1 # before it, a closed connection could leave a dangling event
 
 # package, then what proves that it is there in some other way: a pkg-config module or a program
-run_deps='gcc gcc
+build_deps='gcc gcc
 make make
 libc6-dev -
 pkg-config pkg-config
@@ -24,10 +26,12 @@ libxml2-dev libxml-2.0
 libssl-dev libcrypto
 libzstd-dev libzstd
 libjs-dygraphs -
+ca-certificates -'
+run_deps="$build_deps
 postgresql postgres
 redis-server redis-server
 procps ps
-util-linux setpriv'
+util-linux setpriv"
 test_deps='libcriterion-dev criterion
 apprise apprise
 iproute2 ip
@@ -45,14 +49,24 @@ clang-format clang-format
 clang-tidy clang-tidy
 gcovr gcovr
 shellcheck shellcheck'
+image_deps='buildah buildah
+podman podman
+runc runc
+conmon conmon
+jq jq
+dnsmasq-base dnsmasq
+openssl openssl
+iproute2 ip'
 
 case ${1-} in
+build) wanted=$build_deps ;;
 run) wanted=$run_deps ;;
 test) wanted=$test_deps ;;
 browser) wanted=$browser_deps ;;
 dev) wanted=$dev_deps ;;
+image) wanted=$image_deps ;;
 *)
-    echo "usage: deps.sh run|test|browser|dev" >&2
+    echo "usage: deps.sh build|run|test|browser|dev|image" >&2
     exit 2
     ;;
 esac
@@ -92,7 +106,7 @@ if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
 fi
 
 mapfile -t missing < <(missing_of)
-if [ "$1" = run ] && installed libevent-core-2.1-7; then
+if [[ $1 == build || $1 == run ]] && installed libevent-core-2.1-7; then
     version=$(dpkg-query -W -f='${Version}' libevent-core-2.1-7)
     dpkg --compare-versions "$version" ge "$libevent_min" || missing+=(libevent-dev libevent-core-2.1-7)
 fi
