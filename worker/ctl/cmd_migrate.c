@@ -13,7 +13,7 @@
 
 #define DEFAULT_WAIT_MS 60000
 
-enum { OPT_STATUS = 1, OPT_WAIT, OPT_AWAIT, AWAIT_POLL_MS = 500 };
+enum { OPT_STATUS = 1, OPT_WAIT, OPT_AWAIT, AWAIT_POLL_MS = 500, AWAIT_FIRST_MS = 1000 };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
@@ -79,13 +79,24 @@ static bool schema_is_there(const struct answer *a, bool answered, char **why)
     return false;
 }
 
-/* Each reason for waiting is said when it begins. */
-static void keep_reason(char **reason, char *why)
+/* Each reason for waiting is said when it begins. One that only the end of our time gave is none, unless
+ * there is no other. */
+static void keep_reason(char **reason, char *why, bool answered)
 {
-    if (!*reason || strcmp(*reason, why) != 0)
-        ctl_fail(CTL_TIMEOUT, "waiting: %s", why);
+    if (*reason && (!answered || strcmp(*reason, why) == 0)) {
+        free(why);
+        return;
+    }
+    ctl_fail(CTL_TIMEOUT, "waiting: %s", why);
     free(*reason);
     *reason = why;
+}
+
+/* Whoever has no time at all still gets an answer to one question. */
+static int64_t time_for_question(int64_t until, bool first)
+{
+    int64_t least = clock_mono_ms() + AWAIT_FIRST_MS;
+    return first && until < least ? least : until;
 }
 
 static int await_schema(struct session *s, int64_t wait_ms)
@@ -95,14 +106,14 @@ static int await_schema(struct session *s, int64_t wait_ms)
     do {
         struct answer a = {.session = s};
         store_schema_version(s->store, answer_keep, answer_asked(&a));
-        bool answered = session_wait_until(s, until);
+        bool answered = session_wait_until(s, time_for_question(until, !reason));
         bool there = schema_is_there(&a, answered, &why);
         answer_release(&a);
         if (there) {
             free(reason);
             return CTL_OK;
         }
-        keep_reason(&reason, why);
+        keep_reason(&reason, why, answered);
         left = until - clock_mono_ms();
         if (left > 0)
             session_pause(s, left < AWAIT_POLL_MS ? left : AWAIT_POLL_MS);
