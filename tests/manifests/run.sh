@@ -12,9 +12,12 @@ skip() {
     exit 0
 }
 
+needs="manifests-check needs kubectl 1.27, node 20.11 and npm, or later ones"
 for tool in kubectl node npm; do
-    command -v "$tool" >/dev/null || skip "manifests-check needs $tool ('deploy/local/deps.sh manifests')"
+    command -v "$tool" >/dev/null || skip "$needs; there is no $tool"
 done
+kubectl version --client 2>/dev/null | grep -q '^Kustomize Version: v[5-9]' || skip "$needs; kubectl is older"
+[ "$(node -p process.versions.node | cut -d. -f1)" -ge 20 ] || skip "$needs; node is older"
 mkdir -p "$home"
 if ! cmp -s "$here/package-lock.json" "$home/installed"; then
     cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$home"
