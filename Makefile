@@ -274,10 +274,15 @@ bench-scrape: ## what a scrape of /metrics takes, and what it takes from intake 
 
 # --- form -------------------------------------------------------------------------------------------------
 C_FILES = $(shell find common producer worker tests deploy -name '*.[ch]' 2>/dev/null | sort)
-.PHONY: lint format
+.PHONY: lint format manifests manifests-check
 lint: ## formatting, static checks, include arrows, scripts, documented settings, program sizes
 	@$(MAKE) --no-print-directory $(PARALLEL) all $(GEN_SRC)
 	@BUILD=$(BUILD) JOBS=$(JOBS) tests/lint/run.sh $(CPPFLAGS) $(PKG_CFLAGS) -std=gnu17
+manifests-check: ## deploy/kubernetes: rendered, against schemas, settings, each other (kubectl, node)
+	@$(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/hooklinectl
+	@BUILD=$(BUILD) tests/manifests/run.sh
+manifests: ## make those of deploy/kubernetes that are made of other files
+	tests/manifests/rules.sh >deploy/kubernetes/components/monitoring/prometheusrule.yaml
 format: ## rewrite the C files in the project's format
 	clang-format -i $(C_FILES)
 
