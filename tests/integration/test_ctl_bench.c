@@ -371,6 +371,19 @@ Test(ctl_bench, a_name_with_several_addresses_leads_to_the_one_that_answers)
     canned_stop(server);
 }
 
+Test(ctl_bench, fresh_gives_each_event_a_connection_of_its_own)
+{
+    rig_start(&rig);
+    struct canned *server = canned_start("127.0.0.1", plain, NULL);
+    cr_expect_eq(
+        BENCH("--rate", "50", "--duration", "1", "--warmup", "0", "--connections", "4", "--fresh",
+            "--json", "--to", harness_text("http://127.0.0.1:%d/", canned_port(server))),
+        0, "%s", out);
+    cr_expect_eq(count("accepted"), 50, "%s", out);
+    cr_expect_eq(canned_connections(server), 51, "and one to see that somebody is there");
+    canned_stop(server);
+}
+
 /* --- what it does not do ----------------------------------------------------------------- */
 
 Test(ctl_bench, another_machine_is_not_loaded_unasked)

@@ -177,7 +177,7 @@ static void line_read(struct line *l)
     size_t at = (size_t)(end + 4 - start);
     if (l->in.len < at + (size_t)head.length)
         return;
-    if (head.close)
+    if (head.close || l->owner->to.fresh)
         line_close(l);
     line_done(l, BENCH_ANSWERED,
         &(struct bench_answer){.status = head.status,
@@ -278,7 +278,8 @@ void bench_http_sweep(struct bench_http *h)
 static enum hl_rc connect_all(struct bench_http *h, struct hl_err *err)
 {
     int64_t end = clock_mono_us() + h->timeout_us;
-    for (int i = 0; i < h->n; i++) {
+    int n = h->to.fresh ? 1 : h->n;
+    for (int i = 0; i < n; i++) {
         struct line *l = &h->lines[i];
         int fault = line_connect(l);
         struct pollfd p = {.fd = l->fd, .events = POLLOUT};
@@ -289,8 +290,10 @@ static enum hl_rc connect_all(struct bench_http *h, struct hl_err *err)
             fault = line_connected(l);
         if (fault)
             return hl_fail_why(err, HL_RETRY, HL_WHY_UNREACHABLE,
-                "connection %d of %d cannot be opened: %s", i + 1, h->n, strerror(fault));
+                "connection %d of %d cannot be opened: %s", i + 1, n, strerror(fault));
     }
+    if (h->to.fresh)
+        line_close(&h->lines[0]);
     return HL_OK;
 }
 

@@ -1,5 +1,5 @@
-/* bench_http: an HTTP/1.1 client for load: plain http to one address, connections that stay, one request
- * at a time on each, answers with a Content-Length. io/http.h can do more and costs ten times as
+/* bench_http: an HTTP/1.1 client for load: plain http to one address, connections that stay (or are new
+ * for each request), one request at a time on each, answers with a Content-Length. io/http.h can do more and costs ten times as
  * much. */
 #ifndef HL_WORKER_CTL_BENCH_HTTP_H
 #define HL_WORKER_CTL_BENCH_HTTP_H
@@ -33,10 +33,12 @@ typedef void bench_done(
 struct bench_target {
     struct sockaddr_storage address;
     socklen_t len;
+    bool fresh; /* each request has a connection of its own */
 };
 
 struct bench_http;
-/* Connects all of them; NULL, err filled, when one cannot be had within the timeout. */
+/* Connects all of them, of a fresh target one; NULL, err filled, when one cannot be had within the
+ * timeout. */
 struct bench_http *bench_http_new(struct loop *l, const struct bench_target *to, int connections,
     int64_t timeout_ms, bench_done *done, void *ctx, struct hl_err *err);
 void bench_http_free(struct bench_http *h); /* NULL ok; done runs for none */

@@ -43,6 +43,7 @@ enum {
     OPT_RAMP,
     OPT_WARMUP,
     OPT_CONNECTIONS,
+    OPT_FRESH,
     OPT_SOURCE,
     OPT_URLS,
     OPT_SITE,
@@ -63,6 +64,7 @@ static const struct ctl_option options[] = {
     {OPT_RAMP, "ramp", "DURATION", "before that the rate grows for so long (default 0)"},
     {OPT_WARMUP, "warmup", "DURATION", "then it is kept for so long, unmeasured (default 1s)"},
     {OPT_CONNECTIONS, "connections", "N", "how many at most (default 64)"},
+    {OPT_FRESH, "fresh", NULL, "a new one for each event, as changedetection.io makes"},
     {OPT_SOURCE, "source", "WORD", "whose events: changedetection (default) or firecrawl"},
     {OPT_URLS, "urls", "FILE", "addresses of pages, one a line, taken in turn; - for standard input"},
     {OPT_SITE, "site", "URL", "without a list they are below this (default http://bench.invalid)"},
@@ -172,6 +174,7 @@ static bool take(struct bench *b, struct ctl_args *args, int key)
     case OPT_WARMUP: return take_time(args, "warmup", &b->warmup_ms);
     case OPT_CONNECTIONS:
         return ctl_count(args, "connections", MAX_CONNECTIONS, &b->plan.connections);
+    case OPT_FRESH: b->plan.target.fresh = true; return true;
     case OPT_SOURCE: return take_source(b, args);
     case OPT_URLS: b->urls = args->value; return true;
     case OPT_SITE: b->plan.request.site = args->value; return true;
