@@ -320,5 +320,10 @@ image: ## build the container image with buildah, podman or docker (IMAGE=, BASE
 test-image: ## run it, against a private PostgreSQL and Redis (root; IMAGE=; skipped without podman)
 	@IMAGE='$(IMAGE)' VERSION='$(VERSION)' tests/image/smoke.sh
 
+.PHONY: test-kubernetes
+test-kubernetes: ## the image on a real Kubernetes, rolled and killed under load (root; KUBE_BIN=, IMAGE=; minutes)
+	@[ -z '$(KUBE_BIN)' ] || $(MAKE) --no-print-directory $(PARALLEL) $(BUILD)/hooklinectl $(BUILD)/tests/firecrawl
+	@BUILD='$(BUILD)' IMAGE='$(IMAGE)' KUBE_BIN='$(KUBE_BIN)' tests/kubernetes/run.sh
+
 clean: ## remove build/ (data of `make run` stays in .run/)
 	rm -rf $(BUILD)

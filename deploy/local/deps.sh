@@ -6,6 +6,7 @@
 #     deps.sh browser to run those of the dashboard
 #     deps.sh dev     to lint, format and measure coverage
 #     deps.sh image   to build the container image and try it
+#     deps.sh kubernetes   to try it on a Kubernetes of this machine
 # With apt-get, through sudo when not root. Where there is no apt-get it only says what is missing.
 set -euo pipefail
 
@@ -57,6 +58,15 @@ jq jq
 dnsmasq-base dnsmasq
 openssl openssl
 iproute2 ip'
+kubernetes_deps='etcd-server etcd
+docker.io dockerd
+runc runc
+conntrack conntrack
+socat socat
+containernetworking-plugins -
+jq jq
+openssl openssl
+iproute2 ip'
 
 case ${1-} in
 build) wanted=$build_deps ;;
@@ -65,8 +75,9 @@ test) wanted=$test_deps ;;
 browser) wanted=$browser_deps ;;
 dev) wanted=$dev_deps ;;
 image) wanted=$image_deps ;;
+kubernetes) wanted=$kubernetes_deps ;;
 *)
-    echo "usage: deps.sh build|run|test|browser|dev|image" >&2
+    echo "usage: deps.sh build|run|test|browser|dev|image|kubernetes" >&2
     exit 2
     ;;
 esac

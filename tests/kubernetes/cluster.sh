@@ -24,7 +24,7 @@ in_node() { # number, command...
 start_in() { # number, name, command...: in the background; its log is log/NAME
     local node=$1 name=$2
     shift 2
-    in_node "$node" "$@" >"$W/log/$name" 2>&1 </dev/null &
+    nsenter --target "$(node_init "$node")" --mount --net --pid -- "$@" >"$W/log/$name" 2>&1 </dev/null &
 }
 
 kc() { # kubectl, as the cluster's administrator
@@ -53,7 +53,7 @@ cgroup_of() { # number
 }
 
 cgroup_folders() {
-    findmnt -rno TARGET -t cgroup
+    findmnt -rno TARGET -t cgroup,cgroup2
 }
 
 make_cgroup() { # name; a new cpuset may run nowhere until it is told
@@ -76,7 +76,7 @@ remove_cgroup() { # name
 # What is written outside of $W by dockerd, kubelet and their helpers goes into the node's memory.
 make_node() { # number
     setpriv --pdeathsig KILL -- unshare --net --mount --pid --fork --kill-child --mount-proc -- \
-        "$W/pause/pause" &
+        "$W/pause/pause" 2>"$W/log/node$1" &
     holders[$1]=$!
     until_true 10 "node $1" "" in_node "$1" true
     # shellcheck disable=SC2016 # its own $d
@@ -186,7 +186,8 @@ cluster_up() {
 cluster_down() {
     local n
     for n in "${!holders[@]}"; do
-        kill -KILL "${holders[n]}" 2>/dev/null || true # and with it, its child and all that is below
+        # The kernel ends all others with the first process, and the holder waits for it.
+        kill -KILL "$(node_init "$n")" 2>/dev/null || true
         wait "${holders[n]}" 2>/dev/null || true
     done
     [ ! -f "$W/machine.conf" ] || sysctl -qp "$W/machine.conf" 2>/dev/null || true

@@ -2,6 +2,8 @@
 # Sourced by run.sh, behind cluster.sh: the image on both nodes, the manifests as this Kubernetes knows them.
 : "${W:?}" "${here:?this folder}" "${programs:?folder of the built programs}" "${node_ip:?}" "${start_deadline:?}"
 
+declare -rA workload=([producer]=statefulset/hookline-producer [worker]=deployment/hookline-worker)
+readonly most_producers=4
 # What needs a controller that is not in this cluster.
 readonly foreign_kinds='ScaledObject|TriggerAuthentication|ServiceMonitor|PodMonitor|PrometheusRule'
 
@@ -38,7 +40,7 @@ make_settings() { # hooklinectl's, and the Secret that the manifests name
     local secret token database redis=redis://$node_ip.1:6379
     secret=$(random_secret) token=$(random_secret) database=$(cat "$W/database")
     printf 'WEBHOOK_%s\n' "SECRET=$secret" "DATABASE_URL=$database" "REDIS_URL=$redis" \
-        "QUEUE_PREFIX=hookline" >"$W/env"
+        "QUEUE_PREFIX=hookline" >"$W/settings"
     kc create secret generic hookline -n hookline --from-literal=database-url="$database" \
         --from-literal=migrate-database-url="$database" --from-literal=redis-url="$redis" \
         --from-literal=webhook-secret="$secret" --from-literal=intake-token="$token" \
@@ -48,7 +50,7 @@ make_settings() { # hooklinectl's, and the Secret that the manifests name
 
 keep_logs() { # of the pods, before they are gone
     local pod
-    [ ${#holders[@]} -gt 0 ] || return 0
+    [ -f "$W/settings" ] || return 0
     kc -n hookline get pods -o wide >"$W/log/pods" 2>&1 || return 0
     kc -n hookline describe pods >>"$W/log/pods" 2>&1 || true
     for pod in $(kc -n hookline get pods -o name); do
@@ -57,7 +59,7 @@ keep_logs() { # of the pods, before they are gone
 }
 
 ctl() { # hooklinectl
-    in_node 1 "$programs/hooklinectl" --config "$W/env" "$@"
+    in_node 1 "$programs/hooklinectl" --config "$W/settings" "$@"
 }
 
 sql() { # statement
@@ -65,7 +67,7 @@ sql() { # statement
 }
 
 replicas_of() { # component
-    kc -n hookline get deployment "hookline-$1" -o 'jsonpath={.spec.replicas}'
+    kc -n hookline get "${workload[$1]}" -o 'jsonpath={.spec.replicas}'
 }
 
 # As many pods as wanted, all ready, none of those before left.
@@ -81,16 +83,28 @@ settled() {
     settled_one producer && settled_one worker
 }
 
+# For the spools: in place of a cluster's storage, of a kind that follows a pod to any node.
+make_volumes() {
+    local n
+    for ((n = 1; n <= most_producers; n++)); do
+        install -d -o 10001 -g 10001 -m 700 "$W/volumes/$n"
+        printf -- '---\n{apiVersion: v1, kind: PersistentVolume, metadata: {name: spool-%d}, spec: {capacity: {storage: 1Gi},
+            accessModes: [ReadWriteOnce], hostPath: {path: %s, type: Directory}}}\n' "$n" "$W/volumes/$n"
+    done >"$W/volumes.yaml"
+    kc apply -f "$W/volumes.yaml" >"$W/log/volumes"
+}
+
 deploy() {
     install -d -o 10001 -g 10001 -m 700 "$W/receipts"
     start_in 1 stores env W="$W" BUILD="$programs" "$here/stores.sh" "$node_ip.1" 10.0.0.0/8
     until_true "$start_deadline" "PostgreSQL and Redis" "$W/log/stores" test -f "$W/database"
     kc create namespace hookline >"$W/log/namespace"
     make_settings
+    make_volumes
     kc apply -f "$W/manifests.yaml" >"$W/log/apply" 2>&1 || die "the manifests are refused: $(cat "$W/log/apply")"
     until_true "$start_deadline" "the migration" "$W/log/apply" \
         kc -n hookline wait --for=condition=complete job -l app.kubernetes.io/component=migrate --timeout=1s
-    until_true 180 "both Deployments" "$W/log/apply" settled
+    until_true 180 "all pods" "$W/log/apply" settled
     # shellcheck disable=SC2034 # for steps.sh
     intake=http://$(kc -n hookline get service hookline-producer -o 'jsonpath={.spec.clusterIP}')
 }

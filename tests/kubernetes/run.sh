@@ -2,7 +2,7 @@
 # make test-kubernetes KUBE_BIN=FOLDER: Hookline on a real Kubernetes of two nodes, rolled, scaled, killed and
 # drained under load. Ten minutes; root. CONTRIBUTING.md says where the programs of Kubernetes come from.
 #     KUBE_BIN   folder of kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy 1.20
-#     IMAGE_TAR  the image as `docker save` writes it
+#     IMAGE      the image, which docker, podman or buildah has; or IMAGE_TAR, a file that `docker save` wrote
 #     BUILD      folder of the built programs (sender, auditor, stand-in Firecrawl)
 #     HOOKLINE_TEST_KEEP=1  keeps the folder of logs
 set -euo pipefail
@@ -41,7 +41,11 @@ cni=$(dirname "$(find /usr/lib/cni /opt/cni/bin -name host-local 2>/dev/null | h
 [ "$cni" != . ] || missing+=("CNI plugins (host-local)")
 [ ${#missing[@]} -eq 0 ] || die "missing: ${missing[*]} (deploy/local/deps.sh kubernetes installs all but kubectl)"
 programs=$(realpath "${BUILD:-build}")
-[ -f "${IMAGE_TAR-}" ] || die "there is no image: IMAGE_TAR names what \`docker save\` wrote (make image, then save it)"
+
+save_image() { # file; from whoever has it
+    { podman image exists "${IMAGE:?}" && podman save -q --format docker-archive -o "$1" "${IMAGE:?}"; } ||
+        buildah push -q "${IMAGE:?}" "docker-archive:$1:${IMAGE:?}" || docker save -o "$1" "${IMAGE:?}"
+}
 
 # --- the story ----------------------------------------------------------------------------------------------
 W=$(mktemp -d "${TMPDIR:-/tmp}/hookline-kubernetes-XXXXXX")
@@ -75,6 +79,12 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 render
+mkdir "$W/log"
+if [ -z "${IMAGE_TAR-}" ]; then
+    IMAGE_TAR=$W/image.tar
+    save_image "$IMAGE_TAR" >"$W/log/image" 2>&1 ||
+        die "there is no image ${IMAGE:?}: make image builds it; or IMAGE_TAR=FILE, as docker save writes it"
+fi
 say "Starting Kubernetes (${version#Kubernetes }), two nodes"
 cluster_up
 say "Loading the image"

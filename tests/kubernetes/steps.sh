@@ -1,45 +1,56 @@
 # shellcheck shell=bash
 # Sourced by run.sh, behind deploy.sh: what happens to the pods, each time under load.
-: "${W:?}" "${programs:?folder of the built programs}"
+: "${W:?}" "${programs:?folder of the built programs}" "${workload[@]:?of each component}"
 
 readonly rate=100        # events a second
 readonly page_ms=1000    # what each page takes: as many jobs as that are in hand at any moment
 readonly settle_limit=240 # seconds: a worker may drain for 130, and its successor start after it
 results=()
 
-# The sender is open loop: it sends when an event is due, whatever became of the others.
-begin_load() { # step
+# Open loop: an event is sent when it is due, whatever became of the others. Each has a connection of its
+# own, as from changedetection.io, so that all the time some find their way through the Service; in the
+# second half of the senders, connections that stay, as from Firecrawl.
+start_sender() { # name, option...
     # shellcheck disable=SC2016 # its own $$
-    start_in 1 "send-$1" sh -c 'echo $$ >"$0"; exec "$@"' "$W/sender.pid" "$programs/hooklinectl" \
-        --config "$W/env" bench --json --yes --rate $rate --duration 30m --warmup 0 --connections 64 \
-        --site "http://pages.invalid/slow/$page_ms" --to "${intake:?}/api/webhook/changedetection"
-    sender=$!
+    start_in 1 "$1" sh -c 'echo $$ >"$0"; exec "$@"' "$W/$1.pid" "$programs/hooklinectl" \
+        --config "$W/settings" bench --json --yes --rate $((rate / 2)) --duration 30m --warmup 0 \
+        --site "http://pages.invalid/slow/$page_ms" --to "${intake:?}/api/webhook/changedetection" "${@:2}"
+    senders+=($!)
+}
+
+begin_load() {
+    senders=()
+    rm -f "$W/log"/send-*
+    start_sender send-fresh --fresh
+    start_sender send-kept --connections 16
     sleep 2 # of load before anything happens
 }
 
-end_load() { # step, what is allowed to break: "" or "broken"
-    local answer sent accepted refused broken
+# Prints what both senders counted, as one object.
+end_load() {
+    local name
     sleep 2 # of load after it
-    in_node 1 kill -TERM "$(cat "$W/sender.pid")"
-    wait "$sender" || true # it was broken off
-    answer=$(grep '^{' "$W/log/send-$1") || die "the sender failed: $(tail -n 3 "$W/log/send-$1")"
-    sent=$(jq .sent_all <<<"$answer") accepted=$(jq .accepted_all <<<"$answer")
-    refused=$(jq '[.errors | to_entries[] | select(.key | test("^http_|connect")) | .value] | add // 0' <<<"$answer")
-    broken=$((sent - accepted - refused))
-    results+=("$1|$(jq -r .run <<<"$answer")|$sent|$accepted|$refused|$broken|$2|$(jq .unsent <<<"$answer")")
-    say "  $sent sent, $accepted accepted, $refused refused, $broken broken; answers took" \
-        "$(jq -r '"\(.response_ms.p50) ms (median), \(.response_ms.max) ms (worst)"' <<<"$answer")"
-    [ "$(jq .unsent <<<"$answer")" -eq 0 ] || say "  $(jq .unsent <<<"$answer") could not be sent in time"
+    for name in send-fresh send-kept; do in_node 1 kill -TERM "$(cat "$W/$name.pid")"; done
+    wait "${senders[@]}" || true # they were broken off
+    jq -se '{runs: map(.run), sent: map(.sent_all) | add, accepted: map(.accepted_all) | add,
+            unsent: map(.unsent) | add, worst_ms: map(.response_ms.max // 0) | max,
+            median_ms: map(.response_ms.p50 // 0) | max, errors: map(.errors | to_entries) | add,
+        } | .refused = ([.errors[] | select(.key | test("^http_|connect")) | .value] | add // 0)
+        | .broken = (.sent - .accepted - .refused)' <(grep -h '^{' "$W"/log/send-*)
 }
 
-step() { # name, "" or "broken", command...: under load, until all pods are well again
-    local name=$1 allowed=$2
+# Refused: an answer that is no 202, or no connection. Broken: a connection that ended before its answer.
+step() { # name, "" or "may break", command...: under load, until all pods are well again
+    local name=$1 allowed=$2 counted
     shift 2
     say "$name"
-    begin_load "$name"
+    begin_load
     "$@"
     until_true $settle_limit "the pods are well again after: $name" "" settled
-    end_load "$name" "$allowed"
+    counted=$(end_load) || die "a sender failed: $(tail -n 3 "$W"/log/send-*)"
+    results+=("$(jq -c --arg name "$name" --arg allowed "$allowed" '. + {$name, $allowed}' <<<"$counted")")
+    say "    $(jq -r '"\(.sent) sent, \(.refused) refused, \(.broken) broken; answers took \(.median_ms) ms (median), \(
+        .worst_ms) ms (worst) \(.errors | map("\(.key): \(.value)") | join(", "))"' <<<"$counted")"
 }
 
 nothing() {
@@ -47,14 +58,13 @@ nothing() {
 }
 
 roll() { # component
-    kc -n hookline rollout restart deployment "hookline-$1" >>"$W/log/steps"
-    kc -n hookline rollout status deployment "hookline-$1" --timeout=${settle_limit}s >>"$W/log/steps"
+    kc -n hookline rollout restart "${workload[$1]}" >>"$W/log/steps"
+    kc -n hookline rollout status "${workload[$1]}" --timeout=${settle_limit}s >>"$W/log/steps"
 }
 
-# Not before the Deployment has heard of it would `settled` mean anything.
 scale() { # component, replicas
-    kc -n hookline scale deployment "hookline-$1" --replicas="$2" >>"$W/log/steps"
-    kc -n hookline rollout status deployment "hookline-$1" --timeout=${settle_limit}s >>"$W/log/steps"
+    kc -n hookline scale "${workload[$1]}" --replicas="$2" >>"$W/log/steps"
+    kc -n hookline rollout status "${workload[$1]}" --timeout=${settle_limit}s >>"$W/log/steps"
 }
 
 scale_both() { # replicas
@@ -105,8 +115,8 @@ all_steps() {
     step "node 1 drained" "" drain 1
     step "node 2 drained" "" drain 2
     # Whoever kills a producer breaks what it is about to answer; such senders send again.
-    step "producer deleted by force" broken delete_by_force producer
-    step "producer: kill -9" broken kill_first_process producer
+    step "producer deleted by force" "may break" delete_by_force producer
+    step "producer: kill -9" "may break" kill_first_process producer
 }
 
 # --- the verdict --------------------------------------------------------------------------------------------
@@ -114,21 +124,24 @@ fault() {
     faults+=("$*")
 }
 
-completed_of() { # run
-    sql "SELECT count(*) FROM webhook.change_events WHERE watch_id = '$1' AND rescrape_status IN ('completed', 'superseded')"
+rows() { # condition; of the events of $runs
+    sql "SELECT count(*) FROM webhook.change_events WHERE watch_id = ANY ('{$runs}') AND $1"
 }
 
 table() {
-    local line name run sent accepted refused broken allowed unsent completed
-    printf '\n%-28s %9s %9s %9s %9s %10s\n' step requests accepted refused broken completed
+    local line name allowed sent accepted refused broken unsent runs completed
+    printf '\n%-26s %9s %9s %9s %9s %10s %8s\n' step requests accepted refused broken completed again
     for line in "${results[@]}"; do
-        IFS='|' read -r name run sent accepted refused broken allowed unsent <<<"$line"
-        completed=$(completed_of "$run")
-        printf '%-28s %9d %9d %9d %9d %10d\n' "$name" "$sent" "$accepted" "$refused" "$broken" "$completed"
+        IFS='|' read -r name allowed sent accepted refused broken unsent runs < <(jq -r '[.name, .allowed, .sent,
+            .accepted, .refused, .broken, .unsent, (.runs | join(","))] | map(tostring) | join("|")' <<<"$line")
+        completed=$(rows "rescrape_status IN ('completed', 'superseded')")
+        printf '%-26s %9d %9d %9d %9d %10d %8d\n' "$name" "$sent" "$accepted" "$refused" "$broken" "$completed" \
+            "$(rows 'claim_epoch > 1')"
         [ "$completed" -ge "$accepted" ] || fault "$name: $accepted events were accepted, $completed are completed"
         [ -n "$allowed" ] || [ $((refused + broken + unsent)) -eq 0 ] ||
             fault "$name: $refused requests were refused, $broken broken, $unsent not sent in time"
     done
+    printf 'again: jobs that were begun more than once\n'
 }
 
 verdict() {
