@@ -210,6 +210,10 @@ ROW(max_rss, size_or_off, "WEBHOOK_MAX_RSS", "0", 16 * MIB, 1024 * GIB, W,      
     "Memory beyond which a worker process is replaced; 0 = never.")                                \
 ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, W,                    \
     "Time that work in hand gets after SIGTERM.")                                                  \
+ROW(drain_delay_ms, time, "WEBHOOK_DRAIN_DELAY", "0", 0, 5 * MS_MINUTE, P,                         \
+    "How long after SIGTERM a producer takes everything as before, not ready, until it drains.")   \
+ROW(termination_grace_ms, time, "WEBHOOK_TERMINATION_GRACE", "0", 0, 2 * MS_HOUR, P | W,           \
+    "What whoever stops us waits between SIGTERM and SIGKILL; too short warns; 0 = not known.")    \
                                                                                                    \
 GROUP("PostgreSQL connections")                                                                    \
 ROW(db_pool_size, number, "WEBHOOK_DB_POOL_SIZE", "20", 1, 1000, P | W,                        \
