@@ -34,7 +34,8 @@ end_load() {
     wait "${senders[@]}" || true # they were broken off
     jq -se '{runs: map(.run), sent: map(.sent_all) | add, accepted: map(.accepted_all) | add,
             unsent: map(.unsent) | add, worst_ms: map(.response_ms.max // 0) | max,
-            median_ms: map(.response_ms.p50 // 0) | max, errors: map(.errors | to_entries) | add,
+            median_ms: map(.response_ms.p50 // 0) | max,
+            errors: map(.errors | to_entries) | add | group_by(.key) | map({key: .[0].key, value: map(.value) | add})
         } | .refused = ([.errors[] | select(.key | test("^http_|connect")) | .value] | add // 0)
         | .broken = (.sent - .accepted - .refused)' <(grep -h '^{' "$W"/log/send-*)
 }
