@@ -70,6 +70,10 @@ replicas_of() { # component
     kc -n hookline get "${workload[$1]}" -o 'jsonpath={.spec.replicas}'
 }
 
+two_producers() {
+    [ "$(replicas_of producer)" -eq 2 ]
+}
+
 # As many pods as wanted, all ready, none of those before left.
 settled_one() { # component
     local pods ready
@@ -104,6 +108,7 @@ deploy() {
     kc apply -f "$W/manifests.yaml" >"$W/log/apply" 2>&1 || die "the manifests are refused: $(cat "$W/log/apply")"
     until_true "$start_deadline" "the migration" "$W/log/apply" \
         kc -n hookline wait --for=condition=complete job -l app.kubernetes.io/component=migrate --timeout=1s
+    until_true 60 "the autoscaler's minimum of producers" "$W/log/controllers" two_producers
     until_true 180 "all pods" "$W/log/apply" settled
     # shellcheck disable=SC2034 # for steps.sh
     intake=http://$(kc -n hookline get service hookline-producer -o 'jsonpath={.spec.clusterIP}')

@@ -5,7 +5,7 @@
 #     IMAGE      the image, which docker, podman or buildah has; or IMAGE_TAR, a file that `docker save` wrote
 #     BUILD      folder of the built programs (sender, auditor, stand-in Firecrawl)
 #     HOOKLINE_TEST_KEEP=1  keeps the folder of logs
-set -euo pipefail
+set -Eeuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 readonly here=$PWD/tests/kubernetes
 
@@ -64,7 +64,7 @@ leave() {
     local rc=$?
     trap - EXIT
     trap '' INT TERM HUP
-    [ "$rc" -eq 0 ] || keep_logs
+    [ "$rc" -eq 0 ] && [ -z "${HOOKLINE_TEST_KEEP-}" ] || keep_logs
     cluster_down
     if [ -n "${HOOKLINE_TEST_KEEP-}" ] || [ "$rc" -ne 0 ]; then
         find "$W" -mindepth 1 -maxdepth 1 ! -name log ! -name manifests.yaml -exec rm -rf {} +
@@ -75,6 +75,7 @@ leave() {
     exit "$rc"
 }
 trap leave EXIT
+trap 'say "line $LINENO of ${BASH_SOURCE[0]} failed: $BASH_COMMAND" >&2' ERR
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 

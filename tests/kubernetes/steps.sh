@@ -7,9 +7,9 @@ readonly page_ms=1000    # what each page takes: as many jobs as that are in han
 readonly settle_limit=240 # seconds: a worker may drain for 130, and its successor start after it
 results=()
 
-# Open loop: an event is sent when it is due, whatever became of the others. Each has a connection of its
-# own, as from changedetection.io, so that all the time some find their way through the Service; in the
-# second half of the senders, connections that stay, as from Firecrawl.
+# Open loop: an event is sent when it is due, whatever became of the others. Half of them by connections of
+# their own, as from changedetection.io, so that all the time some find their way through the Service; half by
+# connections that stay.
 start_sender() { # name, option...
     # shellcheck disable=SC2016 # its own $$
     start_in 1 "$1" sh -c 'echo $$ >"$0"; exec "$@"' "$W/$1.pid" "$programs/hooklinectl" \
@@ -26,12 +26,14 @@ begin_load() {
     sleep 2 # of load before anything happens
 }
 
-# Prints what both senders counted, as one object.
 end_load() {
     local name
     sleep 2 # of load after it
     for name in send-fresh send-kept; do in_node 1 kill -TERM "$(cat "$W/$name.pid")"; done
     wait "${senders[@]}" || true # they were broken off
+}
+
+counted() { # by both senders, as one object
     jq -se '{runs: map(.run), sent: map(.sent_all) | add, accepted: map(.accepted_all) | add,
             unsent: map(.unsent) | add, worst_ms: map(.response_ms.max // 0) | max,
             median_ms: map(.response_ms.p50 // 0) | max,
@@ -42,16 +44,18 @@ end_load() {
 
 # Refused: an answer that is no 202, or no connection. Broken: a connection that ended before its answer.
 step() { # name, "" or "may break", command...: under load, until all pods are well again
-    local name=$1 allowed=$2 counted
+    local name=$1 allowed=$2 result
     shift 2
     say "$name"
     begin_load
     "$@"
     until_true $settle_limit "the pods are well again after: $name" "" settled
-    counted=$(end_load) || die "a sender failed: $(tail -n 3 "$W"/log/send-*)"
-    results+=("$(jq -c --arg name "$name" --arg allowed "$allowed" '. + {$name, $allowed}' <<<"$counted")")
+    end_load
+    [ "$(cat "$W"/log/send-* | grep -c '^{')" -eq ${#senders[@]} ] || die "a sender failed: see $W/log"
+    result=$(counted)
+    results+=("$(jq -c --arg name "$name" --arg allowed "$allowed" '. + {$name, $allowed}' <<<"$result")")
     say "    $(jq -r '"\(.sent) sent, \(.refused) refused, \(.broken) broken; answers took \(.median_ms) ms (median), \(
-        .worst_ms) ms (worst) \(.errors | map("\(.key): \(.value)") | join(", "))"' <<<"$counted")"
+        .worst_ms) ms (worst) \(.errors | map("\(.key): \(.value)") | join(", "))"' <<<"$result")"
 }
 
 nothing() {
@@ -146,12 +150,15 @@ table() {
 }
 
 verdict() {
-    local audit charged
+    local audit charged accepted
     faults=()
     say "Waiting until all is done; the audit"
     audit=$(ctl audit --wait=4m --receipts "$W/receipts" --json 2>"$W/log/audit") ||
         fault "the audit is not clean: $(jq -c 'del(.discrepancies)' <<<"$audit") $(tail -n 3 "$W/log/audit")"
     table
+    accepted=$(printf '%s\n' "${results[@]}" | jq -s 'map(.accepted) | add')
+    [ "$(jq '.receipts.events' <<<"$audit")" -ge "$accepted" ] ||
+        fault "there are fewer receipts than the $accepted events that were answered 202"
     charged=$(sql "SELECT count(*) FROM webhook.change_events WHERE attempts > 0")
     [ "$charged" = 0 ] || fault "$charged events were charged an attempt"
     printf '\naudit: %s\nattempts charged: %s\n' \
