@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/cgroup.h"
 #include "io/oom.h"
 
 #include <errno.h>
@@ -34,8 +35,11 @@ int prefork_cores(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) < 0)
         return 1;
-    int n = CPU_COUNT(&set);
-    return n > 0 ? n : 1;
+    int64_t n = CPU_COUNT(&set), millis = cgroup_cpu_millis("");
+    int64_t quota = (millis + 999) / 1000;
+    if (millis >= 0 && quota < n)
+        n = quota;
+    return n > 0 ? (int)n : 1;
 }
 
 bool prefork_beat(struct prefork_slot *slot)

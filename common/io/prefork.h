@@ -136,7 +136,8 @@ void prefork_retire(struct prefork_slot *slot);
 /* Take nothing new, finish what runs, stay. Never ends for this process. */
 bool prefork_quiet(const struct prefork_slot *slot);
 
-/* Cores this process may use (sched_getaffinity), at least 1. */
+/* Cores this process may use: those of its affinity, no more than its cgroup's quota of processor time
+ * rounded up, at least 1. */
 int prefork_cores(void);
 
 #endif

@@ -1373,6 +1373,44 @@ Test(prefork, a_slot_that_its_child_spoiled_is_safe_to_read)
     cr_expect_eq(exit_of(0)->crashes, 1);
 }
 
+/* A cgroup for processor time with this process in it; NULL when this machine does not let us. */
+static const char *slow_cgroup(int quota_us)
+{
+    static char folder[128];
+    char quota[32];
+    for (int v2 = 0; v2 < 2; v2++) {
+        snprintf(folder, sizeof(folder), "/sys/fs/cgroup%s/hookline-test-%d", v2 ? "" : "/cpu",
+            (int)getpid());
+        snprintf(quota, sizeof(quota), v2 ? "%d 100000" : "%d", quota_us);
+        if (mkdir(folder, 0755) < 0)
+            continue;
+        if (write_file(folder, v2 ? "cpu.max" : "cpu.cfs_quota_us", quota) &&
+            write_file(folder, "cgroup.procs", "0"))
+            return folder;
+        rmdir(folder);
+    }
+    return NULL;
+}
+
+Test(prefork, a_quota_of_processor_time_bounds_the_cores)
+{
+    int all = prefork_cores();
+    const char *folder = slow_cgroup(100000);
+    if (!folder)
+        cr_skip_test("no cgroup for processor time can be made here");
+    int one = prefork_cores();
+    write_file(folder, "cpu.cfs_quota_us", "110000");
+    write_file(folder, "cpu.max", "110000 100000");
+    int rounded_up = prefork_cores();
+    write_file(folder, "cpu.cfs_quota_us", "100000000");
+    write_file(folder, "cpu.max", "100000000 100000");
+    int plenty = prefork_cores();
+    leave_cgroup(folder);
+    cr_expect_eq(one, 1);
+    cr_expect_eq(rounded_up, all > 1 ? 2 : 1);
+    cr_expect_eq(plenty, all);
+}
+
 Test(prefork, there_is_at_least_one_core)
 {
     cr_expect_geq(prefork_cores(), 1);
