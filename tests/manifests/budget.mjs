@@ -3,7 +3,7 @@
 
 // max_connections: at rest everything fits the first, and the second while all roll at once.
 const REST = 100, ROLLING = 200
-const BESIDE = 3 + 1 + 1 // superuser_reserved_connections, the migration, an operator's hooklinectl
+const BESIDE = 3 + 10 // superuser_reserved_connections; hooklinectl, the migration: as doctor counts
 
 const number = (values, name) => Number(values[name])
 
@@ -48,7 +48,7 @@ export function faults(set) {
         if (!(p.each > 0) || (p.name === 'producer' ? number(set.settings(p.workload), 'WEBHOOK_PRODUCERS')
             : number(set.settings(p.workload), 'WEBHOOK_WORKERS')) < 1)
             say(p.workload, 'WEBHOOK_PRODUCERS, WEBHOOK_WORKERS', 'must say how many: 0 depends on the node')
-    const bouncer = ini(set), largest = parts.toSorted((a, b) => b.pods * b.each - a.pods * a.each)[0].workload
+    const bouncer = ini(set), largest = [...parts].sort((a, b) => b.pods * b.each - a.pods * a.each)[0].workload
     if (!bouncer) {
         if (clients.rest > REST - BESIDE)
             say(largest, 'connections', `${clients.rest} at most, max_connections=${REST} leaves ${REST - BESIDE}`)

@@ -65,12 +65,12 @@ function mutated(sets) {
 }
 
 const program = new Program(process.argv[2])
+process.on('exit', () => program.release())
 const sets = new Map(kustomizations().map((f) => [f, new Rendered(f, render(f), program)]))
 const job = `${KUBERNETES}/spool-push/job.yaml`
 sets.set(job, new Rendered(job, parse(fs.readFileSync(job, 'utf8')), program, true))
 const wrong = mutated(sets)
 const found = await findings(new Map([...sets, ...wrong]))
-program.release()
 
 let bad = 0
 const fail = (text) => { bad++; console.log(text) }

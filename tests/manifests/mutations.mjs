@@ -114,7 +114,7 @@ const table = [
 
     // the connection budget
     ['pools too large at rest', PRODUCTION, (s) => { config(s, settings.worker).WEBHOOK_DB_POOL_SIZE = '20' }, /^Deployment\/hookline-worker: connections: \d+ at most, max_connections=100/],
-    ['too many replicas', PRODUCTION, (s) => { scaled(s).spec.maxReplicaCount = 5 }, /^Deployment\/hookline-worker: connections: 105 at most/],
+    ['too many replicas', PRODUCTION, (s) => { scaled(s).spec.maxReplicaCount = 5 }, /^Deployment\/hookline-worker: connections: 95 at most/],
     ['a fleet as large as the node', BASE, (s) => { config(s, settings.worker).WEBHOOK_WORKERS = '0' }, /^Deployment\/hookline-worker: WEBHOOK_PRODUCERS, WEBHOOK_WORKERS/],
     ['PgBouncer with pools too large', ALL, (s) => { const c = config(s, 'hookline-pgbouncer'); c['pgbouncer.ini'] = c['pgbouncer.ini'].replace(/= 20$/gm, '= 30') }, /^Deployment\/hookline-pgbouncer: default_pool_size/],
     ['PgBouncer for too few clients', ALL, (s) => { const c = config(s, 'hookline-pgbouncer'); c['pgbouncer.ini'] = c['pgbouncer.ini'].replace('= 400', '= 100') }, /^Deployment\/hookline-pgbouncer: max_client_conn/],

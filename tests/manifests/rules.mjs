@@ -175,7 +175,7 @@ function grace(set, say) {
     const needs = {
         producer: (v) => seconds(v.WEBHOOK_DRAIN_DELAY ?? 0) + seconds(v.WEBHOOK_HEADER_TIMEOUT) +
             seconds(v.WEBHOOK_BODY_TIMEOUT) + 10,
-        worker: (v) => seconds(v.WEBHOOK_DRAIN_TIMEOUT) + 15,
+        worker: (v) => seconds(v.WEBHOOK_DRAIN_TIMEOUT) + 16,
     }
     for (const [name, need] of Object.entries(needs)) {
         const w = set.component(name), values = set.settings(w)
