@@ -53,7 +53,7 @@ choose_podman() {
     done
     return 1
 }
-command podman image exists "$image" || skip "there is no image $image for podman: make image builds it"
+podman --log-level fatal image exists "$image" || skip "there is no image $image for podman: make image builds it"
 choose_podman || skip "podman cannot run a container here"
 
 # --- what is started, and its end ------------------------------------------------------------------------
@@ -175,11 +175,12 @@ init_of() { # program: its process, seen from outside
 }
 
 completed() { # event id
-    enter producer hooklinectl events show "$1" --json | jq -e '.. | .status? == "completed"' | grep -q true
+    enter producer hooklinectl events show "$1" --json |
+        jq -e 'any(.. | objects; .status? == "completed")'
 }
 
 post() { # prints the event's id
-    enter producer hooklinectl send --url "https://page.$domain:8443/page.html" --json | jq -r .change_event_id
+    enter producer hooklinectl send --url "https://page.$domain:8443/page.html" --json | jq -r .job_id
 }
 
 # --- the image -------------------------------------------------------------------------------------------
