@@ -7,10 +7,10 @@ umask 022
 root=$1
 programs='build/hookline-producer build/hookline-worker build/hooklinectl'
 
-# glibc loads these by name, so ldd does not tell of them: the encodings of web pages, and the UTF-8 locale.
-# Its resolver (files, dns) is within libc itself since 2.34.
+# What ldd does not tell of: glibc loads encodings (of web pages) and the UTF-8 locale by name. Its resolver
+# (files, dns) is within libc itself since 2.34. The licences are what the packages' own notices refer to.
 gconv=$(dirname "$(find /usr/lib -path '*/gconv/gconv-modules.cache')")
-loaded="$gconv /usr/lib/locale/C.utf8"
+loaded="$gconv /usr/lib/locale/C.utf8 /usr/share/common-licenses"
 # For TLS: what curl reads, and OpenSSL's settings with the path where libpq's OpenSSL looks for them.
 tls='/etc/ssl/certs/ca-certificates.crt /etc/ssl/openssl.cnf /usr/lib/ssl/openssl.cnf'
 
