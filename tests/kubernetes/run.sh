@@ -61,12 +61,13 @@ readonly W programs cni
 . "$here/steps.sh"
 
 leave() {
-    local rc=$?
+    local rc=$? keep=${HOOKLINE_TEST_KEEP-}
     trap - EXIT
     trap '' INT TERM HUP
-    [ "$rc" -eq 0 ] && [ -z "${HOOKLINE_TEST_KEEP-}" ] || keep_logs
+    [ "$rc" -eq 0 ] || keep=1
+    [ -z "$keep" ] || keep_logs
     cluster_down
-    if [ -n "${HOOKLINE_TEST_KEEP-}" ] || [ "$rc" -ne 0 ]; then
+    if [ -n "$keep" ]; then
         find "$W" -mindepth 1 -maxdepth 1 ! -name log ! -name manifests.yaml -exec rm -rf {} +
         say "The logs are in $W"
     else
