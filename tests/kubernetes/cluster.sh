@@ -11,7 +11,7 @@ holders=()
 
 node_init() { # number: the first process of it
     local holder=${holders[$1]} children
-    read -r children <"/proc/$holder/task/$holder/children"
+    read -r children <"/proc/$holder/task/$holder/children" || [ -n "$children" ]
     echo "${children%% *}"
 }
 
