@@ -291,6 +291,12 @@ Test(ctl_doctor_finds, a_plan_that_wants_more_connections_than_there_are)
     cr_expect_eq(planned("--producers 2 --workers 999", settings), 1, "%s", out);
     cr_expect(strstr(plan(), "may open 17009 connections; PostgreSQL gives us "), "%s", plan());
     cr_expect_eq(planned("--workers 0", settings), 64, "%s", out);
+
+    db = harness_database(false);
+    cr_expect_eq(planned("--producers 2 --workers 1", settings), 1, "%s", out);
+    FOUND("schema", "error", "no schema");
+    cr_expect(
+        strstr(plan(), "may open 43 connections of "), "before the first migration: %s", plan());
 }
 
 Test(ctl_doctor_finds, what_the_fleet_left_lying)

@@ -364,15 +364,11 @@ static void look_at_plan(struct doctor *d, long long allowed, const char *todo)
     free(who);
 }
 
-void doctor_connections(struct doctor *d)
+static void look_at_fleet(struct doctor *d, long long allowed, const char *todo)
 {
-    if (!db_known(d) || !d->fleet.rows)
-        return;
-    long long most = most_connections(d), allowed = allowed_connections(d);
+    long long most = most_connections(d);
     long long workers = fleet_int(d, FLEET_WORKERS), producers = fleet_int(d, FLEET_PRODUCERS);
     long long used = db_int(d->server.rows, 0, SERVER_IN_USE);
-    const char *todo = "Lower WEBHOOK_DB_POOL_SIZE or WEBHOOK_DB_MAX_OVERFLOW, run fewer "
-                       "processes, raise max_connections, or put PgBouncer in between.";
     char *who = mem_printf("%lld worker and %lld producer processes may open %lld connections",
         workers, producers, most);
     if (most > allowed)
@@ -383,6 +379,17 @@ void doctor_connections(struct doctor *d)
     else
         doctor_say(d, DOCTOR_OK, NULL, "%s of %lld", who, allowed);
     free(who);
+}
+
+void doctor_connections(struct doctor *d)
+{
+    const char *todo = "Lower WEBHOOK_DB_POOL_SIZE or WEBHOOK_DB_MAX_OVERFLOW, run fewer "
+                       "processes, raise max_connections, or put PgBouncer in between.";
+    if (!db_known(d))
+        return;
+    long long allowed = allowed_connections(d);
+    if (d->fleet.rows)
+        look_at_fleet(d, allowed, todo);
     if (d->producers || d->workers)
         look_at_plan(d, allowed, todo);
 }
