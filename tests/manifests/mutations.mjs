@@ -1,5 +1,5 @@
-// Single mistakes, each of which must be refused, with a message that names the object and the field. The last
-// ones of a kind that no schema sees.
+// Single mistakes, each of which must be refused, with a message that names the object and the field. The
+// first ones are for the schemas, the others for what no schema sees.
 import { containersOf, podOf } from './objects.mjs'
 
 const PRODUCTION = 'deploy/kubernetes/overlays/production', BASE = 'deploy/kubernetes/base'
@@ -100,7 +100,7 @@ const table = [
     ['jobs that alerts do not know', PRODUCTION, (s) => { s.get('ServiceMonitor', 'hookline-worker').spec.endpoints[0].relabelings[0].replacement = 'worker' }, /^PrometheusRule\/hookline: spec.groups: the job hookline-worker/],
     ['a Job of another release', BASE, (s) => { job(s).metadata.name = 'hookline-migrate' }, /^Job\/hookline-migrate: metadata.name/],
     ['a Job that a setting would change', BASE, (s) => { main(job(s)).envFrom = [{ configMapRef: { name: s.of('ConfigMap')[0].metadata.name } }] }, /^Job\/\S+: migrate.envFrom/],
-    ['two releases at once', BASE, (s) => { main(worker(s)).image = 'hookline:0.0.9' }, /image: several releases/],
+    ['two releases at once', BASE, (s) => { main(worker(s)).image = 'hookline:0.0.9' }, /^Deployment\/hookline-worker: worker.image: hookline:0.0.9 is not of this release/],
 
     // who may talk to whom
     ['no default', BASE, (s) => { policy('default-deny')(s).spec.policyTypes = ['Ingress'] }, /^NetworkPolicy\/default-deny: spec.policyTypes: Egress/],
@@ -123,3 +123,4 @@ const table = [
 ]
 
 export const mutations = table.map(([name, of, change, refusal]) => ({ name, of, change, refusal }))
+if (new Set(table.map(([name]) => name)).size !== table.length) throw new Error('two mutations have one name')

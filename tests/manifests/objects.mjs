@@ -11,7 +11,7 @@ export function parse(text) {
 }
 
 export const render = (folder) =>
-    parse(execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8', maxBuffer: 1 << 26 }))
+    parse(execFileSync('kubectl', ['kustomize', folder], { encoding: 'utf8', maxBuffer: 1 << 26, stdio: 'pipe' }))
 
 export const nameOf = (o) => `${o.kind}/${o.metadata?.name ?? o.metadata?.generateName}`
 

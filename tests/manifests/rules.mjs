@@ -307,6 +307,13 @@ function alerts(set, say) {
     }
 }
 
+function release(set, say) {
+    const version = text('Makefile').match(/^VERSION\s*:=\s*(\S+)/m)[1]
+    for (const w of set.workloads)
+        for (const c of containersOf(w).filter((x) => /^hookline/.test(runs(x))))
+            if (!c.image.endsWith(':' + version)) say(w, `${c.name}.image`, `${c.image} is not of this release, ${version}`)
+}
+
 function migration(set, say) {
     for (const j of set.of('Job').filter((x) => x.metadata.name)) {
         const [c] = podOf(j).containers, release = c.image.split(':').at(-1)
@@ -315,11 +322,6 @@ function migration(set, say) {
         if (c.envFrom) say(j, `${c.name}.envFrom`, 'a ConfigMap that changes would change the Job, which cannot be')
         if (j.spec.ttlSecondsAfterFinished === undefined) say(j, 'spec.ttlSecondsAfterFinished', 'is missing')
     }
-    const images = new Set(set.workloads.flatMap(containersOf).filter((c) => /^hookline/.test(runs(c))).map((c) => c.image))
-    if (images.size !== 1) say(set.component('producer'), 'image', `several releases: ${[...images].join(', ')}`)
-    const version = text('Makefile').match(/^VERSION\s*:=\s*(\S+)/m)[1]
-    if (![...images].every((i) => i.endsWith(':' + version)))
-        say(set.component('producer'), 'image', `is not of this release, ${version}`)
     for (const name of ['producer', 'worker']) {
         const w = set.component(name)
         if (!(podOf(w).initContainers ?? []).some((c) => c.command?.includes('--await')))
@@ -373,7 +375,7 @@ function connections(set, say) {
 }
 
 // Those that hold of any object, and those that take a whole installation.
-const ANY = { references, settings, security, metadata }
+const ANY = { references, settings, security, metadata, release }
 const WHOLE = { selectors, scaling, ports, probes, grace, memory, keda, alerts, migration, network, connections }
 
 export function check(set) {
