@@ -53,7 +53,7 @@ choose_podman() {
     done
     return 1
 }
-podman --log-level fatal image exists "$image" || skip "there is no image $image for podman: make image builds it"
+podman --log-level fatal image exists "$image" || skip "podman has no image $image: make image builds it, or docker save and podman load bring it"
 choose_podman || skip "podman cannot run a container here"
 
 # --- what is started, and its end ------------------------------------------------------------------------
@@ -66,7 +66,9 @@ cleanup() {
     "${podman[@]}" ps -aq --filter "name=$name" | xargs -r "${podman[@]}" rm -f -t 1 >/dev/null
     "${podman[@]}" volume rm -f "$name" >/dev/null 2>&1 || true
     for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
-    wait
+    for pid in "${pids[@]}"; do
+        timeout 10 tail -f /dev/null --pid="$pid" || kill -KILL "$pid" || true
+    done
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -259,7 +261,7 @@ orphans_are_reaped() { # program
     # Two generations in the container's PID namespace; the second is orphaned, and given to PID 1.
     local init orphan
     init=$(init_of "$1")
-    nsenter --pid --target "$init" -- sh -c 'sleep 0.5 >/dev/null 2>&1 & exit 0'
+    nsenter --pid --target "$init" -- sh -c 'sleep 2 >/dev/null 2>&1 & exit 0'
     await "the orphan belongs to PID 1 of $1" pgrep -P "$init" -x sleep
     orphan=$(pgrep -P "$init" -x sleep)
     await "the orphan is reaped" test ! -e "/proc/$orphan"

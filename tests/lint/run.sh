@@ -45,6 +45,7 @@ scripts() { # everything that starts with a shell's #! line
 
 check layers tests/lint/layers.sh
 check settings tests/lint/settings.sh
+check compose tests/lint/compose.sh
 check size tests/lint/size.sh
 check faults tests/lint/faults.sh
 check map tests/lint/map.sh

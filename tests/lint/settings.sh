@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Documents and programs agree on the settings: every WEBHOOK_ name that README.md, other documents or
+# Documents and programs agree on the settings: every WEBHOOK_ or OTEL_ name that README.md, other documents or
 # deploy/ mention is a row of the configuration table (a NAME_FILE twin counts as its NAME), and every
 # row of the table is read by a program.
 set -euo pipefail
@@ -18,7 +18,7 @@ while read -r name; do
         grep -lw "$name" "${documents[@]}" | sed 's/^/    /'
         bad=1
     fi
-done < <(grep -hoE '\bWEBHOOK_[A-Z0-9]+(_[A-Z0-9]+)*\b' "${documents[@]}" | sort -u)
+done < <(grep -hoE '\b(WEBHOOK|OTEL)_[A-Z0-9]+(_[A-Z0-9]+)*\b' "${documents[@]}" | sort -u)
 while read -r field; do
     if ! grep -rqE "(->|\.)$field\b" common producer worker --include='*.c'; then
         echo "$field ($table) is read by no program"
