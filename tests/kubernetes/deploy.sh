@@ -3,7 +3,7 @@
 : "${W:?}" "${here:?this folder}" "${programs:?folder of the built programs}" "${node_ip:?}" "${start_deadline:?}"
 
 declare -rA workload=([producer]=statefulset/hookline-producer [worker]=deployment/hookline-worker)
-readonly most_producers=4
+readonly most_producers=3 # the autoscaler's maximum
 # What needs a controller that is not in this cluster.
 readonly foreign_kinds='ScaledObject|TriggerAuthentication|ServiceMonitor|PodMonitor|PrometheusRule'
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by run.sh, behind deploy.sh: what happens to the pods, each time under load.
-: "${W:?}" "${programs:?folder of the built programs}" "${workload[@]:?of each component}"
+: "${W:?}" "${programs:?folder of the built programs}" "${workload[@]:?of each component}" "${most_producers:?}"
 
 readonly rate=100        # events a second
 readonly page_ms=1000    # what each page takes: as many jobs as that are in hand at any moment
@@ -72,9 +72,9 @@ scale() { # component, replicas
     kc -n hookline rollout status "${workload[$1]}" --timeout=${settle_limit}s >>"$W/log/steps"
 }
 
-scale_both() { # replicas
+scale_both() { # producers (within the autoscaler's bounds), workers
     scale producer "$1"
-    scale worker "$1"
+    scale worker "$2"
 }
 
 a_pod() { # component, jsonpath of what is wanted of it
@@ -113,8 +113,8 @@ all_steps() {
     step "nothing" "" nothing
     step "producers rolled" "" roll producer
     step "workers rolled" "" roll worker
-    step "both scaled up to 4" "" scale_both 4
-    step "both scaled down to 2" "" scale_both 2
+    step "both scaled up" "" scale_both "$most_producers" 4
+    step "both scaled down to 2" "" scale_both 2 2
     step "worker deleted by force" "" delete_by_force worker
     step "worker: kill -9" "" kill_first_process worker
     step "node 1 drained" "" drain 1
