@@ -73,17 +73,22 @@ remove_cgroup() { # name
     done
 }
 
-# What is written outside of $W by dockerd, kubelet and their helpers goes into the node's memory.
+# What is written outside of $W by dockerd, kubelet and their helpers goes into the node's memory; also the
+# settings of the kernel that a kubelet changes, which are the machine's.
 make_node() { # number
     setpriv --pdeathsig KILL -- unshare --net --mount --pid --fork --kill-child --mount-proc -- \
         "$W/pause/pause" 2>"$W/log/node$1" &
     holders[$1]=$!
     until_true 10 "node $1" "" in_node "$1" true
-    # shellcheck disable=SC2016 # its own $d
+    # shellcheck disable=SC2016 # its own $d, $s
     in_node "$1" sh -ec 'for d in /var/lib /var/log /run; do mount -t tmpfs tmpfs $d; done
         for d in /etc /usr; do
             mkdir -p "/run/over$d/upper" "/run/over$d/work"
             mount -t overlay -o "lowerdir=$d,upperdir=/run/over$d/upper,workdir=/run/over$d/work" overlay $d
+        done
+        for s in kernel/panic kernel/panic_on_oops vm/overcommit_memory vm/panic_on_oom; do
+            install -D "/proc/sys/$s" "/run/sys/$s"
+            mount --bind "/run/sys/$s" "/proc/sys/$s"
         done
         mount --make-rshared /; ip link set lo up; sysctl -qw net.ipv4.ip_forward=1'
     make_cgroup "$(cgroup_of "$1")"
@@ -165,14 +170,9 @@ node_ready() { # number
     [ "$(kc get node "node$1" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]
 }
 
-# A kubelet sets these, and they are not the node's but the machine's.
-readonly machine_settings=(kernel.panic kernel.panic_on_oops vm.overcommit_memory vm.panic_on_oom
-    kernel.keys.root_maxkeys kernel.keys.root_maxbytes)
-
 cluster_up() {
     local n
     mkdir -p "$W"/{log,pki,pause}
-    sysctl "${machine_settings[@]}" >"$W/machine.conf" 2>/dev/null || true
     gcc -static -O2 -o "$W/pause/pause" "$here/pause.c"
     (make_pki) >"$W/log/pki" 2>&1 || die "the certificates cannot be made: $(tail -n 3 "$W/log/pki")"
     for n in 1 2; do make_node $n; done
@@ -190,7 +190,6 @@ cluster_down() {
         kill -KILL "$(node_init "$n")" 2>/dev/null || true
         wait "${holders[n]}" 2>/dev/null || true
     done
-    [ ! -f "$W/machine.conf" ] || sysctl -qp "$W/machine.conf" 2>/dev/null || true
     for n in "${!holders[@]}"; do
         remove_cgroup "$(cgroup_of "$n")"
     done
