@@ -95,4 +95,4 @@ say "Deploying"
 deploy
 all_steps
 verdict
-say "No event was lost, and none refused."
+say "No accepted event was lost; no request was refused but where a producer was killed by force."
