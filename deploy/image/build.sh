@@ -21,8 +21,9 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || revision+=-dirty
 arguments=(-f deploy/Dockerfile -t "$IMAGE"
     --build-arg "BASE=$BASE" --build-arg "SNAPSHOT=$SNAPSHOT" --build-arg "SOURCE_DATE_EPOCH=$epoch"
-    --build-arg "VERSION=$VERSION" --build-arg "REVISION=$revision"
-    --build-arg "CREATED=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)")
+    --label "org.opencontainers.image.version=$VERSION"
+    --label "org.opencontainers.image.revision=$revision"
+    --label "org.opencontainers.image.created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)")
 # HEALTHCHECK exists in Docker's format only.
 case $builder in
 *docker*) ;;
