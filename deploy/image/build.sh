@@ -2,8 +2,8 @@
 # Builds the container image: make image. Options of the builder go into its own variables
 # (BUILDAH_ISOLATION=chroot, say, where no container can be run) or into BUILD_FLAGS (--no-cache, --pull).
 #     IMAGE=hookline:1.2 BASE=debian:bookworm-slim SNAPSHOT=no|yes VERSION=1.2 [BUILDER=buildah] build.sh
-# The time of all files is SOURCE_DATE_EPOCH, or that of the last commit: the same sources on the same BASE
-# with the same packages give the same files to the byte.
+# The time of all files is SOURCE_DATE_EPOCH, or that of the last commit. With --no-cache the same sources on
+# the same BASE with the same packages give the same layers; from the cache the files may be dated earlier.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
