@@ -2,8 +2,8 @@
 # Builds the container image: make image. Options of the builder go into its own variables
 # (BUILDAH_ISOLATION=chroot, say, where no container can be run) or into BUILD_FLAGS (--no-cache, --pull).
 #     IMAGE=hookline:1.2 BASE=debian:bookworm-slim SNAPSHOT=no|yes VERSION=1.2 [BUILDER=buildah] build.sh
-# The time of all files is SOURCE_DATE_EPOCH, or that of the last commit: the same sources on the same BASE
-# with the same packages give the same files to the byte.
+# The time of all files is SOURCE_DATE_EPOCH, or that of the last commit. With --no-cache the same sources on
+# the same BASE with the same packages give the same layers; from the cache the files may be dated earlier.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -21,8 +21,9 @@ revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ -z "$(git status --porcelain 2>/dev/null)" ] || revision+=-dirty
 arguments=(-f deploy/Dockerfile -t "$IMAGE"
     --build-arg "BASE=$BASE" --build-arg "SNAPSHOT=$SNAPSHOT" --build-arg "SOURCE_DATE_EPOCH=$epoch"
-    --build-arg "VERSION=$VERSION" --build-arg "REVISION=$revision"
-    --build-arg "CREATED=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)")
+    --label "org.opencontainers.image.version=$VERSION"
+    --label "org.opencontainers.image.revision=$revision"
+    --label "org.opencontainers.image.created=$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)")
 # HEALTHCHECK exists in Docker's format only.
 case $builder in
 *docker*) ;;

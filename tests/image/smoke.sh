@@ -304,7 +304,7 @@ events_are_done() {
     kill -INT "$postgres"
     wait "$postgres" || true
     id=$(post)
-    [ -n "$("${podman[@]}" volume inspect "$name" | jq -r '.[0].Mountpoint' | xargs -I{} find {} -name '*.seg' -uid 10001)" ] ||
+    [ -n "$("${podman[@]}" volume inspect "$name" | jq -r '.[0].Mountpoint' | xargs -I{} find {} -name '*.seg' -uid 10001 -size +100c)" ] ||
         fail "nothing in the spool"
     start_postgres
     await "the event of the spool is completed" completed "$id"
