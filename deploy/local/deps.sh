@@ -4,6 +4,7 @@
 #     deps.sh test    to run the tests
 #     deps.sh browser to run those of the dashboard
 #     deps.sh dev     to lint, format and measure coverage
+#     deps.sh deb     to build the Debian package and test it
 # With apt-get, through sudo when not root. Where there is no apt-get it only says what is missing.
 set -euo pipefail
 
@@ -45,14 +46,21 @@ clang-format clang-format
 clang-tidy clang-tidy
 gcovr gcovr
 shellcheck shellcheck'
+deb_deps='debhelper dh
+dpkg-dev dpkg-buildpackage
+libseccomp-dev libseccomp
+lintian lintian
+mmdebstrap mmdebstrap
+systemd systemd-analyze'
 
 case ${1-} in
 run) wanted=$run_deps ;;
 test) wanted=$test_deps ;;
 browser) wanted=$browser_deps ;;
 dev) wanted=$dev_deps ;;
+deb) wanted=$deb_deps ;;
 *)
-    echo "usage: deps.sh run|test|browser|dev" >&2
+    echo "usage: deps.sh run|test|browser|dev|deb" >&2
     exit 2
     ;;
 esac
