@@ -321,7 +321,7 @@ install: all man ## install programs, manuals, completion, units (PREFIX=/usr/lo
 .PHONY: deb test-deb
 deb: ## the Debian package, into build/deb/ (needs debhelper: deploy/local/deps.sh deb)
 	@VERSION=$(VERSION) BUILD=$(BUILD) deploy/debian/build.sh
-test-deb: deb ## installs, runs, upgrades, removes it in a fresh Debian (root; minutes)
+test-deb: deb $(SAMPLE) ## installs, runs, upgrades, removes it in a fresh Debian (root; minutes)
 	@VERSION=$(VERSION) BUILD=$(BUILD) tests/deb/test.sh
 
 clean: ## remove build/ (data of `make run` stays in .run/)
