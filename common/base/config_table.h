@@ -55,7 +55,7 @@ ROW(queue_prefix, key_prefix, "WEBHOOK_QUEUE_PREFIX", "hookline", 1, 64, P | W |
     "What every Redis key begins with. The same for all programs of one installation.")            \
                                                                                                    \
 GROUP("Intake")                                                                                    \
-ROW(host, text, "WEBHOOK_HOST SEARCH_BRIDGE_HOST", "0.0.0.0", 1, 255, P,                       \
+ROW(host, text, "WEBHOOK_HOST SEARCH_BRIDGE_HOST", "0.0.0.0", 1, 255, P | C,                       \
     "Address the intake listens on.")                                                              \
 ROW(port, number, "WEBHOOK_PORT SEARCH_BRIDGE_PORT", "52100", 0, 65535, P | C,                     \
     "Port the intake listens on; 0 takes any free one.")                                           \
@@ -120,11 +120,11 @@ ROW(dashboard, on_off, "WEBHOOK_DASHBOARD", "on", 0, 1, P,                      
     "Serve the dashboard at /dashboard.")                                                          \
                                                                                                    \
 GROUP("Health, metrics and traces for monitoring")                                                 \
-ROW(admin_host, text, "WEBHOOK_ADMIN_HOST", "0.0.0.0", 1, 255, P | W,                              \
+ROW(admin_host, text, "WEBHOOK_ADMIN_HOST", "0.0.0.0", 1, 255, P | W | C,                          \
     "Address of the ports for monitoring.")                                                        \
-ROW(admin_port, number, "WEBHOOK_ADMIN_PORT", "52110", 0, 65535, W,                                \
+ROW(admin_port, number, "WEBHOOK_ADMIN_PORT", "52110", 0, 65535, W | C,                            \
     "Port of the worker's /metrics, /livez, /readyz, /startupz; 0 = none.")                        \
-ROW(producer_admin_port, number, "WEBHOOK_PRODUCER_ADMIN_PORT", "0", 0, 65535, P,                  \
+ROW(producer_admin_port, number, "WEBHOOK_PRODUCER_ADMIN_PORT", "0", 0, 65535, P | C,              \
     "Port of the producer's; 0: they are on WEBHOOK_PORT, /metrics with the API's secret.")        \
 ROW(otlp_endpoint, web_url, "OTEL_EXPORTER_OTLP_ENDPOINT", NULL, 1, 2048, P | W,           \
     "OpenTelemetry collector that gets spans over HTTP; not set: none are made.")                  \

@@ -264,6 +264,52 @@ Test(ctl, migrate_that_is_refused_or_finds_nobody_says_so_by_its_exit_code)
     cr_expect_not(strstr(out, "s3cr3t"), "%s", out);
 }
 
+/* Connections that may read everything, and write nothing. */
+static const char *reader_of(const char *url)
+{
+    return keep(mem_printf(
+        "%s%soptions=-c%%20role%%3Dpg_read_all_data", url, strchr(url, '?') ? "&" : "?"));
+}
+
+Test(ctl, migrate_await_returns_when_another_has_applied_what_this_release_needs)
+{
+    const char *url = harness_database(false), *out;
+    struct test_proc *p = start(environment(1, reader_of(url)), ARGS("migrate", "--await", "1m"));
+    WAIT_FOR(test_proc_logged(p, "waiting: there is no schema yet"), 20000);
+    cr_expect(test_proc_running(p));
+    cr_expect_eq(ctl(environment(1, url), ARGS("migrate"), &out), 0, "%s", out);
+    cr_expect_eq(test_proc_wait(p, 20000), 0, "%s", test_proc_log(p));
+    cr_expect(strstr(test_proc_log(p), "the schema is at version "), "%s", test_proc_log(p));
+
+    sql_exec(url, "INSERT INTO webhook.schema_migrations VALUES (9999, 'newer', '')");
+    cr_expect_eq(ctl(environment(1, reader_of(url)), ARGS("migrate", "--await", "0"), &out), 0,
+        "one that is newer will do: %s", out);
+}
+
+Test(ctl, migrate_await_applies_nothing_and_gives_up_in_time)
+{
+    const char *url = harness_database(false), *out;
+    cr_expect_eq(ctl(environment(1, url), ARGS("migrate", "--await", "300ms"), &out), 124);
+    cr_expect(strstr(out, "gave up waiting: there is no schema yet"), "%s", out);
+    cr_expect_str_empty(sql_text(url, "SELECT to_regnamespace('webhook')"));
+
+    const char *old = harness_database(true);
+    sql_exec(old, "DELETE FROM webhook.schema_migrations WHERE version > 3");
+    cr_expect_eq(ctl(environment(1, old), ARGS("migrate", "--await", "300ms"), &out), 124);
+    cr_expect(strstr(out, "is at version 3, this release needs "), "%s", out);
+
+    int port; /* takes connections, and says nothing */
+    int silent = harness_listen(&port);
+    const char *nobody = keep(mem_printf("postgresql://u:s3cr3t@127.0.0.1:%d/x", port));
+    cr_expect_eq(ctl(environment(1, nobody), ARGS("migrate", "--await", "300ms"), &out), 124);
+    cr_expect(strstr(out, "gave up waiting") && !strstr(out, "s3cr3t"), "%s", out);
+    close(silent);
+
+    cr_expect_eq(ctl(environment(1, url), ARGS("migrate", "--await", "1", "--status"), &out), 64);
+    cr_expect_eq(
+        ctl(environment(1, url), ARGS("migrate", "--await", "1", "--wait", "1"), &out), 64);
+}
+
 /* --- the command line -------------------------------------------------------------------- */
 
 Test(ctl, wrong_usage_is_64_and_names_what_is_wrong)

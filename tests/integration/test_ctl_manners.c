@@ -125,9 +125,11 @@ static const struct row away[] = {
     {"log-level debug --yes",                  CTL_UNREACHABLE},
     {"audit",                                  CTL_UNREACHABLE},
     {"doctor",                                 CTL_UNREACHABLE},
+    {"health",                                 CTL_UNREACHABLE}, /* no program is there either */
     {"config",                                 CTL_OK         },
     {"config --check",                         CTL_OK         },
     {"migrate",                                CTL_UNREACHABLE},
+    {"migrate --await 1",                      CTL_TIMEOUT    }, /* it waits for them */
     {"export DIR/file",                        CTL_UNREACHABLE},
     {"import DIR/file --yes",                  CTL_ERROR      }, /* the file is read first */
     {"send --url http://page.test/",           CTL_UNREACHABLE},

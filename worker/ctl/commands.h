@@ -28,6 +28,7 @@
     GROUP("Making sure")                                                                           \
     X(audit)                                                                                       \
     X(doctor)                                                                                      \
+    X(health)                                                                                      \
     X(config)                                                                                      \
     GROUP("Moving")                                                                                \
     X(migrate)                                                                                     \
