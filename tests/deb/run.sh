@@ -94,23 +94,25 @@ members() { # names of sets and calls: the calls
         esac
     done
 }
-allowed_calls() {
-    local line yes=() no=()
+allowed_calls() { # line after line as systemd takes them: the first allows, and so does @default
+    local line calls
+    calls=$(members @default | sort -u)
     while read -r line; do
-        # shellcheck disable=SC2206 # words
+        # shellcheck disable=SC2086 # words
         case $line in
-        '~'*) no+=(${line#\~}) ;;
-        *) yes+=($line) ;;
+        '~'*) calls=$(comm -23 <(echo "$calls") <(members ${line#\~} | sort -u)) ;;
+        *) calls=$(sort -u <(echo "$calls") <(members $line)) ;;
         esac
     done < <(of_unit hookline-producer SystemCallFilter)
-    comm -23 <(members "${yes[@]}" @default | sort -u) <(members "${no[@]}" | sort -u)
+    echo "$calls"
 }
 
 confined() { unshare --mount --propagation private "$0" --confined "$root" "$@"; }
 ctl() { confined hookline-migrate /usr/bin/hooklinectl --config /etc/hookline/hookline.conf "$@"; }
 declare -A pids
-start() { # producer or worker
-    confined "hookline-$1" >>"$work/$1.log" 2>&1 </dev/null &
+start() { # producer or worker; not by the function, which would be one more process
+    unshare --mount --propagation private "$0" --confined "$root" "hookline-$1" \
+        >>"$work/$1.log" 2>&1 </dev/null &
     pids[$1]=$!
 }
 

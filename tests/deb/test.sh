@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 BUILD=$(realpath -m "${BUILD:-build}")
+export BUILD
 deb=$BUILD/deb/hookline_${VERSION:?}_$(dpkg --print-architecture 2>/dev/null).deb
 
 fail() {
@@ -61,12 +62,13 @@ gone() {
 }
 
 make_debian() { # as this host's own, from where its apt gets it
-    local release mirror
+    local release
     release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
     # shellcheck disable=SC2016 # apt's words
-    mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v r="$release" '$2 == r && $3 == "main" { print $1; exit }')
-    mmdebstrap --quiet --mode=root --variant=minbase "$release" "$root" "$mirror" \
+    apt-get indextargets --format '$(SITE) $(RELEASE) $(COMPONENT) $(ORIGIN)' \
+        'Created-By: Packages' | awk -v r="$release" 'index($2, r) == 1 && $3 == "main" &&
+            $4 == "Debian" { print "deb", $1, $2, $3 }' | sort -u >"$work/sources.list"
+    mmdebstrap --quiet --mode=root --variant=minbase "$release" "$root" "$work/sources.list" \
         >"$work/debootstrap.log" 2>&1 || {
         tail "$work/debootstrap.log" >&2
         fail "mmdebstrap makes no Debian here"
@@ -76,6 +78,7 @@ make_debian() { # as this host's own, from where its apt gets it
     chmod 755 "$root/usr/sbin/policy-rc.d"
     mount --bind "$root" "$root"
     mount -t proc -o hidepid=invisible proc "$root/proc"
+    apt update
     ok "a fresh Debian $release"
 }
 
