@@ -65,7 +65,9 @@ static void follow_settings(struct producer *p)
     p->roles[PRODUCER].count = cfg->producers ? (int)cfg->producers : prefork_cores();
     p->fleet.ready_timeout_ms = cfg->ready_timeout_ms;
     p->fleet.watchdog_ms = cfg->watchdog_ms;
+    p->fleet.drain_delay_ms = cfg->drain_delay_ms;
     p->fleet.drain_timeout_ms = cfg->body_timeout_ms + cfg->header_timeout_ms;
+    p->fleet.grace_ms = cfg->termination_grace_ms;
 }
 
 static bool on_reload(void *ctx)

@@ -35,7 +35,8 @@
 
 enum {
     HEARTBEAT_MS = 500,
-    LOOK_EVERY = 4, /* beats */
+    LOOK_EVERY = 4,      /* beats */
+    OWN_DELAY_MS = 1000, /* beyond WEBHOOK_DRAIN_DELAY, for the supervisor's word to come first */
     LAST_SAMPLE_MS = 500,
     LAST_METRICS_MS = 1000,
     LAST_SPANS_MS = 1000
@@ -53,7 +54,7 @@ struct server {
     struct httpd_route *routes; /* with the limits that the settings give */
     struct httpd *httpd;
     struct prefork_slot *slot;
-    struct timer heartbeat;
+    struct timer heartbeat, delay;
     struct pulse pulse;
     struct sigwatch term, hurry, state;
     int listen_fd; /* this process's copy; closed when the drain begins */
@@ -81,6 +82,8 @@ static void on_reply(struct httpd_req *req, int status, void *ctx)
     struct stores *s = ctx;
     char took[32];
     int64_t took_us = clock_mono_us() - httpd_started_us(req);
+    if (atomic_load(&s->admin.board->draining))
+        httpd_last(req); /* the client's next connection goes to somebody who stays */
     refusal_by_httpd(s, req, status);
     tally_reply(s, req, status, took_us);
     snprintf(took, sizeof(took), "%.2f", (double)took_us / 1000);
@@ -147,12 +150,13 @@ static void on_hurry(void *ctx)
     loop_stop(s->loop);
 }
 
-static void on_term(void *ctx)
+static void drain(void *ctx)
 {
     struct server *s = ctx;
     if (s->draining)
         return;
     s->draining = true;
+    timer_stop(&s->delay);
     log_info(
         "draining", LOG_I("connections", connections(s)), LOG_I("requests", s->stores.intakes));
     if (s->httpd)
@@ -161,6 +165,17 @@ static void on_term(void *ctx)
         drained(s);
     close(s->listen_fd);
     redrives_drain(s->stores.redrives);
+}
+
+/* A service manager that tells the whole group does not mean "before the others" by it. */
+static void on_term(void *ctx)
+{
+    struct server *s = ctx;
+    int64_t delay_ms = s->stores.cfg->drain_delay_ms;
+    if (!delay_ms || prefork_must_leave(s->slot))
+        drain(s);
+    else if (!s->draining && !timer_running(&s->delay))
+        timer_start(&s->delay, delay_ms + OWN_DELAY_MS);
 }
 
 static void on_state(void *ctx)
@@ -194,8 +209,8 @@ static void look_at_queues(struct server *s)
 static void heartbeat(void *ctx)
 {
     struct server *s = ctx;
-    if (!prefork_beat(s->slot) && !s->draining)
-        on_term(s); /* the supervisor is gone and its death signal was missed */
+    if (!prefork_beat(s->slot))
+        drain(s); /* the supervisor is gone and its death signal was missed */
     log_tick();
     if (s->pulse.beats % LOOK_EVERY == 0)
         gauges_look(&s->stores);
@@ -286,6 +301,7 @@ static void open_door(void *ctx)
 static void close_all(struct server *s)
 {
     timer_stop(&s->heartbeat);
+    timer_stop(&s->delay);
     sigwatch_stop(&s->term);
     sigwatch_stop(&s->hurry);
     sigwatch_stop(&s->state);
@@ -327,6 +343,7 @@ int server_run(struct prefork_slot *slot, const struct config *cfg, int listen_f
     sigwatch_start(s.loop, &s.hurry, PREFORK_HURRY, on_hurry, &s);
     sigwatch_start(s.loop, &s.state, PREFORK_STATE, on_state, &s);
     timer_init(s.loop, &s.heartbeat, heartbeat, &s);
+    timer_init(s.loop, &s.delay, drain, &s);
     s.queues = queue_gauges_new(&(struct queue_gauges_conf){.loop = s.loop,
         .store = s.stores.reads,
         .redis = s.stores.redis,

@@ -175,6 +175,7 @@ static void follow_settings(struct fleet *f)
     f->conf.ready_timeout_ms = cfg->ready_timeout_ms;
     f->conf.watchdog_ms = cfg->watchdog_ms;
     f->conf.drain_timeout_ms = cfg->drain_timeout_ms;
+    f->conf.grace_ms = cfg->termination_grace_ms;
 }
 
 static bool on_reload(void *ctx)

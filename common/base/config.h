@@ -82,6 +82,8 @@ struct config {
     int64_t max_jobs;         /* 0 = no limit */
     int64_t max_rss;          /* bytes; 0 = no limit */
     int64_t drain_timeout_ms;
+    int64_t drain_delay_ms;       /* 0 = none */
+    int64_t termination_grace_ms; /* 0 = not known */
     char *spool_dir;
     int64_t spool_max_bytes;
     int64_t dedup_window_ms; /* 0 = off */

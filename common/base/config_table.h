@@ -75,7 +75,7 @@ ROW(ack, ack, "WEBHOOK_ACK", "both", 0, 0, P,                                   
 ROW(dedup_window_ms, time_or_off, "WEBHOOK_DEDUP_WINDOW", "10m", MS_SECOND, 168 * MS_HOUR, P,      \
     "How long Redis remembers a delivery; 0: bytes alone never make two deliveries one.")          \
 ROW(producers, number, "WEBHOOK_PRODUCERS", "0", 0, 256, P,                                        \
-    "Intake processes; 0 is one for each core.")                                                   \
+    "Intake processes; 0 is one for each core that the cgroup's quota leaves.")                    \
 ROW(max_body_bytes, size, "WEBHOOK_MAX_BODY_BYTES", "1m", KIB, 32 * MIB, P,                    \
     "Largest request body.")                                                                       \
 ROW(crawl_max_body_bytes, size, "WEBHOOK_CRAWL_MAX_BODY_BYTES", "32m", KIB, 128 * MIB, P,          \
@@ -137,7 +137,7 @@ ROW(log_burst, number, "WEBHOOK_LOG_BURST", "200", 0, 1000000, P | W,           
                                                                                                    \
 GROUP("Work")                                                                                      \
 ROW(workers, number, "WEBHOOK_WORKERS", "0", 0, 256, W,                                            \
-    "Worker processes; 0 is one for each core.")                                                   \
+    "Worker processes; 0 is one for each core that the cgroup's quota leaves.")                    \
 ROW(concurrency, number, "WEBHOOK_CONCURRENCY", "64", 1, 16384, W,                                 \
     "Jobs that one worker process has in hand.")                                                   \
 ROW(scraper, scraper, "WEBHOOK_SCRAPER", "firecrawl", 0, 0, W,                                 \
@@ -210,6 +210,10 @@ ROW(max_rss, size_or_off, "WEBHOOK_MAX_RSS", "0", 16 * MIB, 1024 * GIB, W,      
     "Memory beyond which a worker process is replaced; 0 = never.")                                \
 ROW(drain_timeout_ms, time, "WEBHOOK_DRAIN_TIMEOUT", "130s", 0, MS_HOUR, W,                    \
     "Time that work in hand gets after SIGTERM.")                                                  \
+ROW(drain_delay_ms, time, "WEBHOOK_DRAIN_DELAY", "0", 0, 5 * MS_MINUTE, P,                         \
+    "How long after SIGTERM a producer takes everything as before, not ready, until it drains.")   \
+ROW(termination_grace_ms, time, "WEBHOOK_TERMINATION_GRACE", "0", 0, 2 * MS_HOUR, P | W,           \
+    "What whoever stops us waits between SIGTERM and SIGKILL; too short warns; 0 = not known.")    \
                                                                                                    \
 GROUP("PostgreSQL connections")                                                                    \
 ROW(db_pool_size, number, "WEBHOOK_DB_POOL_SIZE", "20", 1, 1000, P | W,                        \

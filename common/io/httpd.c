@@ -104,6 +104,7 @@ struct httpd_req {
     struct httpmsg_chunks chunks;
     size_t buffered; /* bytes of its body, come or announced */
     bool pending;    /* wholly read, given to the handler */
+    bool last;       /* httpd_last */
     int64_t started_us;
     void *user;
     struct httpd_stream stream;
@@ -419,7 +420,8 @@ static void decide_end(struct conn *c, const struct httpd_req *req, bool by_its_
 {
     bool asked_to_close = req->pending && !req->head.keep_alive;
     c->linger = c->last || !asked_to_close;
-    c->last = c->last || asked_to_close || !req->pending || by_its_end || c->h->draining;
+    c->last =
+        c->last || asked_to_close || !req->pending || req->last || by_its_end || c->h->draining;
 }
 
 static void tell_on_reply(struct httpd_req *req, int status)
@@ -429,6 +431,11 @@ static void tell_on_reply(struct httpd_req *req, int status)
 }
 
 static void conn_settle(struct conn *c);
+
+void httpd_last(struct httpd_req *req)
+{
+    req->last = true;
+}
 
 void httpd_reply(
     struct httpd_req *req, int status, const char *content_type, const void *body, size_t len)

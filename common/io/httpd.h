@@ -89,6 +89,8 @@ void *httpd_user(const struct httpd_req *req);
 /* Before the reply. value is copied. Values with CR, LF or NUL are refused (the header is left
  * out). */
 void httpd_add_header(struct httpd_req *req, const char *name, const char *value);
+/* In on_reply: the answer is the last of its connection, and says so. */
+void httpd_last(struct httpd_req *req);
 /* Answers; body is copied; the request is gone afterwards. content_type NULL: none is sent. */
 void httpd_reply(
     struct httpd_req *req, int status, const char *content_type, const void *body, size_t len);

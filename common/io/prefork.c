@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "io/cgroup.h"
 #include "io/oom.h"
 
 #include <errno.h>
@@ -35,8 +36,11 @@ int prefork_cores(void)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof(set), &set) < 0)
         return 1;
-    int n = CPU_COUNT(&set);
-    return n > 0 ? n : 1;
+    int64_t n = CPU_COUNT(&set), millis = cgroup_cpu_millis("");
+    int64_t quota = (millis + 999) / 1000;
+    if (millis >= 0 && quota < n)
+        n = quota;
+    return n > 0 ? (int)n : 1;
 }
 
 bool prefork_beat(struct prefork_slot *slot)
@@ -62,6 +66,20 @@ void prefork_retire(struct prefork_slot *slot)
 bool prefork_quiet(const struct prefork_slot *slot)
 {
     return atomic_load(&slot->quiet);
+}
+
+bool prefork_must_leave(const struct prefork_slot *slot)
+{
+    return atomic_load(&slot->leave) || getppid() != slot->supervisor;
+}
+
+int64_t prefork_longest_drain(const struct prefork_conf *conf)
+{
+    int64_t ms = conf->drain_delay_ms + conf->drain_timeout_ms;
+    for (const struct prefork_role *r = conf->roles; r->name; r++)
+        if (r->count > 0)
+            ms += r->watches ? WATCHES_GRACE_MS : DRAIN_GRACE_MS;
+    return ms;
 }
 
 /* --- places ------------------------------------------------------------------------------ */
@@ -101,6 +119,7 @@ void child_ask_to_leave(struct child *c)
 {
     if (!c->hung && !c->unready)
         c->kill_at = clock_mono_ms() + c->drain_timeout_ms + DRAIN_GRACE_MS;
+    atomic_store(&c->slot->leave, true);
     kill(c->pid, SIGTERM);
 }
 
@@ -332,8 +351,11 @@ static void tell_leaving(struct supervisor *s, int signo)
 {
     LIST_EACH(&s->children, n)
     {
-        if (child_at(n)->pid && child_at(n)->role == s->leaving)
-            kill(child_at(n)->pid, signo);
+        struct child *c = child_at(n);
+        if (!c->pid || c->role != s->leaving)
+            continue;
+        atomic_store(&c->slot->leave, true);
+        kill(c->pid, signo);
     }
 }
 
@@ -365,21 +387,59 @@ static int64_t longest_drain(const struct supervisor *s)
     return longest;
 }
 
+static void begin_drain(struct supervisor *s)
+{
+    log_info("drain_started", LOG_S("signal", strsignal(s->drain_signal)));
+    s->draining = true;
+    atomic_store(&s->board->draining, true);
+    change_quiet(s); /* who is asked to leave later takes nothing new either */
+    s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
+    s->leaving = s->conf->roles;
+    if (s->conf->on_drain)
+        s->conf->on_drain(s->conf->ctx);
+    tell_leaving(s, SIGTERM);
+}
+
+/* Everything goes on as before, but whoever asks the board is told to send nothing any more. */
+static void delay_drain(struct supervisor *s)
+{
+    log_info("drain_delayed", LOG_S("signal", strsignal(s->drain_signal)),
+        LOG_I("delay_ms", s->conf->drain_delay_ms));
+    atomic_store(&s->board->draining, true);
+}
+
+/* The first signal to end, the next, and any further one. */
 static void drain(struct supervisor *s, int signo)
 {
-    bool again = s->draining;
-    log_info(again ? "drain_hurried" : "drain_started", LOG_S("signal", strsignal(signo)));
-    if (!again) {
-        s->draining = true;
-        atomic_store(&s->board->draining, true);
-        change_quiet(s); /* who is asked to leave later takes nothing new either */
-        s->drain_until = clock_mono_ms() + longest_drain(s) + DRAIN_GRACE_MS;
-        notify_tell(&s->manager, "STOPPING=1\nSTATUS=Finishes what it has, and leaves");
-        s->leaving = s->conf->roles;
-        if (s->conf->on_drain)
-            s->conf->on_drain(s->conf->ctx);
+    if (s->draining) {
+        log_info("drain_hurried", LOG_S("signal", strsignal(signo)));
+        tell_leaving(s, PREFORK_HURRY);
+        return;
     }
-    tell_leaving(s, again ? PREFORK_HURRY : SIGTERM);
+    bool first = s->drain_at == 0;
+    if (first)
+        notify_tell(&s->manager, "STOPPING=1\nSTATUS=Finishes what it has, and leaves");
+    s->drain_signal = signo;
+    s->drain_at = clock_mono_ms() + (first ? s->conf->drain_delay_ms : 0);
+    if (first && s->conf->drain_delay_ms)
+        delay_drain(s);
+    else
+        begin_drain(s);
+}
+
+void drain_check_grace(struct supervisor *s)
+{
+    int64_t needed = prefork_longest_drain(s->conf), grace = s->conf->grace_ms;
+    bool said = s->warned_needed_ms == needed && s->warned_grace_ms == grace;
+    if (!grace || grace >= needed || said)
+        return;
+    s->warned_needed_ms = needed;
+    s->warned_grace_ms = grace;
+    log_warn("grace_too_short", LOG_I("needed_ms", needed), LOG_I("grace_ms", grace),
+        LOG_S("remedy",
+            "whoever stops this program has to wait longer before SIGKILL "
+            "(terminationGracePeriodSeconds, stop_grace_period, TimeoutStopSec), or the "
+            "drain must be shorter"));
 }
 
 /* --- the watchdog ------------------------------------------------------------------------ */
@@ -494,7 +554,7 @@ static void tell_manager(struct supervisor *s, int64_t now)
     int all, ready;
 
     notify_alive(&s->manager, now);
-    if (s->draining || !s->manager.to_len)
+    if (s->drain_at || !s->manager.to_len)
         return;
     board_count(s->board, role, &all, &ready);
     bool announce = !s->announced && (atomic_load(&s->board->was_ready) || now >= s->announce_at);
@@ -518,6 +578,8 @@ static void supervise(struct supervisor *s)
         tell_manager(s, now);
         oom_watch_tick(&s->oom, now);
         log_tick();
+        if (s->drain_at && !s->draining && now >= s->drain_at)
+            begin_drain(s);
         if (s->draining)
             drain_next_role(s);
         else
@@ -557,6 +619,7 @@ int prefork_run(const struct prefork_conf *conf)
     notify_init(&s.manager);
     s.announce_at = clock_mono_ms() + START_PATIENCE_MS;
     change_begins(&s);
+    drain_check_grace(&s);
     supervise(&s);
     while (s.children.len)
         child_free(&s, child_at(list_first(&s.children)));

@@ -36,6 +36,7 @@ struct prefork_slot {
     _Atomic bool ready;      /* prefork_ready */
     _Atomic bool tired;      /* prefork_retire */
     _Atomic bool quiet;      /* written by the supervisor: prefork_quiet */
+    _Atomic bool leave;      /* written by the supervisor: prefork_must_leave */
     struct board *board;     /* of the fleet */
     int place;               /* the process's own on it; -1: none was free */
     size_t extra_size;       /* conf.slot_extra when it was started */
@@ -81,11 +82,17 @@ struct prefork_exit {
 struct prefork_conf {
     const struct prefork_role *roles; /* ends with name == NULL */
     size_t slot_extra;
-    int64_t ready_timeout_ms;    /* no beat since the fork for this long: SIGABRT, then SIGKILL; 0 =
+    int64_t ready_timeout_ms; /* no beat since the fork for this long: SIGABRT, then SIGKILL; 0 =
                                  left to the watchdog, which otherwise starts with the first beat */
-    int64_t watchdog_ms;         /* no beat for this long: SIGABRT, then SIGKILL; 0 = off */
-    int64_t drain_timeout_ms;    /* after SIGTERM; then SIGKILL */
-    bool quiets;                 /* SIGUSR1 means something to these children */
+    int64_t watchdog_ms;      /* no beat for this long: SIGABRT, then SIGKILL; 0 = off */
+    int64_t
+        drain_delay_ms; /* SIGTERM is on the board at once (draining), the drain begins so much later;
+                               a second SIGTERM begins it at once */
+    int64_t drain_timeout_ms; /* from the drain's beginning; then SIGKILL */
+    int64_t grace_ms; /* what whoever stops us waits until SIGKILL; 0 = not known. Shorter than
+                         prefork_longest_drain: a warning (grace_too_short) at the start and with new
+                         settings */
+    bool quiets;      /* SIGUSR1 means something to these children */
     void (*on_drain)(void *ctx); /* in the supervisor, once, when the drain begins; NULL ok */
     /* SIGHUP, in the supervisor: new settings are in place; false: there is something wrong with
      * them, which it has logged, and the children stay as they are. NULL: SIGHUP only replaces. */
@@ -98,6 +105,14 @@ struct prefork_conf {
  * SIGTERM may reach it from elsewhere (a service manager tells the whole group, the kernel tells
  * of a dead parent) and means no more than the first; only PREFORK_HURRY means "now". */
 #define PREFORK_HURRY SIGRTMIN
+
+/* Of a child that got SIGTERM: whether its supervisor sent it, or is gone. Otherwise it came from elsewhere;
+ * with a drain_delay_ms the child works on then, and the supervisor's own follows. */
+bool prefork_must_leave(const struct prefork_slot *slot);
+
+/* What may pass from SIGTERM until the supervisor is gone, in ms, when everybody takes all the time there is:
+ * the delay, the drain, and the grace of each role that has children. */
+int64_t prefork_longest_drain(const struct prefork_conf *conf);
 
 /* Sent to children when they have become quiet, and when their state is wanted in the log. */
 #define PREFORK_QUIET SIGUSR1
@@ -121,7 +136,8 @@ void prefork_retire(struct prefork_slot *slot);
 /* Take nothing new, finish what runs, stay. Never ends for this process. */
 bool prefork_quiet(const struct prefork_slot *slot);
 
-/* Cores this process may use (sched_getaffinity), at least 1. */
+/* Cores this process may use: those of its affinity, no more than its cgroup's quota of processor time
+ * rounded up, at least 1. */
 int prefork_cores(void);
 
 #endif

@@ -148,6 +148,7 @@ static void reload(struct supervisor *s)
     s->quiet = false; /* successors work again */
     drop_successors(s);
     follow_counts(s);
+    drain_check_grace(s);
     LIST_EACH(&s->children, n) /* what kept a child from living may be mended */
     {
         child_at(n)->start_at = child_at(n)->backoff_ms = 0;

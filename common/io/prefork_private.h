@@ -41,10 +41,13 @@ struct supervisor {
     unsigned generation; /* of the settings */
     bool reloading;      /* not everybody has the newest */
     bool quiet;
+    int64_t drain_at; /* a SIGTERM came, and the drain begins then; 0 = none came */
+    int drain_signal; /* it was this one */
     bool draining;
     bool killed_some;
     int64_t drain_until;
-    const struct prefork_role *leaving; /* asked to leave; those behind it still work */
+    const struct prefork_role *leaving;        /* asked to leave; those behind it still work */
+    int64_t warned_needed_ms, warned_grace_ms; /* by grace_too_short */
     struct oom_watch oom;
     struct notify manager;
     int64_t announce_at; /* the service manager hears "ready" by then, whatever is missing */
@@ -65,6 +68,8 @@ void child_free(struct supervisor *s, struct child *c); /* its process is gone *
 bool child_is_ready(const struct child *c);
 /* Tells its process to leave, and gives it the time for that. */
 void child_ask_to_leave(struct child *c);
+/* Warns when whoever stops us will not wait for the end of a drain; once for each pair of values. */
+void drain_check_grace(struct supervisor *s);
 
 /* prefork_change.c */
 void change_begins(struct supervisor *s);            /* every role gets its places */

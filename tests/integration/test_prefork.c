@@ -56,7 +56,7 @@ struct notebook {
 static struct notebook *board;
 static pid_t supervisor;
 static struct prefork_role fleet[4]; /* the supervisor's own copy counts */
-static int64_t ready_timeout_ms;
+static int64_t ready_timeout_ms, drain_delay_ms;
 
 static int64_t real_us(void)
 {
@@ -403,6 +403,7 @@ static void supervise(const struct prefork_role *roles, int64_t watchdog_ms)
         .slot_extra = 16,
         .ready_timeout_ms = ready_timeout_ms,
         .watchdog_ms = watchdog_ms,
+        .drain_delay_ms = drain_delay_ms,
         .drain_timeout_ms = 1000,
         .quiets = true,
         .on_reload = read_settings,
@@ -1164,6 +1165,75 @@ Test(prefork, a_log_reader_that_goes_away_does_not_take_the_supervisor_along)
     cr_expect_eq(ended(), 0);
 }
 
+Test(prefork, a_drain_that_is_delayed_begins_when_the_time_is_over)
+{
+    drain_delay_ms = 60000;
+    supervise_all(2, good, 0);
+    kill(supervisor, SIGTERM);
+    kill(pid_of_start(0),
+        SIGKILL); /* both signals are pending: the supervisor sees the first one first */
+    pid_of_start(2);
+    cr_expect_eq(atomic_load(&board->terms), 0, "nobody was asked to leave");
+    cr_expect(!exit_of(0)->expected);
+    pass_time(59000);
+    cr_expect_eq(waitpid(supervisor, NULL, WNOHANG), 0);
+    pass_time(1000);
+    cr_expect_eq(ended(), 0);
+    cr_expect_eq(atomic_load(&board->terms), 2);
+    cr_expect_eq(atomic_load(&board->starts), 3);
+}
+
+Test(prefork, a_second_sigterm_ends_the_delay_and_a_third_hurries)
+{
+    drain_delay_ms = 60000;
+    supervise_all(1, stubborn, 0);
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(!is_pending(supervisor, SIGTERM), PATIENCE_MS); /* two that wait are one */
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) == 1, PATIENCE_MS);
+    cr_expect_eq(waitpid(supervisor, NULL, WNOHANG), 0, "it waits for its child");
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+}
+
+/* Leaves as soon as it must, and notes what came before. */
+static int obedient(struct prefork_slot *slot, int index, void *ctx)
+{
+    (void)ctx;
+    watch_term();
+    begin(slot, index);
+    while (!prefork_must_leave(slot) && nap(slot))
+        atomic_store(&board->terms, got_term);
+    return 0;
+}
+
+Test(prefork, a_child_knows_its_supervisors_sigterm_from_any_other)
+{
+    supervise_all(1, obedient, 0);
+    kill(pid_of_start(0), SIGTERM);
+    WAIT_FOR(atomic_load(&board->terms) == 1, PATIENCE_MS);
+    cr_expect_eq(atomic_load(&board->exits), 0);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+    cr_expect(exit_of(0)->expected && exit_of(0)->code == 0);
+}
+
+Test(prefork, the_longest_drain_counts_every_role_that_has_children)
+{
+    const struct prefork_role roles[] = {
+        {.name = "worker", .count = 9},
+        {.name = "solo",                .count = 1},
+        {.name = "none",.count = 0},
+        {.name = "admin",   .count = 1, .watches = true},
+        {0               }
+    };
+    const struct prefork_conf one = {.roles = roles, .drain_timeout_ms = 130000};
+    const struct prefork_conf two = {
+        .roles = roles + 2, .drain_delay_ms = 15000, .drain_timeout_ms = 30000};
+    cr_expect_eq(prefork_longest_drain(&one), 130000 + 5000 + 5000 + 500);
+    cr_expect_eq(prefork_longest_drain(&two), 15000 + 30000 + 500);
+}
+
 /* A service manager sends SIGTERM to the whole group, and the supervisor passes its own on. */
 Test(prefork, a_sigterm_from_elsewhere_is_no_hurry)
 {
@@ -1429,6 +1499,44 @@ Test(prefork, a_message_that_could_not_be_sent_is_sent_later)
     WAIT_FOR(hears(fd, "READY=1\nSTATUS=1 of 1 worker processes are ready"), PATIENCE_MS);
     free(name);
     free(away);
+}
+
+/* A cgroup for processor time with this process in it; NULL when this machine does not let us. */
+static const char *slow_cgroup(int quota_us)
+{
+    static char folder[128];
+    char quota[32];
+    for (int v2 = 0; v2 < 2; v2++) {
+        snprintf(folder, sizeof(folder), "/sys/fs/cgroup%s/hookline-test-%d", v2 ? "" : "/cpu",
+            (int)getpid());
+        snprintf(quota, sizeof(quota), v2 ? "%d 100000" : "%d", quota_us);
+        if (mkdir(folder, 0755) < 0)
+            continue;
+        if (write_file(folder, v2 ? "cpu.max" : "cpu.cfs_quota_us", quota) &&
+            write_file(folder, "cgroup.procs", "0"))
+            return folder;
+        rmdir(folder);
+    }
+    return NULL;
+}
+
+Test(prefork, a_quota_of_processor_time_bounds_the_cores)
+{
+    int all = prefork_cores();
+    const char *folder = slow_cgroup(100000);
+    if (!folder)
+        cr_skip_test("no cgroup for processor time can be made here");
+    int one = prefork_cores();
+    write_file(folder, "cpu.cfs_quota_us", "110000");
+    write_file(folder, "cpu.max", "110000 100000");
+    int rounded_up = prefork_cores();
+    write_file(folder, "cpu.cfs_quota_us", "100000000");
+    write_file(folder, "cpu.max", "100000000 100000");
+    int plenty = prefork_cores();
+    leave_cgroup(folder);
+    cr_expect_eq(one, 1);
+    cr_expect_eq(rounded_up, all > 1 ? 2 : 1);
+    cr_expect_eq(plenty, all);
 }
 
 Test(prefork, there_is_at_least_one_core)

@@ -1,5 +1,5 @@
 /* What doctor knows without asking anybody: how far a clock is off, how much memory there is. */
-#include "worker/ctl/cgroup.h"
+#include "io/cgroup.h"
 #include "worker/ctl/skew.h"
 
 #include "base/mem.h"

@@ -8,7 +8,7 @@
 #include "io/http.h"
 #include "io/prefork.h"
 #include "io/spool_file.h"
-#include "worker/ctl/cgroup.h"
+#include "io/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>
