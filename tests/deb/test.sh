@@ -166,8 +166,8 @@ reinstalls() {
 }
 
 purges() {
-    local segment=/var/lib/hookline/spool/an-event.seg
-    in_root install -d -o hookline -g hookline -m 700 /var/lib/hookline/spool
+    local segment=/var/lib/hookline/elsewhere/events.crawl
+    in_root install -d -o hookline -g hookline -m 700 /var/lib/hookline/elsewhere
     echo 'HKSPOOL1 and an event' >"$root$segment"
     apt purge hookline
     [ -e "$root$segment" ] || fail "an event in the spool was lost"
