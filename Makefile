@@ -300,7 +300,7 @@ UNITDIR  ?= $(PREFIX)/lib/systemd/system
 ZSHDIR   ?= $(PREFIX)/share/zsh/site-functions
 INSTALL  ?= install
 UNITS    := $(wildcard deploy/systemd/*.service)
-install: all man ## install programs, manuals, completion, units (PREFIX=/usr/local, DESTDIR= for packaging)
+install: all man ## install programs, manuals, units (PREFIX=/usr/local, DESTDIR= for packaging)
 	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(DOCDIR)"
 	$(INSTALL) -s -m 755 $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
 	$(INSTALL) -m 644 LICENSE README.md PROTOCOL.md ARCHITECTURE.md deploy/hookline.conf "$(DOCDIR)"
@@ -314,8 +314,9 @@ install: all man ## install programs, manuals, completion, units (PREFIX=/usr/lo
 	    sed -i 's,/usr/bin/hook,$(PREFIX)/bin/hook,' "$(DESTDIR)$(UNITDIR)/$${unit##*/}" || exit; done
 	$(INSTALL) -D -m 644 -t "$(DESTDIR)$(UNITDIR)/hookline-.service.d" \
 	    deploy/systemd/hookline-.service.d/10-hookline.conf
-	$(INSTALL) -D -m 644 deploy/systemd/hookline.sysusers "$(DESTDIR)$(PREFIX)/lib/sysusers.d/hookline.conf"
-	$(INSTALL) -D -m 644 deploy/systemd/hookline.tmpfiles "$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/hookline.conf"
+	for kind in sysusers tmpfiles; do \
+	    $(INSTALL) -D -m 644 "deploy/systemd/hookline.$$kind" \
+	    "$(DESTDIR)$(PREFIX)/lib/$$kind.d/hookline.conf" || exit; done
 
 # --- the Debian package -----------------------------------------------------------------------------------
 .PHONY: deb test-deb

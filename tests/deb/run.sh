@@ -3,8 +3,10 @@
 # host's PostgreSQL and Redis. Each unit's ExecStart= runs in ROOT with its Environment= under what of its
 # restrictions can be made without systemd: user, no capabilities, no new privileges, ProtectSystem=strict,
 # ProtectHome=, PrivateTmp=, PrivateDevices=, ProtectProc=, UMask=, StateDirectory=, LimitCORE= and the
-# system call filters (confine.c). Not made: PrivateUsers=, cgroups, IPC, hostname and clock, which need
-# capabilities anyway, and LimitNOFILE= where this host allows less.
+# system call filters (confine.c). Not made: PrivateUsers=, RemoveIPC=, what has to do with cgroups and
+# /sys (there is none), with hostname, clock and kernel modules, which need capabilities anyway, and
+# LimitNOFILE= where this host allows less. What systemd itself does (start order, readiness, watchdog,
+# stopping, restarts) is not shown here.
 set -euo pipefail
 
 # --- run.sh --confined ROOT UNIT [COMMAND...]: becomes the unit's command, or another in its place --------

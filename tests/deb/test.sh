@@ -27,6 +27,7 @@ if [ -z "${HOOKLINE_TEST_DEB-}" ]; then
 'deploy/local/deps.sh deb' install what it needs)"
     done
     pkg-config --exists libseccomp || skip "libseccomp-dev is missing ('deploy/local/deps.sh deb')"
+    unshare --mount --pid --net --fork true 2>/dev/null || skip "this root may not make namespaces"
     [ -e "$deb" ] || fail "$deb is not there: run make deb"
     work=$(mktemp -d "${TMPDIR:-/tmp}/hookline-deb-XXXXXX")
     trap 'rm -rf --one-file-system "$work"' EXIT
