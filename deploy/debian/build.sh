@@ -26,7 +26,8 @@ files() { # what belongs to the source; NUL after each
 
 rm -rf "$out"
 mkdir -p "$source"
-files | tar --create --null --ignore-failed-read --files-from=- | tar --extract --directory="$source"
+files | tar --create --null --ignore-failed-read --mtime="@$SOURCE_DATE_EPOCH" \
+    --mode=u=rwX,go=rX --files-from=- | tar --extract --preserve-permissions --directory="$source"
 cp -a "$source/deploy/debian" "$source/debian"
 rm "$source/debian/build.sh"
 cat >"$source/debian/changelog" <<END
