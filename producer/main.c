@@ -53,8 +53,10 @@ static void close_door(void *ctx)
 
 static const struct program program = {"hookline-producer", CFG_PRODUCER,
     "Accepts webhooks, keeps them safe, hands them to the workers.\n"
-    "SIGTERM or SIGINT: stop accepting, answer what is under way, leave; the second one "
-    "hurries.\nSIGHUP: read the settings again. SIGUSR2: log the state. SIGTTIN, SIGTTOU: one "
+    "SIGTERM or SIGINT: after WEBHOOK_DRAIN_DELAY stop accepting, answer what is under way, leave; "
+    "the\n"
+    "second one ends the delay, a further one hurries.\nSIGHUP: read the settings again. SIGUSR2: "
+    "log the state. SIGTTIN, SIGTTOU: one "
     "process more, or less.\n"};
 
 /* What of the settings shapes the supervisor itself. */

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +28,23 @@ static int help(const struct program *p)
     return print(&text, stdout, EXIT_SUCCESS);
 }
 
+void program_hold_standard_files(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int program_settings(const struct program *p, int argc, char **argv, struct config *cfg)
 {
     struct config_args args;
     struct hl_err err;
     struct buf text = {0};
 
+    program_hold_standard_files();
     if (config_args(argc, argv, &args, &err) != HL_OK) {
         fprintf(stderr, "%s: %s; see --help\n", p->name, err.msg);
         return EX_USAGE;

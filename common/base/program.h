@@ -11,7 +11,11 @@ struct program {
     const char *about; /* what --help says before the settings; several lines, newline at the end */
 };
 
-/* Loads *cfg. Returns -1 to go on, otherwise the exit status with which to leave: 0 after --help
+/* Where a standard file is closed (<&-, 2>&-), no connection may get its number, and with it what is printed
+ * or logged. Writing to these fails, as it would have. */
+void program_hold_standard_files(void);
+
+/* Holds the standard files. Loads *cfg. Returns -1 to go on, otherwise the exit status with which to leave: 0 after --help
  * and the like, EX_USAGE or EX_CONFIG after having said on standard error what is wrong. */
 int program_settings(const struct program *p, int argc, char **argv, struct config *cfg);
 

@@ -40,7 +40,8 @@ struct board_place {
 struct board {
     _Atomic int64_t beat_ms; /* the supervisor came round; clock_mono_ms() */
     _Atomic int64_t started_ms;
-    _Atomic bool draining, was_ready; /* every process of the first role was, at once */
+    _Atomic bool draining;  /* from the signal on, with the delay before a drain */
+    _Atomic bool was_ready; /* every process of the first role was, at once */
     struct board_place places[BOARD_PLACES];
     /* on pages of their own: what each child owns */
 };

@@ -1,7 +1,7 @@
 /* prefork: a supervisor and its children. Forks the processes of each role, restarts what dies
  * (with backoff that a process resets by living; it never gives up), kills what hangs or does not
- * come up, replaces who asks for it, drains on SIGTERM/SIGINT, role after role, hurries on the
- * second signal. The supervisor itself has no event loop and no connection: nothing it depends on
+ * come up, replaces who asks for it, drains on SIGTERM/SIGINT, at once or after a delay that
+ * the second signal ends, role after role, hurries on the next. The supervisor itself has no event loop and no connection: nothing it depends on
  * can fail or block, so it can be PID 1. Children are its direct children, in its process group,
  * and get SIGTERM when it dies (prctl PR_SET_PDEATHSIG). What they do is on a board in shared memory
  * (io/board.h): each process counts into its place there from its first line on.

@@ -247,6 +247,58 @@ Test(ctl_doctor_finds, more_connections_wanted_than_there_are)
     FOUND("fleet", "warning", "no worker process");
 }
 
+/* doctor --json with further words. */
+static int planned(const char *words, const char *const *more)
+{
+    const char *const settings[] = {harness_text("WEBHOOK_DATABASE_URL=%s", db),
+        harness_text("WEBHOOK_REDIS_URL=%s", test_redis_url(redis)), "WEBHOOK_SECRET=" STRONG,
+        "WEBHOOK_SCRAPER=direct", harness_text("WEBHOOK_SPOOL_DIR=%s", harness_dir()),
+        "WEBHOOK_SPOOL_MAX_BYTES=1m", more[0], more[1], more[2], more[3], more[4], NULL};
+    struct test_proc *p = test_proc_start(
+        (const char *const[]){"/bin/sh", "-c",
+            harness_text("exec %s doctor --json %s", rig_program("hooklinectl"), words), NULL},
+        settings, -1);
+    int code = test_proc_wait(p, 30000);
+    out = test_proc_log(p);
+    if (code > 1)
+        return code;
+    json_decref(root);
+    root = rig_json(out);
+    return code;
+}
+
+/* The first finding of the check is about what runs. */
+static const char *plan(void)
+{
+    const json_t *all = json_object_get(root, "findings");
+    const char *what = "";
+    for (size_t i = 0; i < json_array_size(all); i++)
+        if (strcmp(json_get_string(json_array_get(all, i), "check"), "connections") == 0)
+            what = json_get_string(json_array_get(all, i), "what");
+    return what;
+}
+
+Test(ctl_doctor_finds, a_plan_that_wants_more_connections_than_there_are)
+{
+    const char *const settings[] = {"WEBHOOK_PRODUCERS=2", "WEBHOOK_WORKERS=3",
+        "WEBHOOK_DB_POOL_SIZE=2", "WEBHOOK_DB_MAX_OVERFLOW=1", "WEBHOOK_READ_CONNECTIONS=1"};
+    /* 2 * 2 * (3 + 1) + 1 * (3 * (3 + 1) + 5) + 10 */
+    cr_expect_eq(planned("--producers 2 --workers 1", settings), 0, "%s", out);
+    cr_expect(
+        strstr(plan(),
+            "2 producer and 1 worker replicas (of 2 and 3 processes) may open 43 connections of "),
+        "%s", plan());
+    cr_expect_eq(planned("--producers 2 --workers 999", settings), 1, "%s", out);
+    cr_expect(strstr(plan(), "may open 17009 connections; PostgreSQL gives us "), "%s", plan());
+    cr_expect_eq(planned("--workers 0", settings), 64, "%s", out);
+
+    db = harness_database(false);
+    cr_expect_eq(planned("--producers 2 --workers 1", settings), 1, "%s", out);
+    FOUND("schema", "error", "no schema");
+    cr_expect(
+        strstr(plan(), "may open 43 connections of "), "before the first migration: %s", plan());
+}
+
 Test(ctl_doctor_finds, what_the_fleet_left_lying)
 {
     sql_exec(db, "INSERT INTO webhook.workers (id, host, pid) VALUES ('w', 'h', 1);"

@@ -13,11 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OPT_STRICT = 1, MAX_WHAT = 1000 };
+enum { OPT_STRICT = 1, OPT_PRODUCERS, OPT_WORKERS, MAX_WHAT = 1000, MAX_REPLICAS = 10000 };
 
 /* clang-format off */
 static const struct ctl_option options[] = {
     {OPT_STRICT, "strict", NULL, "exit with 1 for warnings too"},
+    {OPT_PRODUCERS, "producers", "N", "whether PostgreSQL has connections for N producers ..."},
+    {OPT_WORKERS, "workers", "N", "... and N workers (pods, hosts) with these settings"},
     CTL_READER_OPTIONS,
     {0},
 };
@@ -37,6 +39,7 @@ const struct ctl_command cmd_doctor = {
         "settings. Exits with 1 when there is an error, with 69 when a store cannot be reached.\n",
     .examples = "hooklinectl --config /etc/hookline.conf doctor\n"
                 "hooklinectl doctor --strict\n"
+                "hooklinectl doctor --producers 6 --workers 20\n"
                 "hooklinectl doctor --json | jq '.findings[] | select(.level != \"ok\")'\n",
     .options = options,
     .run = run,
@@ -160,6 +163,7 @@ static void print_json(const struct doctor *d)
 struct visit {
     const struct ctl_args *args;
     bool strict;
+    int producers, workers;
 };
 
 /* Our own settings decide whether, and where, anything can be asked. */
@@ -197,7 +201,10 @@ static int examine(void *ctx)
 {
     const struct visit *v = ctx;
     struct doctor d = {
-        .config_file = v->args->ctl->config_file, .findings = {.columns = columns, .n = NCOLUMNS}
+        .config_file = v->args->ctl->config_file,
+        .producers = v->producers,
+        .workers = v->workers,
+        .findings = {.columns = columns, .n = NCOLUMNS}
     };
     struct buf faults = {0};
 
@@ -228,7 +235,12 @@ static int run(struct ctl *ctl, int argc, char **argv)
     struct visit v = {.args = &args};
     int key;
 
-    while ((key = ctl_next(&args)) != 0)
+    while ((key = ctl_next(&args)) != 0) {
         v.strict |= key == OPT_STRICT;
+        if (key == OPT_PRODUCERS && !ctl_count(&args, "producers", MAX_REPLICAS, &v.producers))
+            break;
+        if (key == OPT_WORKERS && !ctl_count(&args, "workers", MAX_REPLICAS, &v.workers))
+            break;
+    }
     return args.done >= 0 ? args.done : ctl_watch(&args.shared, examine, &v);
 }

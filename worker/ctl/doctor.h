@@ -20,6 +20,8 @@ struct doctor {
     struct clock_look db_looks[EXAM_TIMES];
     int schema; /* the newest migration that is applied; -1 = there is no schema */
 
+    int producers, workers; /* replicas that are planned; 0 and 0: nobody asked */
+
     const char *check, *why; /* of the check that runs */
     struct listing findings;
     int found[DOCTOR_LEVELS];

@@ -5,10 +5,10 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/url.h"
+#include "io/cgroup.h"
 #include "io/http.h"
 #include "io/prefork.h"
 #include "io/spool_file.h"
-#include "io/cgroup.h"
 
 #include <errno.h>
 #include <fcntl.h>

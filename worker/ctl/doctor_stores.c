@@ -8,6 +8,7 @@
 #include "domain/migrate.h"
 #include "domain/store_doctor.h"
 #include "domain/store_timing.h"
+#include "io/prefork.h"
 #include "worker/ctl/skew.h"
 
 #include <stdio.h>
@@ -23,6 +24,9 @@ enum {
     SKEW_US = 1000000,        /* clocks that far apart confuse people, */
     SKEW_WRONG_US = 60000000, /* and that far programs as well */
     SUPERVISORS = 10,         /* connections: supervisors, janitor, tools */
+    LEASE = 1,                /* connections of a worker process beside its pool ... */
+    JANITOR = 2,              /* ... and of each supervisor's */
+    SOLO = 3,
 };
 
 /* --- asking ------------------------------------------------------------------------------ */
@@ -332,15 +336,39 @@ static void say_too_many(struct doctor *d, const char *who, long long allowed, c
         doctor_say(d, DOCTOR_ERROR, todo, "%s; PostgreSQL gives us %lld", who, allowed);
 }
 
-void doctor_connections(struct doctor *d)
+/* What so many replicas may open at once; README says the same ("connections to PostgreSQL"). */
+static int64_t planned_connections(const struct doctor *d, int64_t producers, int64_t workers)
 {
-    if (!db_known(d) || !d->fleet.rows)
-        return;
-    long long most = most_connections(d), allowed = allowed_connections(d);
+    const struct config *c = &d->cfg;
+    int64_t pool = c->db_pool_size + c->db_max_overflow;
+    int64_t producer = producers * (pool + c->read_connections);
+    int64_t worker = workers * (pool + LEASE) + JANITOR + SOLO;
+    return d->producers * producer + d->workers * worker + SUPERVISORS;
+}
+
+static void look_at_plan(struct doctor *d, long long allowed, const char *todo)
+{
+    int64_t producers = d->cfg.producers ? d->cfg.producers : prefork_cores();
+    int64_t workers = d->cfg.workers ? d->cfg.workers : prefork_cores();
+    long long most = planned_connections(d, producers, workers);
+    bool guessed = !d->cfg.producers || !d->cfg.workers;
+    char *who =
+        mem_printf("%d producer and %d worker replicas (of %lld and %lld processes%s) may open "
+                   "%lld connections",
+            d->producers, d->workers, (long long)producers, (long long)workers,
+            guessed ? ", where none are set one for each core here" : "", most);
+    if (most > allowed)
+        say_too_many(d, who, allowed, todo);
+    else
+        doctor_say(d, DOCTOR_OK, NULL, "%s of %lld", who, allowed);
+    free(who);
+}
+
+static void look_at_fleet(struct doctor *d, long long allowed, const char *todo)
+{
+    long long most = most_connections(d);
     long long workers = fleet_int(d, FLEET_WORKERS), producers = fleet_int(d, FLEET_PRODUCERS);
     long long used = db_int(d->server.rows, 0, SERVER_IN_USE);
-    const char *todo = "Lower WEBHOOK_DB_POOL_SIZE or WEBHOOK_DB_MAX_OVERFLOW, run fewer "
-                       "processes, raise max_connections, or put PgBouncer in between.";
     char *who = mem_printf("%lld worker and %lld producer processes may open %lld connections",
         workers, producers, most);
     if (most > allowed)
@@ -351,6 +379,19 @@ void doctor_connections(struct doctor *d)
     else
         doctor_say(d, DOCTOR_OK, NULL, "%s of %lld", who, allowed);
     free(who);
+}
+
+void doctor_connections(struct doctor *d)
+{
+    const char *todo = "Lower WEBHOOK_DB_POOL_SIZE or WEBHOOK_DB_MAX_OVERFLOW, run fewer "
+                       "processes, raise max_connections, or put PgBouncer in between.";
+    if (!db_known(d))
+        return;
+    long long allowed = allowed_connections(d);
+    if (d->fleet.rows)
+        look_at_fleet(d, allowed, todo);
+    if (d->producers || d->workers)
+        look_at_plan(d, allowed, todo);
 }
 
 /* --- round trips and clocks -------------------------------------------------------------- */

@@ -1,6 +1,5 @@
 /* hooklinectl: the operator's tool. Owns what is said before a command runs. */
 #include <errno.h>
-#include <fcntl.h>
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/program.h"
 #include "worker/ctl/ctl.h"
 
 static int print_help(void)
@@ -83,21 +83,9 @@ static bool all_written(void)
     return false;
 }
 
-/* Where one is closed (>&-), no connection may get its number, and with it what is printed. Writing
- * to these fails, as it would have. */
-static void hold_standard_files(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDONLY);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd >= 0)
-        close(fd);
-}
-
 int main(int argc, char **argv)
 {
-    hold_standard_files();
+    program_hold_standard_files();
     /* A reader that went away (| head) is seen as a failed write: no order is cut short by it. */
     signal(SIGPIPE, SIG_IGN);
     setlocale(LC_CTYPE, "C.UTF-8"); /* how wide characters are; our texts are UTF-8 anywhere */
