@@ -45,6 +45,7 @@ dev_deps='clang clang
 clang-format clang-format
 clang-tidy clang-tidy
 gcovr gcovr
+libseccomp-dev libseccomp
 shellcheck shellcheck'
 deb_deps='debhelper dh
 dpkg-dev dpkg-buildpackage
