@@ -299,15 +299,36 @@ demo: ## the same, and stop everything once the sample event is completed
 	@$(MAKE) --no-print-directory $(PARALLEL) stack
 	@BUILD=$(BUILD) exec deploy/local/stack.sh demo
 
-DOCDIR := $(DESTDIR)$(PREFIX)/share/doc/hookline
-MANDIR := $(DESTDIR)$(PREFIX)/share/man
-install: all man ## install the programs (PREFIX=/usr/local, DESTDIR= for packaging)
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DOCDIR)"
-	install -s -m 755 $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
-	install -m 644 LICENSE $(wildcard README.md PROTOCOL.md ARCHITECTURE.md deploy/hookline.conf) \
-	    "$(DOCDIR)"
+DOCDIR   := $(DESTDIR)$(PREFIX)/share/doc/hookline
+SHAREDIR := $(DESTDIR)$(PREFIX)/share
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+ZSHDIR   ?= $(PREFIX)/share/zsh/site-functions
+INSTALL  ?= install
+UNITS    := $(wildcard deploy/systemd/*.service)
+install: all man ## install programs, manuals, units (PREFIX=/usr/local, DESTDIR= for packaging)
+	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(DOCDIR)"
+	$(INSTALL) -s -m 755 $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
+	$(INSTALL) -m 644 LICENSE README.md PROTOCOL.md ARCHITECTURE.md deploy/hookline.conf "$(DOCDIR)"
 	for page in $(MAN_PAGES); do \
-	    install -D -m 644 "$$page" "$(MANDIR)/man$${page##*.}/$${page##*/}" || exit; done
+	    $(INSTALL) -D -m 644 "$$page" "$(SHAREDIR)/man/man$${page##*.}/$${page##*/}" || exit; done
+	$(INSTALL) -d "$(SHAREDIR)/bash-completion/completions" "$(DESTDIR)$(ZSHDIR)"
+	$(BUILD)/hooklinectl completion bash >"$(SHAREDIR)/bash-completion/completions/hooklinectl"
+	$(BUILD)/hooklinectl completion zsh >"$(DESTDIR)$(ZSHDIR)/_hooklinectl"
+	for unit in $(UNITS); do \
+	    $(INSTALL) -D -m 644 "$$unit" "$(DESTDIR)$(UNITDIR)/$${unit##*/}" && \
+	    sed -i 's,/usr/bin/hook,$(PREFIX)/bin/hook,' "$(DESTDIR)$(UNITDIR)/$${unit##*/}" || exit; done
+	$(INSTALL) -D -m 644 -t "$(DESTDIR)$(UNITDIR)/hookline-.service.d" \
+	    deploy/systemd/hookline-.service.d/10-hookline.conf
+	for kind in sysusers tmpfiles; do \
+	    $(INSTALL) -D -m 644 "deploy/systemd/hookline.$$kind" \
+	    "$(DESTDIR)$(PREFIX)/lib/$$kind.d/hookline.conf" || exit; done
+
+# --- the Debian package -----------------------------------------------------------------------------------
+.PHONY: deb test-deb
+deb: ## the Debian package, into build/deb/ (needs debhelper: deploy/local/deps.sh deb)
+	@VERSION=$(VERSION) BUILD=$(BUILD) deploy/debian/build.sh
+test-deb: deb $(SAMPLE) ## installs, runs, upgrades, removes it in a fresh Debian (root; minutes)
+	@VERSION=$(VERSION) BUILD=$(BUILD) tests/deb/test.sh
 
 # --- container image ------------------------------------------------------------------------------------
 # BASE: a Debian 12 image that is here or can be fetched; SNAPSHOT=yes: its day's packages (deploy/Dockerfile).

@@ -28,6 +28,7 @@ enum {
     ABORT_GRACE_MS = 3000, /* from SIGABRT to SIGKILL */
     DRAIN_GRACE_MS = 5000, /* what a child may take beyond its own drain deadline */
     WATCHES_GRACE_MS = 500,
+    START_PATIENCE_MS = 30000, /* of a service manager, which waits with others meanwhile */
 };
 
 int prefork_cores(void)
@@ -416,6 +417,8 @@ static void drain(struct supervisor *s, int signo)
         return;
     }
     bool first = s->drain_at == 0;
+    if (first)
+        notify_tell(&s->manager, "STOPPING=1\nSTATUS=Finishes what it has, and leaves");
     s->drain_signal = signo;
     s->drain_at = clock_mono_ms() + (first ? s->conf->drain_delay_ms : 0);
     if (first && s->conf->drain_delay_ms)
@@ -542,12 +545,37 @@ static void tell_board(struct supervisor *s, int64_t now)
         atomic_store(&s->board->was_ready, true);
 }
 
+/* Up is who is ready, or has waited for long enough: a store that is away is waited for as long as it
+ * takes, and must not hold up what the service manager starts after us. The status says how it stands. */
+static void tell_manager(struct supervisor *s, int64_t now)
+{
+    const char *role = s->conf->roles->name;
+    char message[128];
+    int all, ready;
+
+    notify_alive(&s->manager, now);
+    if (s->drain_at || !s->manager.to_len)
+        return;
+    board_count(s->board, role, &all, &ready);
+    bool announce = !s->announced && (atomic_load(&s->board->was_ready) || now >= s->announce_at);
+    if (!announce && all == s->told_all && ready == s->told_ready)
+        return;
+    snprintf(message, sizeof(message), "%sSTATUS=%d of %d %s processes are ready",
+        announce ? "READY=1\n" : "", ready, all, role);
+    if (!notify_tell(&s->manager, message))
+        return;
+    s->announced |= announce;
+    s->told_all = all;
+    s->told_ready = ready;
+}
+
 static void supervise(struct supervisor *s)
 {
     for (;;) {
         int64_t now = clock_mono_ms();
         reap(s);
         tell_board(s, now);
+        tell_manager(s, now);
         oom_watch_tick(&s->oom, now);
         log_tick();
         if (s->drain_at && !s->draining && now >= s->drain_at)
@@ -588,6 +616,8 @@ int prefork_run(const struct prefork_conf *conf)
     signal(SIGCHLD, SIG_DFL);
     signal(SIGPIPE, SIG_IGN); /* a log reader that goes away must not take the fleet along */
     oom_watch_init(&s.oom, clock_mono_ms());
+    notify_init(&s.manager);
+    s.announce_at = clock_mono_ms() + START_PATIENCE_MS;
     change_begins(&s);
     drain_check_grace(&s);
     supervise(&s);

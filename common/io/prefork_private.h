@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "io/board.h"
+#include "io/notify.h"
 #include "io/oom.h"
 #include "io/prefork.h"
 
@@ -48,6 +49,10 @@ struct supervisor {
     const struct prefork_role *leaving;        /* asked to leave; those behind it still work */
     int64_t warned_needed_ms, warned_grace_ms; /* by grace_too_short */
     struct oom_watch oom;
+    struct notify manager;
+    int64_t announce_at; /* the service manager hears "ready" by then, whatever is missing */
+    bool announced;
+    int told_ready, told_all; /* what it heard last of the first role */
 };
 
 static inline struct child *child_at(struct list_node *n)

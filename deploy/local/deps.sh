@@ -7,6 +7,7 @@
 #     deps.sh dev     to lint, format and measure coverage
 #     deps.sh image   to build the container image and try it
 #     deps.sh kubernetes   to try it on a Kubernetes of this machine
+#     deps.sh deb     to build the Debian package and test it
 # With apt-get, through sudo when not root. Where there is no apt-get it only says what is missing.
 set -euo pipefail
 
@@ -49,6 +50,7 @@ dev_deps='clang clang
 clang-format clang-format
 clang-tidy clang-tidy
 gcovr gcovr
+libseccomp-dev libseccomp
 shellcheck shellcheck'
 image_deps='buildah buildah
 podman podman
@@ -67,6 +69,12 @@ containernetworking-plugins -
 jq jq
 openssl openssl
 iproute2 ip'
+deb_deps='debhelper dh
+dpkg-dev dpkg-buildpackage
+libseccomp-dev libseccomp
+lintian lintian
+mmdebstrap mmdebstrap
+systemd systemd-analyze'
 
 case ${1-} in
 build) wanted=$build_deps ;;
@@ -76,8 +84,9 @@ browser) wanted=$browser_deps ;;
 dev) wanted=$dev_deps ;;
 image) wanted=$image_deps ;;
 kubernetes) wanted=$kubernetes_deps ;;
+deb) wanted=$deb_deps ;;
 *)
-    echo "usage: deps.sh build|run|test|browser|dev|image|kubernetes" >&2
+    echo "usage: deps.sh build|run|test|browser|dev|image|kubernetes|deb" >&2
     exit 2
     ;;
 esac

@@ -4,6 +4,7 @@
 #include "io/prefork.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "io/board.h"
 #include "tests/support/harness.h"
 
@@ -11,12 +12,15 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -261,7 +265,7 @@ static int greedy(struct prefork_slot *slot, int index, void *ctx)
     (void)ctx;
     begin(slot, index);
     for (size_t size = 1 << 20; nap(slot);) {
-        char *p = malloc(size);
+        char *volatile p = malloc(size); /* clang leaves out what nobody looks at */
         if (p)
             memset(p, 1, size);
     }
@@ -1371,6 +1375,130 @@ Test(prefork, a_slot_that_its_child_spoiled_is_safe_to_read)
     cr_expect_lt(exit_of(0)->name_len, sizeof(((struct prefork_slot *)0)->instance));
     cr_expect_eq(exit_of(0)->extra_size, 16);
     cr_expect_eq(exit_of(0)->crashes, 1);
+}
+
+/* --- the service manager ----------------------------------------------------------------- */
+
+/* The test is the manager: what the supervisor tells it comes here. "@...": in no folder. */
+static int manage(const char *name, const char *watchdog_usec)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    size_t len = strlen(name);
+    memcpy(at.sun_path, name, len);
+    if (name[0] == '@')
+        at.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    cr_assert_eq(
+        bind(fd, (struct sockaddr *)&at, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)),
+        0);
+    setenv("NOTIFY_SOCKET", name, 1);
+    if (watchdog_usec)
+        setenv("WATCHDOG_USEC", watchdog_usec, 1);
+    return fd;
+}
+
+static int manage_here(const char *watchdog_usec)
+{
+    char *name = mem_printf("%s/notify", harness_dir());
+    int fd = manage(name, watchdog_usec);
+    free(name);
+    return fd;
+}
+
+/* Reads one message; "" when there is none. */
+static const char *next_message(int fd)
+{
+    static char message[256];
+    ssize_t n = recv(fd, message, sizeof(message) - 1, 0);
+    message[n > 0 ? n : 0] = '\0';
+    return message;
+}
+
+static bool hears(int fd, const char *wanted)
+{
+    for (const char *message; *(message = next_message(fd));)
+        if (strcmp(message, wanted) == 0)
+            return true;
+    return false;
+}
+
+Test(prefork, a_service_manager_hears_when_everybody_is_ready)
+{
+    int fd = manage_here(NULL);
+    supervise_careful(2);
+    WAIT_FOR(hears(fd, "STATUS=0 of 2 worker processes are ready"), PATIENCE_MS);
+    atomic_store(&board->may_be_ready, 1);
+    WAIT_FOR(hears(fd, "READY=1\nSTATUS=2 of 2 worker processes are ready"), PATIENCE_MS);
+    kill(pid_of_start(0), SIGKILL);
+    WAIT_FOR(hears(fd, "STATUS=1 of 2 worker processes are ready"), PATIENCE_MS);
+    WAIT_FOR(hears(fd, "STATUS=2 of 2 worker processes are ready"), PATIENCE_MS);
+}
+
+Test(prefork, a_service_manager_is_not_kept_waiting_for_what_is_missing)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "@hookline-test-%d", (int)getpid());
+    int fd = manage(name, NULL);
+    supervise_careful(2);
+    WAIT_FOR(hears(fd, "STATUS=0 of 2 worker processes are ready"), PATIENCE_MS);
+    pass_time(30000);
+    WAIT_FOR(hears(fd, "READY=1\nSTATUS=0 of 2 worker processes are ready"), PATIENCE_MS);
+    atomic_store(&board->may_be_ready, 1);
+    WAIT_FOR(hears(fd, "STATUS=2 of 2 worker processes are ready"), PATIENCE_MS);
+}
+
+Test(prefork, a_service_manager_hears_that_the_drain_has_begun)
+{
+    int fd = manage_here(NULL);
+    supervise_all(1, stubborn, 0);
+    WAIT_FOR(hears(fd, "READY=1\nSTATUS=1 of 1 worker processes are ready"), PATIENCE_MS);
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(hears(fd, "STOPPING=1\nSTATUS=Finishes what it has, and leaves"), PATIENCE_MS);
+    cr_expect_eq(waitpid(supervisor, NULL, WNOHANG), 0, "its child has not left");
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+    cr_expect_str_eq(next_message(fd), "", "it is told once");
+}
+
+Test(prefork, a_service_manager_with_a_watchdog_hears_signs_of_life_also_while_it_drains)
+{
+    int fd = manage_here("60000000");
+    supervise_all(1, stubborn, 0);
+    WAIT_FOR(hears(fd, "WATCHDOG=1"), PATIENCE_MS);
+    pass_time(20000); /* less than half of it */
+    kill(supervisor, SIGTERM);
+    WAIT_FOR(hears(fd, "STOPPING=1\nSTATUS=Finishes what it has, and leaves"), PATIENCE_MS);
+    cr_expect_str_eq(next_message(fd), "");
+    pass_time(10000);
+    WAIT_FOR(hears(fd, "WATCHDOG=1"), PATIENCE_MS);
+}
+
+/* Who has a shell in between, for example: the manager waits for that, not for us. */
+Test(prefork, a_watchdog_for_another_process_hears_nothing)
+{
+    int fd = manage_here("1000000");
+    setenv("WATCHDOG_PID", "1", 1);
+    supervise_all(1, good, 0);
+    WAIT_FOR(hears(fd, "READY=1\nSTATUS=1 of 1 worker processes are ready"), PATIENCE_MS);
+    pass_time(60000);
+    kill(supervisor, SIGTERM);
+    cr_expect_eq(ended(), 0);
+    cr_expect_not(hears(fd, "WATCHDOG=1"));
+}
+
+Test(prefork, a_message_that_could_not_be_sent_is_sent_later)
+{
+    char *name = mem_printf("%s/notify", harness_dir()), *away = mem_printf("%s-away", name);
+    int fd = manage(name, NULL);
+    cr_assert_eq(rename(name, away), 0);
+    supervise_all(1, good, 0);
+    WAIT_FOR(atomic_load(&board->starts) == 1, PATIENCE_MS);
+    pass_time(60000);
+    cr_expect_str_eq(next_message(fd), "");
+    cr_assert_eq(rename(away, name), 0);
+    WAIT_FOR(hears(fd, "READY=1\nSTATUS=1 of 1 worker processes are ready"), PATIENCE_MS);
+    free(name);
+    free(away);
 }
 
 /* A cgroup for processor time with this process in it; NULL when this machine does not let us. */

@@ -51,6 +51,7 @@ check faults tests/lint/faults.sh
 check map tests/lint/map.sh
 check log tests/lint/log.sh
 check manifests tests/manifests/run.sh --or-skip
+check units tests/lint/units.sh
 check scripts scripts
 check format format
 check tidy tidy
