@@ -47,6 +47,7 @@ check size tests/lint/size.sh
 check faults tests/lint/faults.sh
 check map tests/lint/map.sh
 check log tests/lint/log.sh
+check runbook tests/lint/runbook.sh
 check scripts scripts
 check format format
 check tidy tidy
