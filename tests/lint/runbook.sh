@@ -44,8 +44,9 @@ named() {
     grep -oE '`[a-z]+(_[a-z]+)+`' "$1" | tr -d '`' | grep -vE '^(hookline|pg)_' | sort -u
 }
 
-is_known() { # a line of the log, or the value of a metric's label
-    grep -qF "| \`$1\` |" PROTOCOL.md || grep -qF "\"$1\"" common/base/meter_table.h
+is_known() { # a line of the log, the value of a metric's label, or a name of the database
+    grep -qF "| \`$1\` |" PROTOCOL.md || grep -qF "\"$1\"" common/base/meter_table.h ||
+        grep -qwrF -- "$1" sql tests/support/reference
 }
 
 anchors() { # document: of its headings, as GitHub makes them
@@ -63,7 +64,7 @@ check_links() { # document that has links into this one, as it names it; this on
 for document in "${documents[@]}"; do
     while read -r command; do check_command "$document" "$command"; done < <(commands "$document")
     while read -r name; do
-        is_known "$name" || complain "$document" "\`$name\` is no event of the log"
+        is_known "$name" || complain "$document" "\`$name\` is no event of the log, label or name of the database"
     done < <(named "$document")
     check_links "$document" "" "$document"
     check_links README.md "$document" "$document"
