@@ -1,5 +1,6 @@
 /* Databases of the replaced service against a real PostgreSQL: adopted without losing a row or
  * rebuilding a table, or refused untouched. tests/support/reference has its tables. */
+#include "tests/support/fleet.h"
 #include "tests/support/harness.h"
 
 #include "domain/adopt.h"
@@ -7,6 +8,7 @@
 
 #include <criterion/criterion.h>
 #include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -264,6 +266,119 @@ Test(adopt, an_empty_schema_beside_foreign_ones_gets_every_migration)
     cr_assert_eq(o.rc, HL_OK, "%s", o.err.msg);
     cr_expect_not(strstr(o.lines, "found"), "%s", o.lines);
     expect_complete(url);
+}
+
+/* --- side by side, and back -------------------------------------------------------------- */
+
+/* The replaced service takes five events in, leaves one queued and one in progress, and ends three. */
+static void original_serves(const char *url, const char *run)
+{
+    load(url, "serve", harness_text("SET test.run = '%s';", run));
+}
+
+static const char *status_of(struct rig *r, const char *run, const char *name)
+{
+    return sql_text(r->db,
+        "SELECT rescrape_status FROM webhook.change_events WHERE watch_id = '%s-%s'", run, name);
+}
+
+/* What it has ended stays as it left it: status, metadata and job. */
+static void expect_ends_are_theirs(struct rig *r, const char *run)
+{
+    cr_expect_str_eq(status_of(r, run, "done"), "completed");
+    cr_expect_str_eq(status_of(r, run, "failed"), "failed: All connection attempts failed");
+    cr_expect_str_eq(status_of(r, run, "zombie"), "failed: job timeout after 15 minutes");
+    cr_expect_eq(rig_rows(r, harness_text("watch_id LIKE '%s-%%' AND event_id IS NULL"
+                                          " AND rescrape_job_id = 'rq-' || watch_id AND metadata"
+                                          " ?| '{document_id,failed_at,zombie_cleanup_at}'",
+                                 run)),
+        3, "%s", run);
+}
+
+/* Left in progress by the replaced service: a worker's rows name it. */
+#define UNOWNED "rescrape_status = 'in_progress' AND claimed_by IS NULL"
+
+static bool is_completed(struct rig *r, const char *run, const char *name)
+{
+    return strcmp(status_of(r, run, name), "completed") == 0;
+}
+
+static void let_job_timeout_pass(struct rig *r)
+{
+    WAIT_FOR(rig_rows(r, UNOWNED " AND claimed_at IS NULL") == 0, WAIT_MS);
+    sql_exec(r->db, "UPDATE webhook.change_events SET claimed_at = now() - interval '16 minutes'"
+                    " WHERE " UNOWNED);
+}
+
+static void expect_taken_over(struct rig *r, struct rig_id ours)
+{
+    WAIT_FOR(is_completed(r, "left", "queued") && is_completed(r, "left", "held"), WAIT_MS);
+    WAIT_FOR(is_completed(r, "beside", "queued") && rig_status_is(r, ours, "completed"), WAIT_MS);
+    expect_ends_are_theirs(r, "left");
+    expect_ends_are_theirs(r, "beside");
+}
+
+static void expect_drained(struct rig *r)
+{
+    const char *out;
+    cr_expect_eq(
+        rig_ctl(r, RIG_ENV("drain", "--fence", "--yes", "--timeout", "15"), &out), 0, "%s", out);
+}
+
+static void expect_way_back(struct rig *r, struct test_proc *fleet)
+{
+    test_proc_signal(fleet, SIGTERM);
+    cr_expect_eq(test_proc_wait(fleet, WAIT_MS), 0);
+    original_serves(r->db, "back");
+    cr_expect_str_eq(status_of(r, "back", "queued"), "queued");
+    cr_expect_str_eq(status_of(r, "back", "held"), "in_progress");
+    expect_ends_are_theirs(r, "back");
+    sql_exec(r->db, "UPDATE webhook.change_events SET rescrape_status = 'in_progress',"
+                    "  rescrape_job_id = 'rq' WHERE watch_url LIKE '%%/ours';"
+                    "UPDATE webhook.change_events SET rescrape_status = 'completed',"
+                    "  indexed_at = now(), metadata = '{}' WHERE watch_url LIKE '%%/ours'");
+}
+
+/* All kinds at once: most of the time is the janitor's. */
+Test(adopt, a_fleet_does_what_the_replaced_service_left_and_leaves_it_a_database_to_go_back_to)
+{
+    struct rig r[MODELS + 1];
+    struct rig_id ours[MODELS + 1];
+    struct test_proc *fleet[MODELS + 1];
+    for (enum kind k = SEED; k <= MODELS; k++) {
+        const char *url = database(k);
+        original_serves(url, "left");
+        apply_ok(url);
+        rig_start_on(&r[k], url);
+        fleet[k] = rig_fleet(&r[k], 1, NULL);
+        original_serves(url, "beside"); /* its API still takes events in */
+        ours[k] = rig_post(&r[k], "/ok/ours");
+    }
+    for (enum kind k = SEED; k <= MODELS; k++)
+        let_job_timeout_pass(&r[k]);
+    for (enum kind k = SEED; k <= MODELS; k++)
+        expect_taken_over(&r[k], ours[k]);
+    expect_drained(&r[MODELS]); /* a proof takes seconds: one of them will do */
+    for (enum kind k = SEED; k <= MODELS; k++)
+        expect_way_back(&r[k], fleet[k]);
+}
+
+/* Its API has a clean-up that takes an event from whoever works on it. */
+Test(adopt, an_event_that_the_clean_up_condemns_meanwhile_stays_so_until_it_is_retried)
+{
+    struct rig r;
+    const char *out;
+    rig_start(&r);
+    rig_fleet(&r, 1, NULL);
+    struct rig_id id = rig_post(&r, "/hold");
+    WAIT_FOR(rig_status_is(&r, id, "in_progress"), WAIT_MS);
+    sql_exec(r.db, "UPDATE webhook.change_events SET rescrape_status ="
+                   " 'failed: job timeout after 15 minutes'");
+    rig_release(&r);
+    WAIT_FOR(rig_queue_empty(&r), WAIT_MS);
+    cr_expect(rig_status_is(&r, id, "failed: job timeout after 15 minutes"));
+    cr_expect_eq(rig_ctl(&r, RIG_ENV("events", "retry", id.text, "--yes"), &out), 0, "%s", out);
+    WAIT_FOR(rig_status_is(&r, id, "completed"), WAIT_MS);
 }
 
 /* --- refused ----------------------------------------------------------------------------- */

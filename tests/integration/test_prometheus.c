@@ -17,7 +17,8 @@ TestSuite(prometheus, .timeout = 60);
 
 #define RULES      "deploy/prometheus/hookline.rules.yml"
 #define RULE_TESTS "deploy/prometheus/hookline.rules.test.yml"
-#define RUNBOOK    "deploy/prometheus/README.md"
+#define RUNBOOK    "deploy/RUNBOOK.md"
+#define README     "deploy/prometheus/README.md"
 #define DASHBOARD  "deploy/grafana/hookline.json"
 
 enum { NAME = 100 };
@@ -177,7 +178,7 @@ static void check_labels(const char *all, const char *series, const char *labels
 
 static void check_series(const char *all, const char *text, const char *where)
 {
-    bool people = strcmp(where, RUNBOOK) == 0;
+    bool people = strcmp(where, RUNBOOK) == 0 || strcmp(where, README) == 0;
     int found = 0;
     for (const char *at = text; (at = strstr(at, "hookline_"));) {
         size_t n = strspn(at, "abcdefghijklmnopqrstuvwxyz_");
@@ -197,6 +198,7 @@ Test(prometheus, alerts_ask_for_what_there_is)
     check_series(all, contents(RULES), RULES);
     check_series(all, contents(RULE_TESTS), RULE_TESTS);
     check_series(all, contents(RUNBOOK), RUNBOOK);
+    check_series(all, contents(README), README);
 }
 
 static json_t *dashboard(void)
@@ -269,7 +271,7 @@ Test(prometheus, each_alert_has_its_tests_and_says_what_to_do)
     for (const char *at = rules; (at = strstr(at, "- alert: ")); n++) {
         at += strlen("- alert: ");
         const char *name = harness_text("%.*s", (int)strcspn(at, "\n"), at);
-        const char *anchor = harness_text("runbook: README.md#%s\n", lower(name)),
+        const char *anchor = harness_text("runbook: RUNBOOK.md#%s\n", lower(name)),
                    *found = strstr(at, anchor), *next = strstr(at, "- alert: ");
         cr_expect(found && (!next || found < next), "%s names no section", name);
         cr_expect(strstr(book, harness_text("\n### %s\n", name)), "%s is not explained", name);
@@ -277,8 +279,27 @@ Test(prometheus, each_alert_has_its_tests_and_says_what_to_do)
         cr_expect(strstr(tests, harness_text("- name: %s is silent\n", name)), "%s", name);
     }
     cr_expect_gt(n, 15);
-    for (const char *at = book; (at = strstr(at, "\n### ")); at++)
+    for (const char *at = book; (at = strstr(at, "\n### Hookline")); at++)
         cr_expect(
             strstr(rules, harness_text("- alert: %.*s\n", (int)strcspn(at + 5, "\n"), at + 5)),
             "there is no alert %.40s", at + 5);
+}
+
+/* A section without what it is there for helps nobody at three in the morning. */
+Test(prometheus, each_section_of_the_runbook_says_what_is_seen_what_to_do_and_when_it_worked)
+{
+    const char *book = contents(RUNBOOK);
+    int n = 0;
+    for (const char *at = strstr(book, "\n### "), *next; at; at = next, n++) {
+        next = strstr(at + 1, "\n### ");
+        const char *section = next ? harness_text("%.*s", (int)(next - at), at) : at;
+        bool is_alert = strncmp(at, "\n### Hookline", strlen("\n### Hookline")) == 0;
+        bool refers = strstr(section, "](#") != NULL;
+        cr_expect(!is_alert || strstr(section, "*You see:*"), "%.40s", at + 5);
+        cr_expect(!is_alert || refers || strstr(section, "*Look"), "%.40s", at + 5);
+        cr_expect(!is_alert || refers || strstr(section, "*Do:*"), "%.40s", at + 5);
+        cr_expect(refers || strstr(section, "*It worked:*") || strstr(section, "*Never*"), "%.40s",
+            at + 5);
+    }
+    cr_expect_gt(n, 35);
 }

@@ -52,6 +52,7 @@ check map tests/lint/map.sh
 check log tests/lint/log.sh
 check manifests tests/manifests/run.sh --or-skip
 check units tests/lint/units.sh
+check runbook tests/lint/runbook.sh
 check scripts scripts
 check format format
 check tidy tidy

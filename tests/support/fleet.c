@@ -121,7 +121,12 @@ static void start_all(struct rig *r)
 
 void rig_start(struct rig *r)
 {
-    *r = (struct rig){.db = harness_database(true)};
+    rig_start_on(r, harness_database(true));
+}
+
+void rig_start_on(struct rig *r, const char *db)
+{
+    *r = (struct rig){.db = db};
     start_all(r);
 }
 

@@ -28,7 +28,8 @@ struct rig_id {
 };
 
 void rig_start(struct rig *r);
-void rig_start_own_pg(struct rig *r); /* with a cluster that can be killed: r->pg */
+void rig_start_on(struct rig *r, const char *db); /* on a database that is there, and migrated */
+void rig_start_own_pg(struct rig *r);             /* with a cluster that can be killed: r->pg */
 
 /* A worker fleet: one process, lease 2 s, retries after 1 s, no watchdog; `env` overrides. Waits
  * until every process (processes: as many as env says) has its lease. */
