@@ -308,7 +308,8 @@ UNITS    := $(wildcard deploy/systemd/*.service)
 install: all man ## install programs, manuals, units (PREFIX=/usr/local, DESTDIR= for packaging)
 	$(INSTALL) -d "$(DESTDIR)$(PREFIX)/bin" "$(DOCDIR)"
 	$(INSTALL) -s -m 755 $(PROGRAMS) "$(DESTDIR)$(PREFIX)/bin"
-	$(INSTALL) -m 644 LICENSE README.md PROTOCOL.md ARCHITECTURE.md deploy/hookline.conf "$(DOCDIR)"
+	$(INSTALL) -m 644 LICENSE README.md PROTOCOL.md ARCHITECTURE.md deploy/RUNBOOK.md deploy/CUTOVER.md \
+	    deploy/hookline.conf "$(DOCDIR)"
 	for page in $(MAN_PAGES); do \
 	    $(INSTALL) -D -m 644 "$$page" "$(SHAREDIR)/man/man$${page##*.}/$${page##*/}" || exit; done
 	$(INSTALL) -d "$(SHAREDIR)/bash-completion/completions" "$(DESTDIR)$(ZSHDIR)"
